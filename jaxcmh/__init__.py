@@ -1,0 +1,3 @@
+"""Supervised cross-modal hashing in JAX."""
+
+__version__ = "0.1.0"
