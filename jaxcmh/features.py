@@ -1,0 +1,187 @@
+"""Feature maps: fitted on training rows, applied anywhere."""
+
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import scipy.sparse
+from jax import Array, random
+
+KINDS = ("identity", "standardise", "rbf", "laplace")
+BLOCK_ENTRIES = 1 << 28  # mapped entries computed at a time (1 GiB of float32)
+
+
+class Features(NamedTuple):
+    """The choice of a feature map, recorded with every result.
+
+    `rbf` is φ(x)_j = exp(-|x - a_j|² / 2σ²), the papers' formula; `laplace` is exp(-|x - a_j| / 2σ²), which
+    some public code uses instead.  σ is `width` times the mean distance between training rows and anchors.
+
+    Example:
+        >>> Features(anchors=500, width=0.5)
+        Features(kind='rbf', anchors=500, width=0.5, standardise=False)
+    """
+
+    kind: str = "rbf"  # identity, standardise, rbf or laplace
+    anchors: int = 1500  # training rows drawn without replacement, for each view anew; all rows if there are fewer
+    width: float = 1.0  # multiple of the mean distance to the anchors
+    standardise: bool = False  # before the kernel: each feature to mean 0 and standard deviation 1
+
+
+@partial(jax.tree_util.register_dataclass, data_fields=("mean", "scale", "anchors", "sigma"), meta_fields=("kind",))
+@dataclass(frozen=True)
+class FeatureMap:
+    """A fitted feature map of one view; a pytree."""
+
+    mean: Array  # (d,) subtracted first
+    scale: Array  # (d,) divided by then
+    anchors: Array  # (q, d) in standardised coordinates; (0, d) without a kernel
+    sigma: Array  # () kernel width
+    kind: str = field(default="rbf")
+
+
+def fit(features: Features, key: Array, x: Any) -> tuple[FeatureMap, Array]:
+    """Fit a feature map on training rows and map them.
+
+    Args:
+        features: which map.
+        key: a `jax.random.key`; draws the anchors.
+        x: (n, d) real array or scipy.sparse matrix.
+
+    Returns:
+        The fitted map and the (n, q) mapped rows.
+
+    Raises:
+        ValueError: unknown kind, fewer than one anchor, width not positive, or x not a finite (n, d) array.
+
+    Example:
+        >>> fitted, phi = fit(Features("rbf", anchors=2), random.key(0), np.eye(5))
+        >>> phi.shape, float(phi.max())
+        ((5, 2), 1.0)
+    """
+    check(features)
+    x = check_rows(x, "x")
+    n, d = x.shape
+    zeros, ones = jnp.zeros(d), jnp.ones(d)
+    mean, scale = zeros, ones
+    if features.standardise or features.kind == "standardise":
+        mean, scale = (jnp.asarray(a, float) for a in _moments(x))
+    if features.kind in ("identity", "standardise"):
+        fitted = FeatureMap(mean, scale, jnp.zeros((0, d)), jnp.ones(()), features.kind)
+        return fitted, apply(fitted, x)
+    drawn = np.sort(np.asarray(random.permutation(key, n)[: features.anchors]))
+    anchors = (_dense(x[drawn]) - mean) / scale
+    step = _block_rows(len(anchors))
+    if n <= step:
+        squares, total = _distances(_dense(x), mean, scale, anchors)
+        fitted = FeatureMap(mean, scale, anchors, features.width * total / n, features.kind)
+        return fitted, _kernel(squares, fitted.sigma, features.kind)
+    total = sum(_distances(_dense(x[i : i + step]), mean, scale, anchors)[1] for i in range(0, n, step))
+    fitted = FeatureMap(mean, scale, anchors, features.width * total / n, features.kind)
+    return fitted, apply(fitted, x)
+
+
+def apply(fitted: FeatureMap, x: Any) -> Array:
+    """Map any rows with a fitted map.
+
+    Args:
+        fitted: from `fit`.
+        x: (n, d) real array or scipy.sparse matrix.
+
+    Returns:
+        (n, q) array: q anchors, or q = d without a kernel.
+
+    Raises:
+        ValueError: x is not a finite (n, d) array of the d features the map was fitted on.
+
+    Example:
+        >>> fitted, _ = fit(Features("standardise"), random.key(0), np.array([[0.0, 1.0], [2.0, 5.0]]))
+        >>> apply(fitted, np.array([[1.0, 3.0]])).tolist()
+        [[0.0, 0.0]]
+    """
+    x = check_rows(x, "x", columns=len(fitted.mean))
+    step = _block_rows(max(len(fitted.anchors), x.shape[1]))
+    blocks = [_apply(fitted, _dense(x[i : i + step])) for i in range(0, max(x.shape[0], 1), step)]
+    return blocks[0] if len(blocks) == 1 else jnp.concatenate(blocks)
+
+
+@jax.jit
+def _apply(fitted: FeatureMap, x: Array) -> Array:
+    if fitted.kind in ("identity", "standardise"):
+        return (x - fitted.mean) / fitted.scale
+    squares, _ = _distances(x, fitted.mean, fitted.scale, fitted.anchors)
+    return _kernel(squares, fitted.sigma, fitted.kind)
+
+
+@jax.jit
+def _distances(x: Array, mean: Array, scale: Array, anchors: Array) -> tuple[Array, Array]:
+    """Squared distances (n, q) to the anchors, and the sum over rows of their mean distance."""
+    x = (x - mean) / scale
+    squares = (x * x).sum(1)[:, None] + (anchors * anchors).sum(1) - 2 * x @ anchors.T
+    squares = jnp.maximum(squares, 0)
+    return squares, jnp.sqrt(squares).mean(1).sum()
+
+
+@partial(jax.jit, static_argnames="kind")
+def _kernel(squares: Array, sigma: Array, kind: str) -> Array:
+    sigma = jnp.where(sigma > 0, sigma, 1)  # every row equals every anchor: all distances are 0 anyway
+    return jnp.exp(-(squares if kind == "rbf" else jnp.sqrt(squares)) / (2 * sigma**2))
+
+
+def _block_rows(columns: int) -> int:
+    return max(1, BLOCK_ENTRIES // max(columns, 1))
+
+
+def _dense(x: Any) -> Array:
+    return jnp.asarray(x.toarray() if scipy.sparse.issparse(x) else x, float)
+
+
+def _moments(x: Any) -> tuple[np.ndarray, np.ndarray]:
+    """Mean and standard deviation of every feature, 1 in place of 0, in float64."""
+    if scipy.sparse.issparse(x):
+        mean = np.asarray(x.mean(0), np.float64).ravel()
+        variance = np.asarray(x.multiply(x).mean(0), np.float64).ravel() - mean**2
+    else:
+        x = np.asarray(x)
+        mean, variance = x.mean(0, dtype=np.float64), x.var(0, dtype=np.float64)
+    # A constant feature keeps a variance of rounding size; dividing by it would blow the feature up.
+    constant = variance <= 1e-12 * (mean**2 + variance)
+    return mean, np.sqrt(np.where(constant, 1, variance))
+
+
+def check(features: Features) -> None:
+    """Raise ValueError unless `features` is a feature map that can be fitted."""
+    if features.kind not in KINDS:
+        raise ValueError(f"features.kind must be one of {', '.join(KINDS)}; got {features.kind!r}")
+    if features.anchors < 1:
+        raise ValueError(f"features.anchors must be at least 1; got {features.anchors}")
+    if not (np.isfinite(features.width) and features.width > 0):
+        raise ValueError(f"features.width must be a positive number; got {features.width}")
+
+
+def check_rows(x: Any, name: str, columns: int | None = None) -> Any:
+    """Return `x` as an (n, d) real array or CSR matrix, or raise ValueError naming what is wrong with `name`.
+
+    Args:
+        x: array-like or scipy.sparse matrix.
+        name: the argument's name, for the message.
+        columns: d, where it is known.
+    """
+    if scipy.sparse.issparse(x):
+        x, values = x.tocsr(), x.data
+    else:
+        x = values = x if isinstance(x, jax.Array) else np.asarray(x)
+    if values.dtype.kind not in "fiub":
+        raise ValueError(f"{name} must hold real numbers; got dtype {values.dtype}")
+    if x.ndim != 2 or 0 in x.shape:
+        raise ValueError(f"{name} must be a non-empty (n, d) array, rows are samples; got shape {x.shape}")
+    if columns is not None and x.shape[1] != columns:
+        raise ValueError(f"{name} must have {columns} features, as in training; got shape {x.shape}")
+    if values.dtype.kind == "f" and not np.isfinite(values.sum(dtype=np.float64 if values is not x else None)):
+        finite = np.isfinite(x.toarray() if scipy.sparse.issparse(x) else np.asarray(x)).all(1)
+        if not finite.all():
+            raise ValueError(f"{name} must be finite; row {int(np.argmin(finite))} holds NaN or infinity")
+    return x

@@ -1,0 +1,124 @@
+"""The small algebra that at least two methods share.
+
+Features stay float32, but Gram matrices of kernel features are so close to singular that float32 loses
+the answer; what decides accuracy is done in float64 here, without asking callers for a global flag.
+"""
+
+from collections.abc import Callable
+from functools import wraps
+
+import jax
+import jax.numpy as jnp
+from jax import Array, lax, random
+
+BLOCK_ROWS = 1 << 14  # rows converted to float64 at a time, so that the copy of a large matrix stays small
+
+
+def in_float64(function: Callable[..., Array]) -> Callable[..., Array]:
+    """Run `function` on float64 copies of its array arguments; its result comes back in the dtype of the first."""
+
+    @wraps(function)
+    def wrapped(*arrays, **options):
+        dtype = arrays[0].dtype
+        with jax.enable_x64(True):
+            result = function(*(lax.convert_element_type(a, jnp.float64) for a in arrays), **options)
+            return lax.convert_element_type(result, dtype)
+
+    return wrapped
+
+
+def sqnorm(*arrays: Array) -> Array:
+    """Sum of the squared entries of all arrays."""
+    return sum(jnp.vdot(a, a) for a in arrays)  # pyright: ignore[reportReturnType]
+
+
+def product_gap(A: Array, B: Array, C: Array, D: Array) -> Array:
+    """|A Bᵀ - C Dᵀ|² for matrices with n rows, in O(n): the n x n products are never formed."""
+    return jnp.vdot(A.T @ A, B.T @ B) - 2 * jnp.vdot(A.T @ C, B.T @ D) + jnp.vdot(C.T @ C, D.T @ D)
+
+
+def sign(x: Array, mask: Array) -> Array:
+    """Codes in {-1, +1} with sgn(0) = +1; rows that are padding (mask 0) stay 0."""
+    return jnp.where(x >= 0, 1, -1) * mask[:, None]
+
+
+def unit_rows(labels: Array) -> Array:
+    """Every row divided by its 2-norm; rows of zeros stay zero."""
+    norms = jnp.linalg.norm(labels, axis=1, keepdims=True)
+    return labels / jnp.where(norms > 0, norms, 1)
+
+
+def cross(X: Array, Y: Array) -> Array:
+    """XᵀY in float64 for X (n, p), Y (n, q), a block of rows at a time; returned as float64."""
+    with jax.enable_x64(True):
+
+        def product(x: Array, y: Array) -> Array:
+            return x.astype(jnp.float64).T @ y.astype(jnp.float64)
+
+        whole, rest = divmod(len(X), BLOCK_ROWS)
+        if whole == 0:
+            return product(X, Y)
+
+        def add(i: Array, total: Array) -> Array:
+            return total + product(*(lax.dynamic_slice_in_dim(a, i * BLOCK_ROWS, BLOCK_ROWS) for a in (X, Y)))
+
+        total = lax.fori_loop(0, whole, add, jnp.zeros((X.shape[1], Y.shape[1]), jnp.float64))
+        return total + product(X[len(X) - rest :], Y[len(Y) - rest :])
+
+
+def solve(A: Array, B: Array, ridge: float | Array = 0.0) -> Array:
+    """(A + ridge I)⁻¹ B for symmetric positive semi-definite A, by a float64 Cholesky factor.
+
+    Args:
+        A: (q, q) float32 or float64.
+        B: (q, r) right-hand sides; the result has its dtype.
+        ridge: added to the diagonal, beside a jitter of 1e-13 trace(A) that keeps singular A solvable
+            (a class without samples, duplicated anchors, more features than rows).
+
+    Returns:
+        (q, r) solution.
+    """
+
+    def solution(B: Array, A: Array, ridge: Array) -> Array:
+        A = (A + A.T) / 2  # rounding may have left A unsymmetric, which breaks the factor
+        jitter = 1e-13 * jnp.trace(A) + jnp.finfo(jnp.float64).tiny
+        factor = jax.scipy.linalg.cho_factor(A + (ridge + jitter) * jnp.eye(len(A), dtype=A.dtype))
+        return jax.scipy.linalg.cho_solve(factor, B)
+
+    return in_float64(solution)(B, A, jnp.asarray(ridge))
+
+
+def orthonormal(M: Array, mask: Array | None = None, centred: bool = False) -> Array:
+    """The orthogonal polar factor P(M): of all Z with orthonormal short side, the one with the largest tr(MᵀZ).
+
+    Where M says nothing (singular values below 1e-6 of the largest) the factor is completed with fixed
+    pseudo-random directions orthogonal to the rest.  All work on the long side is products, and all
+    decompositions are of k x k matrices, so rows may be sharded over devices.
+
+    Args:
+        M: (n, k); if n < k the rows come out orthonormal instead of the columns.
+        mask: (n,) 1 for rows and 0 for padding; the completion leaves padding at 0.
+        centred: every column of M sums to 0, and so must those of the completion.
+
+    Returns:
+        (n, k) factor in the dtype of M.
+    """
+    if M.shape[0] < M.shape[1]:
+        return orthonormal(M.T).T
+
+    rows = jnp.ones(len(M), M.dtype) if mask is None else mask
+
+    def factor(M: Array, rows: Array) -> Array:
+        values, V = jnp.linalg.eigh(M.T @ M)
+        keep = values > 1e-12 * values[-1]
+        left = M @ (V * jnp.where(keep, jnp.where(keep, values, 1) ** -0.5, 0))
+        fill = random.normal(random.key(0), M.shape, jnp.float32).astype(M.dtype) * rows[:, None]
+        if centred:
+            fill -= rows[:, None] * (fill.sum(0) / rows.sum())
+        fill -= left @ (left.T @ fill)
+        Z = left + jnp.where(keep, 0, fill)
+        # Z is orthonormal up to the rounding of small values and the fill: one well-conditioned root ends it.
+        values, Q = jnp.linalg.eigh(Z.T @ Z)
+        return Z @ ((Q * values**-0.5) @ (Q.T @ V.T))
+
+    return in_float64(factor)(M, rows)

@@ -1,0 +1,60 @@
+"""The registry of methods, and the symbols their files share.
+
+Inside a method file the paper's letters are the names.  What they have in common: rows are samples;
+X, Φ are mapped features of a view (n, q); L, Y are labels (n, c), with rows of length 1 where the paper
+normalises them; B, H are codes (n, r) in {-1, +1}; r is the number of bits.
+"""
+
+from typing import Any
+
+from jaxcmh.core import Method
+from jaxcmh.methods import dcgh
+
+_files = (dcgh,)
+
+registry: dict[str, Method] = {file.method.name: file.method for file in _files}
+variants: dict[str, dict[str, Method]] = {file.method.name: file.variants for file in _files}
+
+
+def find(method: str | Method) -> Method:
+    """The method of a name such as "dcgh", or "dcgh-d" for its variant d.
+
+    Args:
+        method: a name, or a `Method`, which comes back as it is.
+
+    Raises:
+        ValueError: no such method; the message lists all.
+
+    Example:
+        >>> find("dcgh-d").params
+        Params(alpha=0.0, beta=10.0, lam=0.01)
+    """
+    if isinstance(method, Method):
+        return method
+    base, _, variant = str(method).partition("-")
+    if base in registry and (not variant or variant in variants[base]):
+        return variants[base][variant] if variant else registry[base]
+    names = [*registry, *(f"{base}-{variant}" for base in variants for variant in variants[base])]
+    raise ValueError(f"method must be one of {', '.join(names)}; got {method!r}")
+
+
+def paper_params(method: str, dataset: str) -> Any:
+    """The hyper-parameters a paper gives for a data set.
+
+    Args:
+        method: a name of `registry`.
+        dataset: such as "wiki", "mirflickr25k", "nuswide10".
+
+    Raises:
+        ValueError: no such method, or its paper gives nothing for this data set.
+
+    Example:
+        >>> paper_params("dcgh", "mirflickr25k")
+        Params(alpha=10000.0, beta=0.1, lam=0.01)
+    """
+    given = {file.method.name: file.paper_params for file in _files}
+    if method not in given:
+        raise ValueError(f"method must be one of {', '.join(given)}; got {method!r}")
+    if dataset not in given[method]:
+        raise ValueError(f"dataset must be one of {', '.join(given[method])}; got {dataset!r}")
+    return given[method][dataset]
