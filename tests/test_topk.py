@@ -4,7 +4,7 @@ import jax
 import numpy as np
 import pytest
 
-from jaxcmh.search import hamming_topk, lookup_topk, pack, unpack
+from jaxcmh.topk import hamming_topk, lookup_topk, pack, unpack
 
 
 def codes(seed: int, n: int, bits: int) -> np.ndarray:
