@@ -1,6 +1,8 @@
 """Hash functions: from mapped features to the real vectors whose signs are codes."""
 
-from jax import Array
+import jax
+import jax.numpy as jnp
+from jax import Array, lax
 
 from jaxcmh.core import Data
 from jaxcmh.linalg import cross, solve
@@ -20,3 +22,22 @@ def ridge(codes: Array, data: Data, weight: Array) -> tuple[Array, ...]:
     return tuple(
         solve(gram, cross(phi, codes), weight).astype(codes.dtype) for phi, gram in zip(data.views, data.grams)
     )
+
+
+@jax.jit
+def nearest_words(z: Array, codebooks: Array) -> Array:
+    """Compositional codes of real vectors: book by book, the word nearest to what the earlier books left over.
+
+    Args:
+        z: (n, K) vectors.
+        codebooks: (books, words, K).
+
+    Returns:
+        (n, books) uint8 word indices.
+    """
+
+    def choose(rest: Array, words: Array) -> tuple[Array, Array]:
+        chosen = jnp.argmin((words * words).sum(1) - 2 * rest @ words.T, axis=1)
+        return rest - words[chosen], chosen.astype(jnp.uint8)
+
+    return lax.scan(choose, z, codebooks)[1].T

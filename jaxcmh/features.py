@@ -10,6 +10,8 @@ import numpy as np
 import scipy.sparse
 from jax import Array, random
 
+from jaxcmh import checks
+
 KINDS = ("identity", "standardise", "rbf", "laplace")
 BLOCK_ENTRIES = 1 << 28  # mapped entries computed at a time (1 GiB of float32)
 
@@ -63,7 +65,7 @@ def fit(features: Features, key: Array, x: Any) -> tuple[FeatureMap, Array]:
         ((5, 2), 1.0)
     """
     check(features)
-    x = check_rows(x, "x")
+    x = checks.rows(x, "x")
     n, d = x.shape
     zeros, ones = jnp.zeros(d), jnp.ones(d)
     mean, scale = zeros, ones
@@ -102,7 +104,7 @@ def apply(fitted: FeatureMap, x: Any) -> Array:
         >>> apply(fitted, np.array([[1.0, 3.0]])).tolist()
         [[0.0, 0.0]]
     """
-    x = check_rows(x, "x", columns=len(fitted.mean))
+    x = checks.rows(x, "x", columns=len(fitted.mean))
     step = _block_rows(max(len(fitted.anchors), x.shape[1]))
     blocks = [_apply(fitted, _dense(x[i : i + step])) for i in range(0, max(x.shape[0], 1), step)]
     return blocks[0] if len(blocks) == 1 else jnp.concatenate(blocks)
@@ -152,36 +154,10 @@ def _moments(x: Any) -> tuple[np.ndarray, np.ndarray]:
     return mean, np.sqrt(np.where(constant, 1, variance))
 
 
-def check(features: Features) -> None:
-    """Raise ValueError unless `features` is a feature map that can be fitted."""
-    if features.kind not in KINDS:
-        raise ValueError(f"features.kind must be one of {', '.join(KINDS)}; got {features.kind!r}")
-    if features.anchors < 1:
-        raise ValueError(f"features.anchors must be at least 1; got {features.anchors}")
+def check(features: Features) -> Features:
+    """`features` itself, or a ValueError naming the field that cannot be."""
+    checks.choice(features.kind, "features.kind", KINDS)
+    checks.integer(features.anchors, "features.anchors", least=1)
     if not (np.isfinite(features.width) and features.width > 0):
-        raise ValueError(f"features.width must be a positive number; got {features.width}")
-
-
-def check_rows(x: Any, name: str, columns: int | None = None) -> Any:
-    """Return `x` as an (n, d) real array or CSR matrix, or raise ValueError naming what is wrong with `name`.
-
-    Args:
-        x: array-like or scipy.sparse matrix.
-        name: the argument's name, for the message.
-        columns: d, where it is known.
-    """
-    if scipy.sparse.issparse(x):
-        x, values = x.tocsr(), x.data
-    else:
-        x = values = x if isinstance(x, jax.Array) else np.asarray(x)
-    if values.dtype.kind not in "fiub":
-        raise ValueError(f"{name} must hold real numbers; got dtype {values.dtype}")
-    if x.ndim != 2 or 0 in x.shape:
-        raise ValueError(f"{name} must be a non-empty (n, d) array, rows are samples; got shape {x.shape}")
-    if columns is not None and x.shape[1] != columns:
-        raise ValueError(f"{name} must have {columns} features, as in training; got shape {x.shape}")
-    if values.dtype.kind == "f" and not np.isfinite(values.sum(dtype=np.float64 if values is not x else None)):
-        finite = np.isfinite(x.toarray() if scipy.sparse.issparse(x) else np.asarray(x)).all(1)
-        if not finite.all():
-            raise ValueError(f"{name} must be finite; row {int(np.argmin(finite))} holds NaN or infinity")
-    return x
+        raise ValueError(f"features.width: expected a positive number; got {features.width!r}")
+    return features

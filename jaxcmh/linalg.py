@@ -107,18 +107,18 @@ def orthonormal(M: Array, mask: Array | None = None, centred: bool = False) -> A
         return orthonormal(M.T).T
 
     rows = jnp.ones(len(M), M.dtype) if mask is None else mask
+    fill = random.normal(random.key(0), M.shape, jnp.float32) * rows[:, None]
 
-    def factor(M: Array, rows: Array) -> Array:
+    def factor(M: Array, rows: Array, fill: Array) -> Array:
         values, V = jnp.linalg.eigh(M.T @ M)
         keep = values > 1e-12 * values[-1]
         left = M @ (V * jnp.where(keep, jnp.where(keep, values, 1) ** -0.5, 0))
-        fill = random.normal(random.key(0), M.shape, jnp.float32).astype(M.dtype) * rows[:, None]
         if centred:
-            fill -= rows[:, None] * (fill.sum(0) / rows.sum())
-        fill -= left @ (left.T @ fill)
+            fill = fill - rows[:, None] * (fill.sum(0) / rows.sum())
+        fill = fill - left @ (left.T @ fill)
         Z = left + jnp.where(keep, 0, fill)
         # Z is orthonormal up to the rounding of small values and the fill: one well-conditioned root ends it.
         values, Q = jnp.linalg.eigh(Z.T @ Z)
         return Z @ ((Q * values**-0.5) @ (Q.T @ V.T))
 
-    return in_float64(factor)(M, rows)
+    return in_float64(factor)(M, rows, fill)

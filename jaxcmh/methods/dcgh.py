@@ -117,7 +117,9 @@ def diagnostics(s: State, data: Data, p: Params) -> dict[str, Array]:
     for v, (X, B, W, F) in enumerate(zip(data.views, s.B, s.W, s.F)):
         named[f"feature term, view {v}"] = norm(X @ W)
         named[f"centre term, view {v}"] = norm(p.alpha * F @ s.U)
-        named[f"codes that are signs of B, view {v}"] = jnp.vdot(s.H, sign(B, data.mask)) / data.mask.sum() / r / 2 + 0.5
+        named[f"codes that are signs of B, view {v}"] = (
+            jnp.vdot(s.H, sign(B, data.mask)) / data.mask.sum() / r / 2 + 0.5
+        )
     return named
 
 

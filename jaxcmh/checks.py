@@ -1,0 +1,136 @@
+"""Checks of input at the border: each returns its argument in a usable form, or raises a ValueError that names it."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import jax
+import numpy as np
+import scipy.sparse
+
+
+def rows(x: Any, name: str, columns: int | None = None) -> Any:
+    """`x` as a finite real (n, d) array, or CSR matrix if it is sparse.
+
+    Args:
+        x: array-like or scipy.sparse matrix; rows are samples.
+        name: the argument's name, for the message.
+        columns: d, where it is known.
+
+    Raises:
+        ValueError: not numeric, not (n, d), empty, not finite, or another number of columns.
+
+    Example:
+        >>> rows([[1.0, float("nan")]], "views[0]")
+        Traceback (most recent call last):
+        ValueError: views[0]: expected finite numbers; row 0 holds NaN or infinity (drop the row or fill the gap)
+    """
+    if scipy.sparse.issparse(x):
+        x = x.tocsr()
+        values = x.data
+    else:
+        x = values = x if isinstance(x, jax.Array) else np.asarray(x)
+    if values.dtype.kind not in "fiub":
+        raise ValueError(f"{name}: expected real numbers; got dtype {values.dtype}")
+    if x.ndim != 2 or 0 in x.shape:
+        raise ValueError(f"{name}: expected a non-empty (n, d) array, rows are samples; got shape {x.shape}")
+    if columns is not None and x.shape[1] != columns:
+        raise ValueError(f"{name}: expected {columns} columns, as in training; got shape {x.shape}")
+    if values.dtype.kind == "f" and not bool(np.isfinite(values).all()):
+        dense = x.toarray() if scipy.sparse.issparse(x) else np.asarray(x)
+        bad = int(np.argmin(np.isfinite(dense).all(1)))
+        raise ValueError(
+            f"{name}: expected finite numbers; row {bad} holds NaN or infinity (drop the row or fill the gap)"
+        )
+    return x
+
+
+def labels(y: Any, name: str, n: int | None = None, classes: int | None = None) -> np.ndarray:
+    """`y` as uint8 (n, c) of 0 and 1; integer classes (n,) become one-hot rows.
+
+    Args:
+        y: (n, c) array or sparse matrix of 0 and 1, or (n,) integer classes from 0.
+        name: the argument's name, for the message.
+        n: number of rows it must have.
+        classes: c, where it is known.
+
+    Raises:
+        ValueError: other values, another shape, rows not aligned with n, or no label at all.
+
+    Example:
+        >>> labels([2, 0], "labels").tolist()
+        [[0, 0, 1], [1, 0, 0]]
+    """
+    y = y.toarray() if scipy.sparse.issparse(y) else np.asarray(y)
+    if y.dtype.kind not in "fiub" or y.ndim not in (1, 2) or 0 in y.shape:
+        raise ValueError(f"{name}: expected (n, c) of 0 and 1 or (n,) classes; got {y.dtype} of shape {y.shape}")
+    if n is not None and len(y) != n:
+        raise ValueError(f"{name}: expected {n} rows, one for each row of the views; got {len(y)}")
+    if y.ndim == 1:
+        if not ((y == np.floor(y)).all() and (y >= 0).all()):
+            bad = int(np.argmin((y == np.floor(y)) & (y >= 0)))
+            raise ValueError(f"{name}: expected classes 0, 1, 2, ...; row {bad} is {y[bad]}")
+        count = int(y.max()) + 1 if classes is None else classes
+        if y.max() >= count or (classes is None and count > 65_536):
+            raise ValueError(f"{name}: expected classes below {min(count, 65_536)}; got class {int(y.max())}")
+        return np.eye(count, dtype=np.uint8)[y.astype(int)]
+    ok = ((y == 0) | (y == 1)).all(1)
+    if not ok.all():
+        raise ValueError(f"{name}: expected 0 and 1; row {int(np.argmin(ok))} holds another value")
+    if classes is not None and y.shape[1] != classes:
+        raise ValueError(f"{name}: expected {classes} classes; got shape {y.shape}")
+    if not y.any():
+        raise ValueError(f"{name}: expected labels; every row is empty")
+    return y.astype(np.uint8)
+
+
+def bits(value: Any) -> int:
+    """`value` as a code length in bits, a positive multiple of 8."""
+    if isinstance(value, bool) or not isinstance(value, int | np.integer) or value <= 0 or value % 8:
+        raise ValueError(f"bits: expected a positive multiple of 8; got {value!r}")
+    return int(value)
+
+
+def integer(value: Any, name: str, least: int, most: int | None = None) -> int:
+    """`value` as an integer from `least` to `most`."""
+    bounds = f"an integer of at least {least}" if most is None else f"an integer from {least} to {most}"
+    fits = isinstance(value, int | np.integer) and not isinstance(value, bool)
+    if not fits or value < least or (most is not None and value > most):
+        raise ValueError(f"{name}: expected {bounds}; got {value!r}")
+    return int(value)
+
+
+def choice(value: Any, name: str, allowed: Sequence[str]) -> str:
+    """`value` if it is one of `allowed`."""
+    if value not in allowed:
+        raise ValueError(f"{name}: expected one of {', '.join(allowed)}; got {value!r}")
+    return value
+
+
+def params(given: Any, defaults: Any) -> Any:
+    """Hyper-parameters of a method: `defaults`, or a NamedTuple like it, or a dict of the values that differ.
+
+    Raises:
+        ValueError: a name the method does not have, or a value that is not a finite number.
+
+    Example:
+        >>> from jaxcmh.methods import registry
+        >>> params({"alpha": 1.0}, registry["dcgh"].params)
+        Params(alpha=1.0, beta=10.0, lam=0.01)
+    """
+    if given is None:
+        return defaults
+    if isinstance(given, dict):
+        unknown = [name for name in given if name not in defaults._fields]
+        if unknown:
+            raise ValueError(f"params: expected names among {', '.join(defaults._fields)}; got {unknown[0]!r}")
+        given = defaults._replace(**given)
+    if getattr(given, "_fields", None) != defaults._fields:
+        raise ValueError(f"params: expected a dict or {type(defaults).__name__}{defaults._fields}; got {given!r}")
+    for name, value in zip(given._fields, given):
+        try:
+            finite = np.ndim(value) == 0 and np.isfinite(float(value))
+        except (TypeError, ValueError):
+            finite = False
+        if not finite:
+            raise ValueError(f"params.{name}: expected a finite number; got {value!r}")
+    return given._replace(**{name: float(value) for name, value in zip(given._fields, given)})

@@ -1,0 +1,479 @@
+"""A trained model: what it takes to encode, evaluate and search, and how it is stored."""
+
+import hashlib
+import json
+import os
+import tempfile
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import safetensors
+import safetensors.numpy
+from jax import Array, random
+
+import jaxcmh
+from jaxcmh import checks, core, metrics, topk
+from jaxcmh import features as feature_maps
+from jaxcmh.core import Method
+from jaxcmh.encoders import nearest_words
+from jaxcmh.features import FeatureMap, Features
+from jaxcmh.methods import find
+
+FORMAT = 1  # of the model file; raised when a file of this version can no longer be read by the last one
+ENCODE_ROWS = 1 << 14  # rows mapped and encoded at a time
+
+
+class Info(NamedTuple):
+    """How a model was made."""
+
+    method: str
+    bits: int
+    seed: int
+    iterations: int
+    params: tuple[tuple[str, float], ...]
+    features: tuple[Features, ...]  # one a view
+    hash_function: str
+    n: int  # training pairs
+    dims: tuple[int, ...]  # raw features of each view
+    version: str  # of jaxcmh
+
+
+@partial(
+    jax.tree_util.register_dataclass,
+    data_fields=("maps", "encoders", "codes", "encoded", "codebooks", "objective", "diagnostics", "times"),
+    meta_fields=("info",),
+)
+@dataclass(frozen=True)
+class Model:
+    """A trained model; a pytree.  `lookup` models keep word indices and codebooks, the others packed bits."""
+
+    maps: tuple[FeatureMap, ...]  # one a view
+    encoders: tuple[Array, ...]  # (q_m, bits) linear hash functions, one a view
+    codes: Array  # (n, bits/8) or (n, books) uint8: codes learned with the labels
+    encoded: tuple[Array, ...]  # the same items encoded from each view by the hash functions
+    codebooks: Array | None  # (books, words, bits) for look-up search
+    objective: Array  # (iterations,) after every iteration
+    diagnostics: dict[str, Array]
+    times: dict[str, float]  # seconds: features, fit, hash
+    info: Info
+
+
+def train(
+    method: str | Method,
+    views: Sequence[Any],
+    labels: Any,
+    *,
+    bits: int,
+    seed: int = 0,
+    params: Any = None,
+    iterations: int | None = None,
+    features: Any = None,
+    hash_function: str = "ridge",
+) -> Model:
+    """Learn codes for paired samples, and hash functions that encode new samples of either view.
+
+    Args:
+        method: a name of `jaxcmh.methods.registry` ("dcgh"), of a variant ("dcgh-d"), or a `Method`.
+        views: M >= 2 arrays (n, d_m), NumPy, JAX or scipy.sparse; row i of each is one sample.
+        labels: (n, c) 0/1, or (n,) integer classes.
+        bits: code length, a positive multiple of 8.
+        seed: of anchors and of the random start.
+        params: the method's Params or a dict of those that differ from its defaults.
+        iterations: the method's own number if None.
+        features: `Features`, the name of a kind, or one of them for each view; the method's own if None.
+        hash_function: "ridge", linear in the mapped features.
+
+    Returns:
+        A `Model`.
+
+    Raises:
+        ValueError: an argument is not as described; the message names it, what was given and what is allowed.
+
+    Example:
+        >>> split = jaxcmh.load_dataset("synthetic", n=300, seed=0)
+        >>> model = train("dcgh", split.train.views, split.train.labels, bits=16)
+        >>> model.codes.shape == (len(split.train.labels), 2)
+        True
+    """
+    method = find(method)
+    bits = checks.bits(bits)
+    seed = checks.integer(seed, "seed", least=0, most=2**32 - 1)
+    params = checks.params(params, method.params)
+    iterations = checks.integer(method.iterations if iterations is None else iterations, "iterations", least=1)
+    checks.choice(hash_function, "hash_function", ("ridge",))
+    if not isinstance(views, Sequence) or len(views) < 2:
+        raise ValueError(f"views: expected a sequence of at least 2 arrays; got {_described(views)}")
+    views = [checks.rows(x, f"views[{m}]") for m, x in enumerate(views)]
+    n = views[0].shape[0]
+    for m, x in enumerate(views):
+        if x.shape[0] != n:
+            raise ValueError(f"views[{m}]: expected {n} rows, as views[0] has; got shape {x.shape}")
+    host_labels = checks.labels(labels, "labels", n)
+    if n <= max(bits, host_labels.shape[1]):
+        raise ValueError(f"views: expected more rows than bits ({bits}) and classes ({host_labels.shape[1]}); got {n}")
+    chosen = _features(features, method, len(views))
+
+    start = time.perf_counter()
+    key = random.key(seed)
+    fitted = [feature_maps.fit(f, random.fold_in(key, m), x) for m, (f, x) in enumerate(zip(chosen, views))]
+    maps = tuple(fitted_map for fitted_map, _ in fitted)
+    data = jax.block_until_ready(core.prepare([phi for _, phi in fitted], host_labels))
+    mapped = time.perf_counter()
+    state, objective = core.fit(method, data, random.fold_in(key, len(views)), params, bits=bits, iterations=iterations)
+    jax.block_until_ready(state)
+    learned = time.perf_counter()
+    encoders, codes, diagnostics = jax.block_until_ready(_finish(method._replace(params=None), state, data, params))
+    if not all(bool(jnp.isfinite(W).all()) for W in encoders):
+        raise ValueError(f"params: {method.name} has no finite solution for {params} on these features")
+    codebooks = method.codebooks(state) if method.codebooks else None
+    if codebooks is None:
+        packed, encoded = topk.pack(codes), tuple(_pack_signs(phi, W) for phi, W in zip(data.views, encoders))
+    else:
+        packed = codes.astype(jnp.uint8)
+        encoded = tuple(nearest_words(phi @ W, codebooks) for phi, W in zip(data.views, encoders))
+    jax.block_until_ready(encoded)
+    finished = time.perf_counter()
+
+    info = Info(
+        method=method.name,
+        bits=bits,
+        seed=seed,
+        iterations=iterations,
+        params=tuple(params._asdict().items()),
+        features=chosen,
+        hash_function=hash_function,
+        n=n,
+        dims=tuple(x.shape[1] for x in views),
+        version=jaxcmh.__version__,
+    )
+    times = {"features": mapped - start, "fit": learned - mapped, "hash": finished - learned}
+    return Model(maps, encoders, packed, encoded, codebooks, objective, diagnostics, times, info)
+
+
+@partial(jax.jit, static_argnames="method")
+def _finish(method: Method, state: Any, data: core.Data, params: Any) -> tuple[tuple[Array, ...], Array, dict]:
+    data = core.with_extra(method, data)
+    diagnostics = method.diagnostics(state, data, params) if method.diagnostics else {}
+    return method.encoder(state, data, params), method.codes(state, data, params), diagnostics
+
+
+@jax.jit
+def _pack_signs(phi: Array, W: Array) -> Array:
+    return topk.pack(jnp.where(phi @ W >= 0, 1, -1))
+
+
+def encode(model: Model, x: Any, view: int) -> Array:
+    """Codes of samples that need not be in the training set.
+
+    Args:
+        model: a trained model.
+        x: (n, d) raw features of one view, array or scipy.sparse.
+        view: which view they are of, from 0.
+
+    Returns:
+        uint8 codes: (n, bits/8) packed bits, bit j of byte b being bit 8b + j of the code; or (n, books) word
+        indices for a look-up model.
+
+    Raises:
+        ValueError: no such view, or x is not a finite (n, d) array of that view.
+
+    Example:
+        >>> split = jaxcmh.load_dataset("synthetic", n=300, seed=0)
+        >>> model = train("dcgh", split.train.views, split.train.labels, bits=16)
+        >>> encode(model, split.query.views[1], 1).shape == (len(split.query.labels), 2)
+        True
+    """
+    if model.codebooks is None:
+        return _by_rows(model, x, view, _pack_signs)
+    codebooks = model.codebooks
+    return _by_rows(model, x, view, lambda phi, W: nearest_words(phi @ W, codebooks))
+
+
+def query_vectors(model: Model, x: Any, view: int) -> Array:
+    """What a query is searched with: packed codes, or real vectors (n, bits) for a look-up model.
+
+    Args, errors: as for `encode`.
+    """
+    return _by_rows(model, x, view, _pack_signs if model.codebooks is None else jnp.matmul)
+
+
+def _by_rows(model: Model, x: Any, view: int, represent: Any) -> Array:
+    view = checks.integer(view, "view", least=0, most=len(model.maps) - 1)
+    x = checks.rows(x, "x", columns=model.info.dims[view])
+    blocks = []
+    for i in range(0, x.shape[0], ENCODE_ROWS):
+        blocks.append(represent(feature_maps.apply(model.maps[view], x[i : i + ENCODE_ROWS]), model.encoders[view]))
+    return blocks[0] if len(blocks) == 1 else jnp.concatenate(blocks)
+
+
+def directions(views: int) -> dict[str, tuple[int, int]]:
+    """Names of all (query view, database view) pairs: i2t and t2i for two views, else view0->view1 and so on.
+
+    Example:
+        >>> directions(2)
+        {'i2t': (0, 1), 't2i': (1, 0)}
+    """
+    if views == 2:
+        return {"i2t": (0, 1), "t2i": (1, 0)}
+    return {f"view{a}->view{b}": (a, b) for a in range(views) for b in range(views) if a != b}
+
+
+def evaluate(
+    model: Model,
+    query_views: Sequence[Any],
+    query_labels: Any,
+    database_labels: Any,
+    database: str = "learned",
+    ties: str = "expected",
+    at: int | None = None,
+    database_views: Sequence[Any] | None = None,
+) -> dict[str, Any]:
+    """Mean average precision of every direction, with all that says how it was measured.
+
+    Args:
+        model: a trained model.
+        query_views: one (n_q, d_m) array a view.
+        query_labels: (n_q, c) 0/1 or (n_q,) classes.
+        database_labels: labels of the database items, which are the training items unless `database` is "held_out".
+        database: "learned" (training items keep the codes learned with their labels: what papers report),
+            "encoded" (the same items encoded by the hash functions: what a deployed system sees), or "held_out"
+            (items never trained on, given as `database_views`).
+        ties: "expected" (mean over all orders of tied items) or "stable" (database order).
+        at: cut the ranking at this rank; the whole database if None.
+        database_views: one (n_db, d_m) array a view, for "held_out" only.
+
+    Returns:
+        dict with the mAP of each direction ("i2t", "t2i"; "view0->view2" and so on for more than two views),
+        n_queries, n_without_relevant (queries not averaged), n_database, method, bits, database, ties, at, and
+        "metrics": for each direction a `metrics.Metrics` with per-query AP and curves.
+
+    Raises:
+        ValueError: an argument is not as described, or rows or classes do not match.
+
+    Example:
+        >>> split = jaxcmh.load_dataset("synthetic", n=300, seed=0)
+        >>> model = train("dcgh", split.train.views, split.train.labels, bits=16)
+        >>> report = evaluate(model, split.query.views, split.query.labels, split.train.labels)
+        >>> 0 < report["i2t"] <= 1 and report["ties"] == "expected"
+        True
+    """
+    checks.choice(database, "database", ("learned", "encoded", "held_out"))
+    views = len(model.maps)
+    _check_count(query_views, "query_views", views)
+    if (database == "held_out") != (database_views is not None):
+        raise ValueError(f"database_views: expected with database='held_out', and only then; got database={database!r}")
+    query_labels = checks.labels(query_labels, "query_labels", query_views[0].shape[0])
+    queries = [query_vectors(model, x, view) for view, x in enumerate(query_views)]
+    if database_views is not None:
+        _check_count(database_views, "database_views", views)
+        items = [encode(model, x, view) for view, x in enumerate(database_views)]
+    else:
+        items = list(model.encoded) if database == "encoded" else [model.codes] * views
+    database_labels = checks.labels(database_labels, "database_labels", len(items[0]), query_labels.shape[1])
+    options: dict[str, Any] = {"ties": ties, "at": at}
+    measured = {}
+    for name, (a, b) in directions(views).items():
+        if model.codebooks is None:
+            measured[name] = metrics.hamming_metrics(queries[a], items[b], query_labels, database_labels, **options)
+        else:
+            measured[name] = metrics.score_metrics(
+                queries[a], items[b], model.codebooks, query_labels, database_labels, **options
+            )
+    first = next(iter(measured.values()))
+    return {
+        **{name: measure.map for name, measure in measured.items()},
+        "n_queries": first.n_queries,
+        "n_without_relevant": first.n_without_relevant,
+        "n_database": len(database_labels),
+        "method": model.info.method,
+        "bits": model.info.bits,
+        "database": database,
+        "ties": ties,
+        "at": at,
+        "metrics": measured,
+    }
+
+
+def search(model: Model, x: Any, view: int, k: int) -> tuple[Array, Array]:
+    """The k training items nearest to each query, by their learned codes.
+
+    Args:
+        model: a trained model.
+        x: (n_q, d) raw features of one view.
+        view: which view they are of, from 0.
+        k: results a query, at most the number of training items.
+
+    Returns:
+        scores and ids, both (n_q, k): Hamming distances ascending, or look-up scores descending; ids are rows of
+        the training set, ascending within ties.
+
+    Raises:
+        ValueError: no such view, x not of that view, or k not from 1 to the number of items.
+
+    Example:
+        >>> split = jaxcmh.load_dataset("synthetic", n=300, seed=0)
+        >>> model = train("dcgh", split.train.views, split.train.labels, bits=16)
+        >>> distances, ids = search(model, split.query.views[1], 1, k=5)
+        >>> bool((distances[:, 0] <= distances[:, 4]).all())
+        True
+    """
+    queries = query_vectors(model, x, view)
+    if model.codebooks is None:
+        return topk.hamming_topk(queries, model.codes, k)
+    return topk.lookup_topk(queries, model.codes, model.codebooks, k)
+
+
+def save(model: Model, path: str | os.PathLike) -> None:
+    """Write a model as one safetensors file with a JSON header; the file appears whole or not at all.
+
+    Args:
+        model: a trained model.
+        path: the file to write; one that is there is replaced.
+
+    Raises:
+        ValueError: the folder of `path` does not exist.
+
+    Example:
+        >>> split = jaxcmh.load_dataset("synthetic", n=300, seed=0)
+        >>> model = train("dcgh", split.train.views, split.train.labels, bits=16)
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     save(model, f"{folder}/model.safetensors")
+        ...     bool((load(f"{folder}/model.safetensors").codes == model.codes).all())
+        True
+    """
+    path = Path(path)
+    if not path.parent.is_dir():
+        raise ValueError(f"path: expected a file in an existing folder; got {path}")
+    arrays = {"codes": model.codes, "objective": model.objective}
+    for m, (fitted, W, encoded) in enumerate(zip(model.maps, model.encoders, model.encoded)):
+        arrays |= {f"maps.{m}.{name}": getattr(fitted, name) for name in ("mean", "scale", "anchors", "sigma")}
+        arrays |= {f"encoders.{m}": W, f"encoded.{m}": encoded}
+    if model.codebooks is not None:
+        arrays["codebooks"] = model.codebooks
+    host = {name: np.ascontiguousarray(array) for name, array in arrays.items()}
+    info = model.info._asdict()
+    info["params"] = dict(model.info.params)
+    info["features"] = [f._asdict() for f in model.info.features]
+    header = {
+        "format": FORMAT,
+        "info": info,
+        "diagnostics": {name: float(value) for name, value in model.diagnostics.items()},
+        "times": {name: float(value) for name, value in model.times.items()},
+    }
+    text = json.dumps(header)
+    payload = safetensors.numpy.save(host, {"jaxcmh": text, "sha256": _digest(host, text)})
+    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=path.name, suffix=".part")
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(payload)
+        os.chmod(temporary, 0o666 & ~_umask())
+        os.replace(temporary, path)
+    except BaseException:
+        os.unlink(temporary)
+        raise
+
+
+def load(path: str | os.PathLike) -> Model:
+    """Read a model written by `save`; nothing in the file is executed.
+
+    Args:
+        path: the file, or a folder with a model.safetensors.
+
+    Returns:
+        The model, bit for bit.
+
+    Raises:
+        FileNotFoundError: no such file.
+        ValueError: the file is truncated, damaged, not a jaxcmh model, or of a later format.
+
+    Example:
+        >>> load("nowhere/model.safetensors")
+        Traceback (most recent call last):
+        FileNotFoundError: path: no model file at nowhere/model.safetensors
+    """
+    path = Path(path)
+    if path.is_dir():
+        path = path / "model.safetensors"
+    if not path.is_file():
+        raise FileNotFoundError(f"path: no model file at {path}")
+    try:
+        with safetensors.safe_open(path, "numpy") as file:
+            metadata = file.metadata() or {}
+            arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a mapping)
+        header = json.loads(metadata["jaxcmh"])
+        if header["format"] > FORMAT:
+            raise ValueError(f"path: {path} has format {header['format']}; this version reads up to {FORMAT}")
+        if metadata["sha256"] != _digest(arrays, metadata["jaxcmh"]):
+            raise ValueError(f"path: {path} is damaged: its contents do not match its checksum")
+        return _restored(header, arrays)
+    except (safetensors.SafetensorError, json.JSONDecodeError, KeyError, TypeError) as error:
+        raise ValueError(f"path: {path} is truncated or not a jaxcmh model ({error})") from None
+
+
+def _restored(header: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> Model:
+    info = dict(header["info"])
+    features = tuple(Features(**f) for f in info.pop("features"))
+    params = tuple((name, float(value)) for name, value in info.pop("params").items())
+    parts = ("mean", "scale", "anchors", "sigma")
+    maps = tuple(
+        FeatureMap(**{part: jnp.asarray(arrays[f"maps.{m}.{part}"]) for part in parts}, kind=f.kind)
+        for m, f in enumerate(features)
+    )
+    return Model(
+        maps=maps,
+        encoders=tuple(jnp.asarray(arrays[f"encoders.{m}"]) for m in range(len(maps))),
+        codes=jnp.asarray(arrays["codes"]),
+        encoded=tuple(jnp.asarray(arrays[f"encoded.{m}"]) for m in range(len(maps))),
+        codebooks=jnp.asarray(arrays["codebooks"]) if "codebooks" in arrays else None,
+        objective=jnp.asarray(arrays["objective"]),
+        diagnostics=dict(header["diagnostics"]),
+        times=dict(header["times"]),
+        info=Info(**{**info, "dims": tuple(info["dims"]), "params": params, "features": features}),
+    )
+
+
+def _digest(arrays: Mapping[str, np.ndarray], text: str) -> str:
+    """SHA-256 over the header and every array: safetensors itself does not notice a flipped byte."""
+    digest = hashlib.sha256(text.encode())
+    for name in sorted(arrays):
+        digest.update(f"{name} {arrays[name].dtype} {arrays[name].shape}".encode())
+        digest.update(arrays[name].tobytes())
+    return digest.hexdigest()
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
+
+
+def _check_count(views: Any, name: str, count: int) -> None:
+    if not isinstance(views, Sequence) or len(views) != count:
+        raise ValueError(f"{name}: expected a sequence of {count} arrays, one a view; got {_described(views)}")
+    rows = [checks.rows(x, f"{name}[{m}]").shape[0] for m, x in enumerate(views)]
+    if len(set(rows)) > 1:
+        raise ValueError(f"{name}: expected the same number of rows in each view; got {rows}")
+
+
+def _described(value: Any) -> str:
+    return f"{len(value)}" if isinstance(value, Sequence) else type(value).__name__
+
+
+def _features(features: Any, method: Method, views: int) -> tuple[Features, ...]:
+    """One checked `Features` a view."""
+    if features is None:
+        features = method.features
+    if isinstance(features, str | Features):
+        features = [features] * views
+    if not isinstance(features, Sequence) or len(features) != views:
+        raise ValueError(f"features: expected Features, a kind, or one of them for each of {views} views")
+    if not all(isinstance(f, str | Features) for f in features):
+        raise ValueError(f"features: expected Features or the name of a kind; got {features!r}")
+    return tuple(feature_maps.check(method.features._replace(kind=f) if isinstance(f, str) else f) for f in features)
