@@ -1,0 +1,535 @@
+"""Results on disk: one JSON line a result with its whole protocol, and tables that refuse to mix protocols.
+
+A *record* is a flat dict, one line of a `results.jsonl`. It carries everything a number depends on (data and split
+hashes, database kind, tie rule, cut-off, method, bits, seed, hyper-parameters, ...), so that tables and figures need
+nothing but lines.
+"""
+
+import csv
+import functools
+import hashlib
+import json
+import math
+import os
+import platform
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Iterable, Mapping, Sequence
+from importlib.metadata import PackageNotFoundError, version
+from io import StringIO
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+FORMAT = 1
+# What must be equal for two numbers to stand in one column, and what makes two runs different runs.
+PROTOCOL = (
+    "data",
+    "data_hash",
+    "split_hash",
+    "database",
+    "ties",
+    "at",
+    "n_queries",
+    "n_without_relevant",
+    "n_database",
+)
+CONFIGURATION = ("method", "bits", "params", "iterations", "features", "hash_function")
+REQUIRED = ("format", "key", *PROTOCOL, *CONFIGURATION, "seed", "map", "times", "environment")
+PACKAGES = ("jaxcmh", "jax", "jaxlib", "numpy", "scipy")
+
+
+def plain(value: Any) -> Any:
+    """The value as JSON types: NamedTuples become dicts, arrays lists, NumPy scalars numbers.
+
+    >>> plain({"weight": np.float32(0.5), "order": np.arange(3)})
+    {'weight': 0.5, 'order': [0, 1, 2]}
+    """
+    if hasattr(value, "_asdict"):
+        value = value._asdict()
+    if isinstance(value, Mapping):
+        return {str(k): plain(v) for k, v in value.items()}
+    if isinstance(value, list | tuple):
+        return [plain(v) for v in value]
+    if value is None or isinstance(value, str | bool | int | float):
+        return value
+    if isinstance(value, Path):
+        return str(value)
+    return np.asarray(value).tolist()
+
+
+def environment() -> dict[str, Any]:
+    """What a number was computed with: versions, machine, device and, in a git checkout of this package, the commit."""
+    import jax
+
+    versions = {"python": platform.python_version()}
+    for name in PACKAGES:
+        try:
+            versions[name] = version(name)
+        except PackageNotFoundError:
+            versions[name] = "not installed"
+    device = jax.devices()[0]
+    return {
+        "versions": versions,
+        "platform": platform.platform(),
+        "machine": platform.machine(),
+        "cpus": os.cpu_count(),
+        "device": f"{device.platform} ({device.device_kind})",
+        "commit": commit(),
+    }
+
+
+@functools.cache
+def commit() -> str | None:
+    """The commit of the checkout this package lies in, "+changes" where files differ from it; None outside one."""
+    root = Path(__file__).resolve().parent.parent
+    if not (root / ".git").exists() or shutil.which("git") is None:
+        return None
+
+    def git(*arguments: str) -> str:
+        return subprocess.run(
+            ["git", "-C", str(root), *arguments], capture_output=True, text=True, check=False
+        ).stdout.strip()
+
+    name = git("rev-parse", "HEAD")
+    return f"{name}+changes" if name and git("status", "--porcelain", "--untracked-files=no") else name or None
+
+
+def _digest(*values: Any) -> str:
+    digest = hashlib.sha256()
+    for value in values:
+        array = np.ascontiguousarray(value)
+        if array.dtype.kind in "OU":  # ids may be strings: hashed by content, whatever their padding
+            array = np.frombuffer("\0".join(map(str, array.ravel().tolist())).encode(), np.uint8)
+        digest.update(f"{array.dtype.str}{array.shape}".encode())
+        digest.update(array.data if array.size else b"")
+    return digest.hexdigest()[:16]
+
+
+def _parts(split: Any) -> dict[str, Any]:
+    return {name: getattr(split, name) for name in ("train", "query", "database")}
+
+
+def data_hash(split: Any) -> str:
+    """16 hex digits over every view, label and id of the split's three parts, in their order."""
+    arrays: list[Any] = []
+    for part in _parts(split).values():
+        for view in part.views:
+            if hasattr(view, "tocsr"):
+                view = view.tocsr().sorted_indices()
+                arrays += [view.data, view.indices.astype(np.int64), view.indptr.astype(np.int64), view.shape]
+            else:
+                arrays.append(view)
+        arrays += [part.labels, part.ids]
+    return _digest(*arrays)
+
+
+def split_hash(split: Any) -> str:
+    """16 hex digits over which items (ids) are training, query and database rows, in their order."""
+    return _digest(*(part.ids for part in _parts(split).values()))
+
+
+def chance(query_labels: Any, database_labels: Any) -> float:
+    """Mean share of the database that is relevant to a query, over queries with a relevant item: mAP of a random order.
+
+    Args:
+        query_labels: (n_q, c) 0/1.
+        database_labels: (n, c) 0/1.
+
+    >>> chance(np.eye(2), np.eye(2))
+    0.5
+    """
+    query = np.asarray(query_labels, np.float32)
+    database = np.asarray(database_labels, np.float32).T
+    share = np.concatenate([(query[i : i + 256] @ database > 0).mean(1) for i in range(0, len(query), 256)])
+    return float(share[share > 0].mean()) if (share > 0).any() else 0.0
+
+
+def doubts(scores: Mapping[str, float], chance: float, codes: Mapping[str, Any] | None = None) -> list[str]:
+    """What looks wrong about a result, in one plain sentence each; an empty list when nothing does.
+
+    Args:
+        scores: direction -> mAP.
+        chance: mAP of a random order, see `chance`.
+        codes: name -> packed codes (n, bits/8) uint8, searched for bits that never change.
+
+    >>> doubts({"i2t": 0.14, "t2i": 0.14}, 0.136)[0]
+    'i2t and t2i have exactly the same mAP 0.1400: are the two views the same array?'
+    """
+    found = []
+    names = sorted(scores)
+    for first, second in [(a, b) for i, a in enumerate(names) for b in names[i + 1 :]]:
+        if abs(scores[first] - scores[second]) < 1e-12:
+            found.append(
+                f"{first} and {second} have exactly the same mAP {scores[first]:.4f}: are the two views the same array?"
+            )
+    for name in names:
+        if scores[name] < 1.1 * chance:
+            found.append(f"{name} has mAP {scores[name]:.4f}, no better than chance ({chance:.4f})")
+    for name, packed in (codes or {}).items():
+        packed = np.asarray(packed)
+        differ = np.bitwise_or.reduce(packed ^ packed[:1], axis=0)
+        constant = packed.shape[1] * 8 - int(np.unpackbits(differ).sum())
+        if constant:
+            found.append(f"{constant} of {packed.shape[1] * 8} bits are the same for all items of the {name} codes")
+    return found
+
+
+# -- records ----------------------------------------------------------------------------------------------------------
+
+
+def record(
+    model: Any, report: Mapping[str, Any], *, data: str, hashes: tuple[str, str], times: Mapping[str, float]
+) -> dict[str, Any]:
+    """One result line: the model's configuration, the protocol of the evaluation, mAP and curves in every direction.
+
+    Args:
+        model: a trained model; how it was made, its objective and diagnostics are stored.
+        report: what `jaxcmh.evaluate` returned.
+        data: name or path of the data set.
+        hashes: (`data_hash`, `split_hash`) of its split.
+        times: seconds by stage (load, compile, train, evaluate, ...).
+    Returns:
+        A flat dict of JSON types, ready for `append`.
+    Raises:
+        ValueError: a score or the objective is not finite.
+    """
+    metrics = report["metrics"]
+    first = next(iter(metrics.values()))
+    info = model.info
+    line = {
+        "format": FORMAT,
+        "data": data,
+        "data_hash": hashes[0],
+        "split_hash": hashes[1],
+        **{name: report[name] for name in ("database", "ties", "at", "n_queries", "n_without_relevant", "n_database")},
+        **{name: getattr(info, name) for name in CONFIGURATION},
+        "params": dict(info.params),
+        "seed": info.seed,
+        "n_train": info.n,
+        "map": {direction: report[direction] for direction in metrics},
+        "topn": first.topn,
+        "curves": {
+            direction: {
+                "topn_precision": m.topn_precision,
+                "precision": m.pr_precision,
+                "recall": m.pr_recall,
+                "radius_precision": m.radius_precision,
+                "radius_recall": m.radius_recall,
+            }
+            for direction, m in metrics.items()
+        },
+        "objective": model.objective,
+        "diagnostics": model.diagnostics,
+        "times": {name: round(float(seconds), 4) for name, seconds in {**model.times, **times}.items()},
+        "environment": environment(),
+    }
+    line = plain(line)
+    line["key"] = key(line)
+    return check(line)
+
+
+def key(record: Mapping[str, Any]) -> str:
+    """16 hex digits over everything a result is determined by: equal keys mean the same experiment."""
+    told = {name: record[name] for name in (*PROTOCOL, *CONFIGURATION, "seed")}
+    return hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def _finite(value: Any) -> bool:
+    if isinstance(value, Mapping):
+        return all(map(_finite, value.values()))
+    if isinstance(value, list):
+        return all(map(_finite, value))
+    return not isinstance(value, float) or math.isfinite(value)
+
+
+def check(record: Any, where: str = "record") -> dict:
+    """The record itself, when it is one: a dict with every required field, of this or an earlier format, finite scores.
+
+    Raises:
+        ValueError: naming the field and `where` it was read.
+    """
+    if not isinstance(record, dict):
+        raise ValueError(f"{where}: a result is a JSON object, got {type(record).__name__}")
+    missing = [name for name in REQUIRED if name not in record]
+    if missing:
+        raise ValueError(f"{where}: the result lacks {', '.join(missing)}")
+    if record["format"] > FORMAT:
+        raise ValueError(
+            f"{where}: written by a later jaxcmh (format {record['format']}, this one reads up to {FORMAT})"
+        )
+    scores = record["map"]
+    if not isinstance(scores, dict) or not scores or not all(isinstance(v, float | int) for v in scores.values()):
+        raise ValueError(f"{where}: map must give a number for every direction, got {scores!r}")
+    for name in ("map", "objective"):
+        if not _finite(record.get(name)):
+            raise ValueError(f"{where}: {name} is not finite: {record[name]}")
+    return record
+
+
+def append(path: str | Path, record: Mapping[str, Any]) -> None:
+    """Add one line to a file of results; a half line left by a killed process is cut off first.
+
+    Args:
+        path: the `.jsonl` file, made when it is not there.
+        record: see `record`.
+    Raises:
+        ValueError: the record lacks a field, or holds a number that is not finite where it must be.
+    """
+    line = json.dumps(_nan_to_none(check(dict(record))), allow_nan=False, separators=(",", ":")).encode() + b"\n"
+    path = Path(path)
+    torn = _torn(path)
+    if torn:
+        os.truncate(path, path.stat().st_size - torn)
+    with open(path, "ab", buffering=0) as file:
+        file.write(line)
+
+
+def _nan_to_none(value: Any) -> Any:
+    """Curves of queries without relevant items hold nan, which JSON does not know."""
+    if isinstance(value, dict):
+        return {k: _nan_to_none(v) for k, v in value.items()}
+    if isinstance(value, list):
+        return [_nan_to_none(v) for v in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def _torn(path: Path) -> int:
+    """Bytes after the last line end: what a process killed while writing left."""
+    if not path.exists():
+        return 0
+    content = path.read_bytes()
+    return len(content) - content.rfind(b"\n") - 1
+
+
+def read(path: str | Path) -> list[dict]:
+    """The results of a `.jsonl` file, or of every `results.jsonl` below a folder, in order.
+
+    Raises:
+        FileNotFoundError: nothing there.
+        ValueError: a line is not a result; the message names file, line and field. A last line without an end is what a
+            killed process leaves and is passed over.
+    """
+    path = Path(path)
+    if path.is_dir():
+        files = sorted(path.rglob("results.jsonl"))
+        if not files:
+            raise FileNotFoundError(f"no results.jsonl in {path}")
+        return [line for file in files for line in read(file)]
+    if not path.exists():
+        raise FileNotFoundError(f"no such file: {path}")
+    content = path.read_bytes()
+    records = []
+    for number, line in enumerate(content[: content.rfind(b"\n") + 1].splitlines(), 1):
+        where = f"{path}, line {number}"
+        try:
+            value = json.loads(line)
+        except ValueError as error:
+            raise ValueError(f"{where}: not JSON ({error})") from None
+        records.append(check(value, where))
+    return records
+
+
+# -- tables -----------------------------------------------------------------------------------------------------------
+
+
+class Cell(NamedTuple):
+    """mAP of one row and column: mean and sample standard deviation over `seeds` seeds (sd is nan for one seed)."""
+
+    mean: float
+    sd: float
+    seeds: int
+
+
+class Table(NamedTuple):
+    """A pivot of results.
+
+    Attributes:
+        index: names of the fields that make the rows.
+        columns: one tuple of field values a column; `fields` names them.
+        fields: names of the fields that make the columns.
+        rows: (values of the index fields, one Cell or None a column).
+        caption: the protocol all cells share, in words.
+    """
+
+    index: tuple[str, ...]
+    fields: tuple[str, ...]
+    columns: tuple[tuple, ...]
+    rows: tuple[tuple[tuple, tuple[Cell | None, ...]], ...]
+    caption: str
+
+
+def one_protocol(records: Iterable[Mapping[str, Any]], free: Sequence[str] = ()) -> dict[str, Any]:
+    """The protocol all records share; fields in `free` may differ and are left out.
+
+    Raises:
+        ValueError: there is no record, or a protocol field differs. Numbers of different protocols do not compare.
+    """
+    records = list(records)
+    if not records:
+        raise ValueError("no results given")
+    shared = {}
+    for name in PROTOCOL:
+        if name in free:
+            continue
+        values = {json.dumps(r[name]) for r in records}
+        if len(values) > 1:
+            raise ValueError(
+                f"these results mix protocols: {name} is {' and '.join(sorted(values))}; "
+                f"keep one of them, or make {name} a column"
+            )
+        shared[name] = records[0][name]
+    return shared
+
+
+def table(
+    records: Iterable[Mapping[str, Any]],
+    rows: Sequence[str] = ("method",),
+    columns: Sequence[str] = ("direction", "bits"),
+) -> Table:
+    """Mean mAP over seeds, one row and column for each value of the named fields.
+
+    Args:
+        records: result lines.
+        rows, columns: fields of a record, or "direction". Any protocol field that is not among them must be equal in
+            all records, and two records in one cell may differ in nothing but the seed.
+    Raises:
+        ValueError: the records mix protocols or configurations, or a field does not exist.
+
+    >>> table([])
+    Traceback (most recent call last):
+    ValueError: no results given
+    """
+    records = list(records)
+    rows, columns = tuple(rows), tuple(columns)
+    protocol = one_protocol(records, rows + columns)
+    cells: dict[tuple[tuple, tuple], dict[int, float]] = {}
+    settings: dict[tuple[tuple, tuple], str] = {}
+    for line in records:
+        for direction, value in line["map"].items():
+            entry = {**line, "direction": direction}
+            unknown = [name for name in rows + columns if name not in entry]
+            if unknown:
+                raise ValueError(
+                    f"results have no field {unknown[0]!r}; there are direction, {', '.join(sorted(line))}"
+                )
+            place = tuple(_atom(entry[name]) for name in rows), tuple(_atom(entry[name]) for name in columns)
+            setting = json.dumps([entry[name] for name in CONFIGURATION])
+            if settings.setdefault(place, setting) != setting:
+                raise ValueError(
+                    f"two results of different configuration fall on {dict(zip(rows, place[0]))}: "
+                    "name the field they differ in as a row or column"
+                )
+            if cells.setdefault(place, {}).setdefault(line["seed"], value) != value:
+                raise ValueError(f"two results for {dict(zip(rows, place[0]))}, seed {line['seed']}, disagree")
+    heads = tuple(dict.fromkeys(place[0] for place in cells))
+    tops = tuple(sorted({place[1] for place in cells}, key=lambda top: [(isinstance(v, str), v) for v in top]))
+    body = tuple((head, tuple(_cell(cells.get((head, top))) for top in tops)) for head in heads)
+    caption = f"{score(protocol.get('at'))}, {describe(protocol)}"
+    return Table(rows, columns, tops, body, caption)
+
+
+def _atom(value: Any) -> Any:
+    return value if isinstance(value, str | int | float) else json.dumps(value)
+
+
+def _cell(values: Mapping[int, float] | None) -> Cell | None:
+    if not values:
+        return None
+    numbers = list(values.values())
+    return Cell(float(np.mean(numbers)), float(np.std(numbers, ddof=1)) if len(numbers) > 1 else math.nan, len(numbers))
+
+
+def score(at: int | None) -> str:
+    """The name of the score: mAP over the whole ranking, or cut off."""
+    return "mAP over all items" if at is None else f"mAP@{at}"
+
+
+def describe(protocol: Mapping[str, Any]) -> str:
+    """The protocol in words, without the score.
+
+    >>> describe({"data": "wiki", "database": "learned", "ties": "stable", "n_queries": 693, "n_without_relevant": 0})
+    'data wiki, learned database codes, stable ties, 693 queries (0 without a relevant item)'
+    """
+    forms = {
+        "data": "data {data}",
+        "database": "{database} database codes",
+        "ties": "{ties} ties",
+        "n_queries": "{n_queries} queries ({n_without_relevant} without a relevant item)",
+    }
+    return ", ".join(form.format(**protocol) for name, form in forms.items() if name in protocol)
+
+
+def best(table: Table, digits: int = 3) -> set[tuple[int, int]]:
+    """(row, column) of the best cells; ties at the printed precision are all best."""
+    found = set()
+    for j in range(len(table.columns)):
+        column = [round(cells[j].mean, digits) if cells[j] else -math.inf for _, cells in table.rows]
+        found |= {(i, j) for i, value in enumerate(column) if value == max(column) and value > -math.inf}
+    return found
+
+
+def show(cell: Cell | None, digits: int = 3) -> str:
+    """A cell in print: the mean, and ± its standard deviation over more than one seed."""
+    if cell is None:
+        return "-"
+    return f"{cell.mean:.{digits}f}" + ("" if cell.seeds == 1 else f" ± {cell.sd:.{digits}f}")
+
+
+def markdown(table: Table, digits: int = 3) -> str:
+    """The table as Markdown, best values bold, the protocol under it."""
+    heads = [*table.index, *(" ".join(map(str, top)) for top in table.columns)]
+    lines = ["| " + " | ".join(heads) + " |", "|" + "---|" * len(table.index) + "--:|" * len(table.columns)]
+    bold = best(table, digits)
+    for i, (head, cells) in enumerate(table.rows):
+        printed = [f"**{show(c, digits)}**" if (i, j) in bold else show(c, digits) for j, c in enumerate(cells)]
+        lines.append("| " + " | ".join([*map(str, head), *printed]) + " |")
+    return "\n".join([*lines, "", table.caption + ".", ""])
+
+
+def to_csv(table: Table) -> str:
+    """The table as long CSV: index fields, column fields, mean, sd (empty for one seed), seeds."""
+    text = StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow([*table.index, *table.fields, "map", "sd", "seeds"])
+    for head, cells in table.rows:
+        for top, cell in zip(table.columns, cells):
+            if cell:
+                writer.writerow(
+                    [*head, *top, repr(cell.mean), "" if math.isnan(cell.sd) else repr(cell.sd), cell.seeds]
+                )
+    return text.getvalue()
+
+
+# -- files -------------------------------------------------------------------------------------------------------------
+
+
+def write_text(path: str | Path, text: str) -> Path:
+    """Write a file under a temporary name in the same folder, then rename: readers never see half of it."""
+    path = Path(path)
+    with tempfile.NamedTemporaryFile(
+        "w", dir=path.parent, prefix=f".{path.name}.", delete=False, encoding="utf-8"
+    ) as file:
+        try:
+            file.write(text)
+            file.close()
+            open_to_all(file.name, 0o666)
+            os.replace(file.name, path)
+        except BaseException:
+            os.unlink(file.name)
+            raise
+    return path
+
+
+def write_json(path: str | Path, value: Any) -> Path:
+    """Write a value as indented JSON, see `write_text`."""
+    return write_text(path, json.dumps(plain(value), indent=1, allow_nan=False) + "\n")
+
+
+def open_to_all(path: str | Path, mode: int) -> None:
+    """Temporary files are private by default; the finished one gets the usual permissions."""
+    umask = os.umask(0)
+    os.umask(umask)
+    os.chmod(path, mode & ~umask)

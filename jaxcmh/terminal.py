@@ -1,0 +1,189 @@
+"""What the command line shows while it works: the device, progress, and the time of each stage."""
+
+import functools
+import logging
+import os
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+_LOWERED = "/jax/core/compile/jaxpr_to_mlir_module_duration"
+_PIPED_SECONDS = 10.0
+
+
+def start_jax() -> str:
+    """Import jax with a persistent compilation cache and without its start-up warnings; return a line naming the device.
+
+    The cache lies in the user's cache folder, or where JAX_COMPILATION_CACHE_DIR says. Must run before the first array
+    is made.
+    """
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    logging.getLogger("jax._src.xla_bridge").setLevel(logging.ERROR)
+    import jax
+    from platformdirs import user_cache_path
+
+    if not jax.config.jax_compilation_cache_dir:  # pyright: ignore[reportAttributeAccessIssue]
+        cache = user_cache_path("jaxcmh") / "compiled"
+        try:
+            cache.mkdir(parents=True, exist_ok=True)
+            jax.config.update("jax_compilation_cache_dir", str(cache))
+        except OSError as error:
+            say(f"no compilation cache, every start compiles again: {error}")
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)
+    jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
+    _compilation()
+    devices = jax.devices()
+    kind = devices[0].device_kind
+    name = devices[0].platform + ("" if kind.lower() == devices[0].platform else f" ({kind})")
+    many = f"{len(devices)} x " if len(devices) > 1 else ""
+    return f"device: {many}{name}, {os.cpu_count()} processors, jax {jax.__version__}"
+
+
+def say(text: str) -> None:
+    """One line to standard error, where everything goes that is not a result."""
+    print(text, file=sys.stderr, flush=True)
+
+
+# -- compilation ------------------------------------------------------------------------------------------------------
+
+
+class _Compilation:
+    """Spans of time jax spent tracing, lowering and compiling, as told by its own events."""
+
+    def __init__(self) -> None:
+        self.spans: list[tuple[float, float]] = []
+        self.busy = False
+
+    def __call__(self, event: str, seconds: float, **_: object) -> None:
+        if event.startswith("/jax/core/compile/"):
+            now = time.perf_counter()
+            self.spans.append((now - seconds, now))
+            self.busy = event == _LOWERED  # lowering has ended, so the compiler runs until its own event
+
+
+@functools.cache
+def _compilation() -> _Compilation:
+    from jax import monitoring
+
+    listener = _Compilation()
+    monitoring.register_event_duration_secs_listener(listener)
+    return listener
+
+
+def compile_seconds(since: float = 0.0) -> float:
+    """Seconds of compilation since a moment of `time.perf_counter`; spans inside others count once."""
+    total, reached = 0.0, since
+    for begin, end in sorted(_compilation().spans):
+        if end > reached:
+            total += end - max(begin, reached)
+            reached = end
+    return total
+
+
+class Stages:
+    """Seconds by stage, with compilation taken out of each and kept under "compile"."""
+
+    def __init__(self) -> None:
+        self.seconds: dict[str, float] = {}
+
+    @contextmanager
+    def __call__(self, stage: str) -> Iterator[None]:
+        begin = time.perf_counter()
+        try:
+            yield
+        finally:
+            compiled = compile_seconds(begin)
+            spent = {stage: time.perf_counter() - begin - compiled, "compile": compiled}
+            for name, value in spent.items():
+                self.seconds[name] = self.seconds.get(name, 0.0) + value
+
+
+# -- progress ---------------------------------------------------------------------------------------------------------
+
+
+class Progress:
+    """Steps done out of a known number, and what is being done now."""
+
+    def __init__(self, total: int) -> None:
+        self.total, self.done, self.doing = total, 0, ""
+
+    def step(self, doing: str) -> None:
+        """Say what is being done now; nothing is counted as done yet."""
+        self.doing = doing
+
+    def advance(self) -> None:
+        """One step is done."""
+        self.done += 1
+
+    def line(self) -> str:
+        """Everything there is to say, in one line."""
+        compiling = " · compiling (once)" if "jax" in sys.modules and _compilation().busy else ""
+        count = f" ({self.done} of {self.total} done)" if self.total > 1 else ""
+        return f"{self.doing}{compiling}{count}"
+
+
+@contextmanager
+def progress(total: int = 1) -> Iterator[Progress]:
+    """Show progress on standard error while the block runs: a moving line on a terminal, else a line every ten seconds.
+
+    >>> with progress(2) as steps:
+    ...     steps.step("first")
+    ...     steps.advance()
+    >>> steps.line()
+    'first (1 of 2 done)'
+    """
+    steps = Progress(total)
+    watch = _moving if sys.stderr.isatty() else _piped
+    with watch(steps):
+        yield steps
+
+
+@contextmanager
+def _moving(steps: Progress) -> Iterator[None]:
+    from rich.console import Console
+    from rich.progress import BarColumn, ProgressColumn, SpinnerColumn, Task, TimeElapsedColumn
+    from rich.progress import Progress as Bar
+    from rich.text import Text
+
+    class Doing(ProgressColumn):
+        def render(self, task: Task) -> Text:
+            task.completed = steps.done
+            return Text(steps.line())
+
+    columns = [SpinnerColumn(), *([BarColumn(bar_width=24)] if steps.total > 1 else []), TimeElapsedColumn(), Doing()]
+    bar = Bar(*columns, console=Console(stderr=True), transient=True)
+    bar.add_task("", total=steps.total)
+    with bar:
+        yield
+
+
+@contextmanager
+def _piped(steps: Progress) -> Iterator[None]:
+    over = threading.Event()
+
+    def speak() -> None:
+        wait = 1.0  # a command that ends at once says nothing
+        while not over.wait(wait):
+            if steps.doing:
+                say(steps.line())
+                wait = _PIPED_SECONDS
+
+    thread = threading.Thread(target=speak, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        over.set()
+        thread.join()
+
+
+def shown(path: str | Path) -> str:
+    """A path as the user would type it from the current folder."""
+    path = Path(path)
+    try:
+        return str(path.resolve().relative_to(Path.cwd()))
+    except ValueError:
+        return str(path)
