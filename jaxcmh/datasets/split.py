@@ -1,0 +1,127 @@
+"""What a data set is: three parts (training, query, database), each with its views, labels and ids."""
+
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+from scipy import sparse
+
+
+class Part(NamedTuple):
+    """Some of the items of a data set; row i of every array is the same item.
+
+    Attributes:
+        views: one (n, d_m) array a view (modality), NumPy or scipy.sparse CSR.
+        labels: (n, c) uint8, 0 or 1.
+        ids: (n,) int64, the item's row in the complete data set (and in `Split.items`).
+    """
+
+    views: tuple[Any, ...]
+    labels: np.ndarray
+    ids: np.ndarray
+
+
+class Items(NamedTuple):
+    """What the rows stand for, to be shown on a page; indexed by `Part.ids`.
+
+    Attributes:
+        names: a name an item.
+        texts: the text of an item, or nothing.
+        pictures: (n, height, width) uint8 grey, paths of picture files, or nothing.
+    """
+
+    names: Sequence[str] = ()
+    texts: Sequence[str] = ()
+    pictures: Any = ()
+
+
+class Split(NamedTuple):
+    """A data set cut for retrieval. In the benchmark sets the database is the training part (the same object).
+
+    Attributes:
+        train, query, database: the three parts.
+        name: what the data set is called in results.
+        view_names: a name a view, such as ("image", "text").
+        label_names: a name a class, or nothing.
+        items: what the rows stand for.
+        featurise: a function a view, from a list of raw objects (texts, picture files) to rows (k, d_m), or nothing;
+            see `jaxcmh.datasets.featurise`.
+        notes: sentences about how the data were read.
+    """
+
+    train: Part
+    query: Part
+    database: Part
+    name: str = ""
+    view_names: tuple[str, ...] = ()
+    label_names: tuple[str, ...] = ()
+    items: Items = Items()
+    featurise: tuple[Callable[[Sequence[Any]], np.ndarray], ...] = ()
+    notes: tuple[str, ...] = ()
+
+
+def take(part: Part, rows: Any) -> Part:
+    """The part with some of its rows: indices, a mask, or a slice.
+
+    >>> part = Part((np.eye(3),), np.eye(3, dtype=np.uint8), np.arange(3))
+    >>> take(part, [2, 0]).ids
+    array([2, 0])
+    """
+    return Part(tuple(view[rows] for view in part.views), part.labels[rows], part.ids[rows])
+
+
+def one_hot(classes: Any, n_classes: int | None = None) -> np.ndarray:
+    """Integer classes counted from 0 as 0/1 rows.
+
+    Args:
+        classes: (n,) integers >= 0.
+        n_classes: number of columns; by default the largest class + 1.
+    Returns:
+        (n, n_classes) uint8.
+    Raises:
+        ValueError: a class is negative or not below n_classes.
+
+    >>> one_hot([1, 0])
+    array([[0, 1],
+           [1, 0]], dtype=uint8)
+    """
+    classes = np.asarray(classes)
+    if classes.ndim != 1 or classes.dtype.kind not in "iub":
+        raise ValueError(f"classes: expected (n,) integers, got {classes.shape} {classes.dtype}")
+    top = int(classes.max(initial=-1)) + 1
+    columns = top if n_classes is None else n_classes
+    if classes.min(initial=0) < 0 or top > columns:
+        raise ValueError(f"classes: expected 0..{columns - 1}, got {classes.min()}..{classes.max()}")
+    labels = np.zeros((len(classes), columns), np.uint8)
+    labels[np.arange(len(classes)), classes] = 1
+    return labels
+
+
+def featurise(split: Split, view: int | str, raw: Sequence[Any]) -> np.ndarray:
+    """Turn new texts or pictures into rows of one of the data set's views, ready to be encoded or searched for.
+
+    Args:
+        split: a data set that knows how its features were made (`icons`, a folder of pictures and captions).
+        view: number or name of the view.
+        raw: the new objects: texts for a text view; files or pictures for an image view.
+    Returns:
+        (len(raw), d_view) float32.
+    Raises:
+        ValueError: no such view, or the data set holds only features and cannot make new ones.
+        FileNotFoundError: a picture file is not there.
+    """
+    if not split.featurise:
+        raise ValueError(
+            f"split: {split.name or 'this data set'} has features only; nothing is known of how they were made"
+        )
+    names = list(split.view_names)
+    number = names.index(view) if view in names else view
+    if not isinstance(number, int) or not 0 <= number < len(split.featurise):
+        raise ValueError(f"view: expected 0..{len(split.featurise) - 1} or one of {', '.join(names)}, got {view!r}")
+    if isinstance(raw, str | bytes) or len(raw) == 0:
+        raise ValueError(f"raw: expected a sequence of at least one object, got {raw!r}")
+    return split.featurise[number](raw)
+
+
+def is_sparse(array: Any) -> bool:
+    return sparse.issparse(array)
