@@ -1,0 +1,74 @@
+"""Rows over devices: padding, and sharding of the training set."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
+
+from jaxcmh import checks
+from jaxcmh.core import Data
+
+ROW_FIELDS = ("views", "labels", "unit_labels", "mask", "member")  # of Data: one entry a sample
+
+
+def row_mesh(devices: Sequence[Any] | None = None) -> Mesh:
+    """A one-dimensional mesh named "rows" over the given devices, all of them if None.
+
+    Example:
+        >>> row_mesh().axis_names
+        ('rows',)
+    """
+    devices = jax.devices() if devices is None else list(devices)
+    # Auto axes: products over sharded rows become all-reduces of small matrices by themselves.
+    return jax.make_mesh((len(devices),), ("rows",), axis_types=(AxisType.Auto,), devices=devices)
+
+
+def pad_rows(data: Data, multiple: int) -> Data:
+    """Append rows of zeros, with mask 0, until the number of rows is divisible; they change nothing that is learned.
+
+    Args:
+        data: from `core.prepare`.
+        multiple: usually the number of devices.
+
+    Raises:
+        ValueError: `multiple` is not a positive integer.
+
+    Example:
+        >>> from jaxcmh.core import prepare
+        >>> import numpy as np
+        >>> pad_rows(prepare([np.eye(3), np.eye(3)], np.eye(3)), 4).mask.tolist()
+        [1.0, 1.0, 1.0, 0.0]
+    """
+    missing = -len(data.mask) % checks.integer(multiple, "multiple", least=1)
+
+    def pad(x: jax.Array) -> jax.Array:
+        return jnp.pad(x, ((0, missing),) + ((0, 0),) * (x.ndim - 1))
+
+    return data._replace(**{name: jax.tree.map(pad, getattr(data, name)) for name in ROW_FIELDS})
+
+
+def shard_rows(data: Data, mesh: Mesh) -> Data:
+    """Spread the samples over a mesh from `row_mesh`, and copy everything else to each device.
+
+    Args:
+        data: from `core.prepare`; padded here to a multiple of the devices.
+        mesh: from `row_mesh`.
+
+    Returns:
+        Data to hand to `core.fit` or `core.sweep`, which then run on all devices.
+
+    Example:
+        >>> from jaxcmh.core import prepare
+        >>> import numpy as np
+        >>> mesh = row_mesh()
+        >>> len(shard_rows(prepare([np.eye(8), np.eye(8)], np.eye(8)), mesh).mask) % mesh.size
+        0
+    """
+    data = pad_rows(data, mesh.size)
+
+    def place(name: str, value: Any) -> Any:
+        return jax.device_put(value, NamedSharding(mesh, PartitionSpec(*(["rows"] if name in ROW_FIELDS else []))))
+
+    return Data(**{name: place(name, value) for name, value in data._asdict().items()})
