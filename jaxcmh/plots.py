@@ -17,8 +17,8 @@ import numpy as np
 
 from jaxcmh import results
 
-# Okabe and Ito's colours in an order that keeps neighbours far apart; their yellow is darkened to hold on white.
-COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#8C7A00")
+# Okabe and Ito's colours in an order that keeps neighbours far apart; brown stands for their yellow, too pale on white.
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#7A4B00")
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")
 GREY = "#BBBBBB"
 KINDS = ("png", "svg", "pdf")
@@ -43,7 +43,6 @@ STYLE = {
     "svg.hashsalt": "jaxcmh",
     "pdf.fonttype": 42,
 }
-DIRECTIONS = {"i2t": "image → text", "t2i": "text → image"}
 
 Lines = Mapping[str, tuple[Sequence[float], Sequence[float]]]
 
@@ -180,7 +179,7 @@ def _points(path: str, panels: Sequence[Panel], x: str, y: str) -> None:
 
 
 def _title(direction: str) -> str:
-    return DIRECTIONS.get(direction, direction.replace("->", " → "))
+    return results.DIRECTIONS.get(direction, direction.replace("->", " → "))
 
 
 def _curves(

@@ -208,5 +208,4 @@ def _table(table: results.Table) -> dict[str, Any]:
 
 
 def _head(field: str, value: Any) -> str:
-    names = {"i2t": "image → text", "t2i": "text → image"}
-    return f"{value} bits" if field == "bits" else names.get(value, str(value))
+    return f"{value} bits" if field == "bits" else results.DIRECTIONS.get(value, str(value))

@@ -38,6 +38,7 @@ PROTOCOL = (
 )
 CONFIGURATION = ("method", "bits", "params", "iterations", "features", "hash_function")
 REQUIRED = ("format", "key", *PROTOCOL, *CONFIGURATION, "seed", "map", "times", "environment")
+DIRECTIONS = {"i2t": "image → text", "t2i": "text → image"}
 PACKAGES = ("jaxcmh", "jax", "jaxlib", "numpy", "scipy")
 
 

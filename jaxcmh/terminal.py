@@ -6,27 +6,30 @@ import os
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
+
+from jaxcmh import results
 
 _LOWERED = "/jax/core/compile/jaxpr_to_mlir_module_duration"
 _PIPED_SECONDS = 10.0
 
 
 def start_jax() -> str:
-    """Import jax with a persistent compilation cache and without its start-up warnings; return a line naming the device.
+    """Import jax with a persistent compilation cache, without start-up warnings; return a line naming the device.
 
-    The cache lies in the user's cache folder, or where JAX_COMPILATION_CACHE_DIR says. Must run before the first array
-    is made.
+    The cache lies in $JAXCMH_CACHE, the user's cache folder, or where JAX_COMPILATION_CACHE_DIR says. Must run before
+    the first array is made.
     """
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     logging.getLogger("jax._src.xla_bridge").setLevel(logging.ERROR)
     import jax
-    from platformdirs import user_cache_path
+
+    from jaxcmh.datasets import cache_folder
 
     if not jax.config.jax_compilation_cache_dir:  # pyright: ignore[reportAttributeAccessIssue]
-        cache = user_cache_path("jaxcmh") / "compiled"
+        cache = cache_folder() / "compiled"
         try:
             cache.mkdir(parents=True, exist_ok=True)
             jax.config.update("jax_compilation_cache_dir", str(cache))
@@ -165,7 +168,7 @@ def _piped(steps: Progress) -> Iterator[None]:
     over = threading.Event()
 
     def speak() -> None:
-        wait = 1.0  # a command that ends at once says nothing
+        wait = 1.5  # a command that ends at once says nothing
         while not over.wait(wait):
             if steps.doing:
                 say(steps.line())
@@ -187,3 +190,111 @@ def shown(path: str | Path) -> str:
         return str(path.resolve().relative_to(Path.cwd()))
     except ValueError:
         return str(path)
+
+
+# -- results ----------------------------------------------------------------------------------------------------------
+
+
+def _console() -> Any:
+    """Standard output; wide where it is no terminal, so that a table in a file is never wrapped."""
+    from rich.console import Console
+
+    return Console(width=None if sys.stdout.isatty() else 200, highlight=False, emoji=False, markup=False)
+
+
+def _rich_table(**options: Any) -> Any:
+    from rich import box
+    from rich.table import Table
+
+    return Table(box=box.SIMPLE_HEAD, pad_edge=False, header_style="bold", **options)
+
+
+def print_table(table: results.Table, title: str = "") -> None:
+    """Print a table of results, best values bold, its protocol under it."""
+    from rich.text import Text
+
+    grid = _rich_table(title=title or None, title_justify="left", title_style="bold")
+    for name in table.index:
+        grid.add_column(name)
+    for top in table.columns:
+        grid.add_column("\n".join(_head(field, value) for field, value in zip(table.fields, top)), justify="right")
+    bold = results.best(table) if len(table.rows) > 1 else set()
+    for i, (head, cells) in enumerate(table.rows):
+        shown = [Text(results.show(cell), "bold" if (i, j) in bold else "") for j, cell in enumerate(cells)]
+        grid.add_row(*map(str, head), *shown)
+    console = _console()
+    console.print(grid)
+    console.print(table.caption + ".", style="dim", soft_wrap=True)
+
+
+def _head(field: str, value: Any) -> str:
+    return f"{value} bits" if field == "bits" else results.DIRECTIONS.get(value, str(value))
+
+
+def print_answers(query: str, answers: Sequence[Mapping[str, Any]]) -> None:
+    """Print the answers to one query, best first; every answer has the same keys, "query" and "rank" among them."""
+    from rich.text import Text
+
+    grid = _rich_table(title=Text(query, "bold"), title_justify="left")
+    names = [name for name in answers[0] if name != "query"]
+    for name in names:
+        number = name in ("rank", "distance", "score", "item")
+        grid.add_column(name, justify="right" if number else "left", no_wrap=True, overflow="ellipsis")
+    for answer in answers:
+        grid.add_row(*(Text(_cell(answer[name])) for name in names))
+    _console().print(grid)
+
+
+def _cell(value: Any) -> str:
+    if isinstance(value, list):
+        return ", ".join(value)
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+def print_facts(facts: Mapping[str, Any]) -> None:
+    """Print names and values in two columns; a mapping or list takes a line an entry."""
+    from rich.text import Text
+
+    grid = _rich_table(show_header=False)
+    grid.add_column(style="dim")
+    grid.add_column()
+    for name, value in facts.items():
+        if isinstance(value, Mapping):
+            value = "\n".join(f"{key}: {entry}" for key, entry in value.items())
+        grid.add_row(name, Text("\n".join(value) if isinstance(value, list) else str(value)))
+    _console().print(grid)
+
+
+def print_times(records: Sequence[Mapping[str, Any]]) -> None:
+    """Print seconds, one row a method: training by code length, then compilation and evaluation of all lengths."""
+    grid = _rich_table(title="seconds", title_justify="left", title_style="bold")
+    lengths = sorted({line["bits"] for line in records})
+    for name in ("method", *(f"train\n{length} bits" for length in lengths), "compile\nall", "evaluate\nall"):
+        grid.add_column(name, justify="left" if name == "method" else "right")
+    rows: dict[str, dict[int, Mapping[str, float]]] = {}
+    for line in records:  # the kinds of database codes share one training
+        rows.setdefault(line["method"], {})[line["bits"]] = line["times"]
+    for method, times in rows.items():
+        trained = [_seconds(times[length]["train"]) if length in times else "-" for length in lengths]
+        sums = [_seconds(sum(t[stage] for t in times.values())) for stage in ("compile", "evaluate")]
+        grid.add_row(method, *trained, *sums)
+    _console().print(grid)
+
+
+def stages_line(times: Mapping[str, float]) -> str:
+    """Seconds by stage in one line; features, fit and hash are parts of train.
+
+    >>> stages_line({"load": 1.24, "compile": 3.0, "train": 0.5, "fit": 0.2})
+    'times: load 1.2 s, compile 3.0 s, train 0.50 s (fit 0.20)'
+    """
+    parts = [f"{name} {_seconds(times[name])}" for name in ("features", "fit", "hash") if name in times]
+    told = [
+        f"{name} {_seconds(times[name])} s" + (f" ({', '.join(parts)})" if name == "train" and parts else "")
+        for name in ("load", "compile", "train", "evaluate", "search")
+        if name in times
+    ]
+    return f"times: {', '.join(told)}"
+
+
+def _seconds(value: float) -> str:
+    return f"{value:.2f}" if value < 1 else f"{value:.1f}"

@@ -1,0 +1,572 @@
+"""The command `jaxcmh`: demo, train, evaluate, search, data.
+
+Results go to standard output, everything else to standard error. Nothing heavy is imported before a command needs it.
+Exit codes: 0 done, 2 bad input (one line says what), 130 interrupted.
+"""
+
+import difflib
+import json
+import os
+import sys
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+from cyclopts import App, CycloptsError, Parameter
+from cyclopts.exceptions import UnknownOptionError
+
+import jaxcmh
+
+if TYPE_CHECKING:
+    from jaxcmh.datasets import Split
+    from jaxcmh.model import Model
+
+app = App(
+    name="jaxcmh",
+    help="Supervised cross-modal hashing: learn short codes with which a text finds images and an image finds texts.",
+    version=jaxcmh.__version__,
+)
+data_app = App(name="data", help="Look at data sets and files.")
+app.command(data_app)
+
+Out = Annotated[Path | None, Parameter(name=["--out", "-o"])]
+Root = Annotated[Path | None, Parameter(name="--root")]
+Json = Annotated[bool, Parameter(name="--json", negative=())]
+Ties = Literal["expected", "stable"]
+Database = Literal["learned", "encoded", "held_out"]
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line and return its exit code.
+
+    Args:
+        arguments: the words after `jaxcmh`; those of this process if None.
+
+    >>> main(["--version"])
+    0.1.0
+    0
+    """
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # read when jax is imported
+    try:
+        app(sys.argv[1:] if arguments is None else arguments, exit_on_error=False, print_error=False)
+        sys.stdout.flush()
+    except CycloptsError as error:
+        return _refuse(f"{error}{_options(error)}")
+    except (ValueError, OSError, ModuleNotFoundError) as error:
+        if isinstance(error, BrokenPipeError):  # the reader, such as head, has seen enough
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            return 0
+        if os.environ.get("JAXCMH_TRACEBACK"):
+            raise
+        return _refuse(str(error))
+    except KeyboardInterrupt:
+        print("\njaxcmh: interrupted; nothing unfinished was left behind", file=sys.stderr)
+        return 130
+    return 0
+
+
+def _refuse(message: str) -> int:
+    print(f"jaxcmh: {' '.join(message.split())}", file=sys.stderr)
+    return 2
+
+
+def _options(error: CycloptsError) -> str:
+    """The options there are, after a mistyped one."""
+    if not isinstance(error, UnknownOptionError):
+        return ""
+    names = [name for argument in error.argument_collection for name in argument.names if name.startswith("--")]
+    return f" Options: {', '.join(dict.fromkeys([*names, '--help']))}."
+
+
+# -- commands ---------------------------------------------------------------------------------------------------------
+
+
+@app.command
+def demo(
+    *,
+    bits: Annotated[list[int] | None, Parameter(consume_multiple=True, negative=())] = None,
+    methods: Annotated[list[str] | None, Parameter(consume_multiple=True, negative=())] = None,
+    out: Out = None,
+) -> None:
+    """Train every method on the embedded icons, compare them, and write a page to look at. Needs no network.
+
+    Parameters
+    ----------
+    bits
+        Code lengths. [default: 16 32 64]
+    methods
+        Methods to train. [default: all]
+    out
+        Folder for everything it writes; must not exist. [default: runs/demo, or runs/demo-2, ...]
+    """
+    from jaxcmh import demo as show
+
+    for length in bits or ():
+        _bits(length)
+    chosen = [_method(m) for m in methods or ()] or None
+    place = _new(out, "demo")
+    _start()
+    show.demo(place, methods=chosen, lengths=bits or show.LENGTHS)
+
+
+@app.command
+def train(
+    method: str,
+    /,
+    *,
+    data: str = "icons",
+    bits: Annotated[int, Parameter(name=["--bits", "-b"])] = 32,
+    seed: int = 0,
+    iterations: int | None = None,
+    param: Annotated[list[str] | None, Parameter(name=["--param", "-p"], negative=())] = None,
+    features: Literal["rbf", "laplace", "standardise", "identity"] | None = None,
+    anchors: int | None = None,
+    width: float | None = None,
+    standardise: Annotated[bool, Parameter(negative=())] = False,
+    hash_function: str = "ridge",
+    ties: Ties = "expected",
+    at: int | None = None,
+    root: Root = None,
+    out: Out = None,
+    as_json: Json = False,
+) -> None:
+    """Train a method, evaluate it, and keep model, codes and results in a run folder.
+
+    Parameters
+    ----------
+    method
+        Name of a method, such as dcgh, or of a variant, such as dcgh-d.
+    data
+        Name of a data set, or path of a file with arrays.
+    bits
+        Code length, a multiple of 8.
+    seed
+        Of anchors and random start.
+    iterations
+        The method's own number by default.
+    param
+        A hyper-parameter, such as alpha=10; may be repeated.
+    features
+        Feature map of every view; the method's own by default.
+    anchors
+        Anchors of the kernels rbf and laplace.
+    width
+        Factor on the kernel width.
+    standardise
+        Standardise the raw features before the kernel.
+    hash_function
+        How new items are encoded.
+    ties
+        How items of equal distance count in mAP.
+    at
+        Cut rankings at this rank; the whole database by default.
+    root
+        Folder with the files of a named data set. [default: $JAXCMH_DATA]
+    out
+        Run folder; must not exist. [default: runs/METHOD-DATA-BITS-SEED]
+    as_json
+        Print result lines (JSON) instead of a table.
+    """
+    from jaxcmh import runs, terminal
+
+    _bits(bits)
+    chosen = _method(method)
+    options: dict[str, Any] = {"params": _params(param or [], chosen), "iterations": iterations, "seed": seed}
+    options["features"] = _features(chosen, features, anchors, width, standardise)
+    name = f"{method}-{Path(data).stem if Path(data).exists() else data}-{bits}-{seed}"
+    place = _new(out, name.replace(":", "-"))
+    _start()
+    stages = terminal.Stages()
+    with terminal.progress() as steps:
+        split = _load(data, root, stages, steps)
+        outcome = runs.run(
+            split,
+            chosen,
+            bits=bits,
+            data=data,
+            ties=ties,
+            at=at,
+            times=stages.seconds,
+            say=lambda doing: steps.step(f"{method}, {bits} bits: {doing}"),
+            hash_function=hash_function,
+            **options,
+        )
+    config = {
+        "data": data,
+        "root": root and str(root.resolve()),
+        "method": method,
+        "bits": bits,
+        "ties": ties,
+        "at": at,
+    }
+    info = outcome.model.info._asdict()
+    runs.keep(place, outcome, {**config, **info, "params": dict(outcome.model.info.params)})
+    _print_records(outcome.records, as_json)
+    if not as_json:
+        print(terminal.stages_line(outcome.records[0]["times"]))
+    for doubt in outcome.doubts:
+        terminal.say(f"warning: {doubt}")
+    terminal.say(f"run folder: {terminal.shown(place)}")
+
+
+@app.command
+def evaluate(
+    run: Path,
+    /,
+    *,
+    database: Annotated[list[Database] | None, Parameter(consume_multiple=True, negative=())] = None,
+    ties: Ties = "expected",
+    at: int | None = None,
+    data: str | None = None,
+    root: Root = None,
+    as_json: Json = False,
+) -> None:
+    """Evaluate the model of a run folder again, under another protocol or on other data; new results are kept there.
+
+    Parameters
+    ----------
+    run
+        Run folder.
+    database
+        Kinds of database codes; all that the data allow by default.
+    ties
+        How items of equal distance count in mAP.
+    at
+        Cut rankings at this rank; the whole database by default.
+    data
+        Another data set with the same views, for its queries and database.
+    root
+        Folder with the files of a named data set. [default: that of the training, or $JAXCMH_DATA]
+    as_json
+        Print result lines (JSON) instead of a table.
+    """
+    from jaxcmh import results, runs, terminal
+
+    stored = runs.read_run(run)
+    _start()
+    model = jaxcmh.load(run)
+    stages = terminal.Stages()
+    name = data or stored.config["data"]
+    with terminal.progress() as steps:
+        split = _load(name, root or _stored_root(stored.config), stages, steps)
+        hashes = results.data_hash(split), results.split_hash(split)
+        if data is None and hashes[0] != stored.records[0]["data_hash"]:
+            raise ValueError(f"{name}: the data are not those the run was trained on; name them with --data")
+        if data is not None and hashes[0] != stored.records[0]["data_hash"]:
+            split = split._replace(train=split.train._replace(ids=split.train.ids[:0]))  # nothing of it was trained on
+        records = []
+        for kind in database or runs.kinds(split):
+            steps.step(f"evaluating {kind} database codes")
+            with stages("evaluate"):
+                report = runs.evaluate(model, split, kind, ties=ties, at=at)
+            records.append(results.record(model, report, data=name, hashes=hashes, times=stages.seconds))
+    known = {line["key"] for line in stored.records}
+    for line in records:
+        if line["key"] not in known:
+            results.append(run / "results.jsonl", line)
+    _print_records(records, as_json)
+
+
+@app.command
+def search(
+    run: Path,
+    /,
+    *,
+    text: Annotated[list[str] | None, Parameter(name=["--text", "-t"], negative=())] = None,
+    image: Annotated[list[Path] | None, Parameter(name=["--image", "-i"], negative=())] = None,
+    query: Annotated[Path | None, Parameter(name=["--query", "-q"])] = None,
+    view: str | None = None,
+    k: Annotated[int, Parameter(name=["-k", "--count"])] = 10,
+    root: Root = None,
+    as_json: Json = False,
+) -> None:
+    """Find the items nearest to new texts, pictures or feature vectors, with the model of a run folder.
+
+    Parameters
+    ----------
+    run
+        Run folder.
+    text
+        A text to search with; may be repeated.
+    image
+        A picture file to search with; may be repeated.
+    query
+        File with feature vectors, one row a query: .npy, or .npz with one array.
+    view
+        View the feature vectors are of, by name or number; told by their width where only one view fits.
+    k
+        Answers a query.
+    root
+        Folder with the files of a named data set. [default: that of the training, or $JAXCMH_DATA]
+    as_json
+        Print one JSON line an answer instead of a table.
+    """
+    from jaxcmh import runs, terminal
+
+    if sum(given is not None for given in (text, image, query)) != 1:
+        raise ValueError("give one of --text, --image and --query")
+    stored = runs.read_run(run)
+    _start()
+    stages = terminal.Stages()
+    with terminal.progress() as steps:
+        steps.step("loading the model")
+        with stages("load"):
+            model = jaxcmh.load(run)
+        split = _load(stored.config["data"], root or _stored_root(stored.config), stages, steps, required=query is None)
+        number, rows, asked = _queries(model, split, text, image, query, view)
+        steps.step("searching")
+        with stages("search"):
+            scores, ids = (value.tolist() for value in map(_host, jaxcmh.search(model, rows, number, k)))
+    _print_answers(
+        split, stored.codes["train_ids"].tolist(), number, asked, scores, ids, model.codebooks is None, as_json
+    )
+    if not as_json:
+        print(terminal.stages_line(stages.seconds))
+
+
+@data_app.command
+def info(name: str, /, *, root: Root = None, as_json: Json = False) -> None:
+    """Say what a data set holds: parts, views, labels, chance mAP, hash.
+
+    Parameters
+    ----------
+    name
+        Name of a data set, or path of a file with arrays.
+    root
+        Folder with the files of a named data set. [default: $JAXCMH_DATA]
+    as_json
+        Print JSON instead of a table.
+    """
+    from jaxcmh import terminal
+
+    stages = terminal.Stages()
+    with terminal.progress() as steps:
+        split = _load(name, root, stages, steps)
+        facts = describe(split, name)
+    if as_json:
+        print(json.dumps(facts))
+    else:
+        terminal.print_facts(facts)
+
+
+def describe(split: "Split", name: str) -> dict[str, Any]:
+    """What a data set holds, as JSON types."""
+    from jaxcmh import results
+
+    views = split.view_names or tuple(f"view {m}" for m in range(len(split.train.views)))
+    labels = split.database.labels
+    counts = labels.sum(0, dtype=int)
+    names = split.label_names or tuple(str(c) for c in range(labels.shape[1]))
+    order = sorted(range(len(names)), key=lambda c: -counts[c])
+    return {
+        "data": name,
+        **{
+            part: f"{len(getattr(split, part).ids):,} items" + (", the training items" if same else "")
+            for part, same in (("train", False), ("query", False), ("database", split.database is split.train))
+        },
+        "views": {
+            view: f"{x.shape[1]:,} {x.dtype} features{', sparse' if hasattr(x, 'tocsr') else ''}"
+            for view, x in zip(views, split.train.views)
+        },
+        "labels": f"{labels.shape[1]} classes, {labels.sum(1).mean():.2f} an item",
+        "items without a label": int((labels.sum(1) == 0).sum()),
+        "largest classes": {names[c]: int(counts[c]) for c in order[:5]},
+        "smallest classes": {names[c]: int(counts[c]) for c in order[-5:]},
+        "chance mAP": round(results.chance(split.query.labels, labels), 4),
+        "data hash": results.data_hash(split),
+        "split hash": results.split_hash(split),
+        **({"notes": list(split.notes)} if split.notes else {}),
+    }
+
+
+# -- pieces -----------------------------------------------------------------------------------------------------------
+
+
+def _start() -> None:
+    from jaxcmh import terminal
+
+    with terminal.progress() as steps:
+        steps.step("starting jax")
+        line = terminal.start_jax()
+    terminal.say(line)
+
+
+def _new(out: Path | None, name: str) -> Path:
+    """The folder to write: the one asked for, refused at once if it is there, or a free one in runs/."""
+    from jaxcmh import runs
+
+    if out is None:
+        return runs.free(Path("runs") / name)
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise FileExistsError(f"--out: {out} is there already; name another folder or remove it first")
+    return out
+
+
+def _bits(bits: int) -> None:
+    if bits <= 0 or bits % 8:
+        raise ValueError(f"--bits: expected a positive multiple of 8; got {bits}")
+
+
+def _method(name: str) -> Any:
+    from jaxcmh.methods import find, registry, variants
+
+    names = [*registry, *(f"{base}-{variant}" for base in variants for variant in variants[base])]
+    if name not in names:
+        raise ValueError(f"no method {name!r}{_nearest(name, names)} Methods: {', '.join(names)}")
+    return find(name)
+
+
+def _nearest(name: str, names: Iterable[str]) -> str:
+    close = difflib.get_close_matches(name, list(names), 1)
+    return f"; did you mean {close[0]!r}?" if close else "."
+
+
+def _params(given: list[str], method: Any) -> dict[str, float]:
+    """name=value words as a dict."""
+    fields = method.params._fields
+    params = {}
+    for word in given:
+        name, equals, value = word.partition("=")
+        if not equals:
+            raise ValueError(f"--param: expected name=value, such as {fields[0]}=1; got {word!r}")
+        if name not in fields:
+            raise ValueError(
+                f"--param: {method.name} has no {name!r}{_nearest(name, fields)} It has {', '.join(fields)}"
+            )
+        try:
+            params[name] = float(value)
+        except ValueError:
+            raise ValueError(f"--param: {name} must be a number, got {value!r}") from None
+    return params
+
+
+def _features(method: Any, kind: str | None, anchors: int | None, width: float | None, standardise: bool) -> Any:
+    """The method's own feature map with what the user asked for changed, or None when nothing was."""
+    asked = {"kind": kind, "anchors": anchors, "width": width, "standardise": standardise or None}
+    asked = {name: value for name, value in asked.items() if value is not None}
+    return method.features._replace(**asked) if asked else None
+
+
+def _load(name: str, root: Path | None, stages: Any, steps: Any, required: bool = True) -> Any:
+    """The data set, timed; None when it is not required and cannot be had."""
+    steps.step(f"loading {name}")
+    try:
+        with stages("load"):
+            return jaxcmh.load_dataset(name, root=root)
+    except (OSError, ValueError, ModuleNotFoundError):
+        if required:
+            raise
+        return None
+
+
+def _stored_root(config: dict) -> Path | None:
+    return Path(config["root"]) if config.get("root") else None
+
+
+def _host(array: Any) -> Any:
+    import numpy as np
+
+    return np.asarray(array)
+
+
+def _queries(
+    model: "Model", split: Any, text: list[str] | None, image: list[Path] | None, query: Path | None, view: str | None
+) -> tuple[int, Any, list[str]]:
+    """View number, feature rows and a name for each query."""
+    import numpy as np
+
+    names = list(split.view_names) if split is not None else []
+    if query is None:
+        from jaxcmh.datasets import featurise
+
+        kind, raw = ("text", text) if image is None else ("image", image)
+        if kind not in names:
+            raise ValueError(
+                f"--{kind}: the data set has no {kind} view; its views are {', '.join(names) or 'unnamed'}"
+            )
+        if view is not None and view not in (kind, str(names.index(kind))):
+            raise ValueError(f"--view: a query by --{kind} is of view {kind}; got {view!r}")
+        return names.index(kind), featurise(split, kind, list(raw or [])), [str(x) for x in raw or []]
+    rows = _read_rows(query)
+    if view is not None:
+        known = {**{n: m for m, n in enumerate(names)}, **{str(m): m for m in range(len(model.info.dims))}}
+        if view not in known:
+            raise ValueError(f"--view: no view {view!r}; there are {', '.join(known)}")
+        number = known[view]
+    else:
+        fits = [m for m, d in enumerate(model.info.dims) if rows.shape[1] == d]
+        if len(fits) != 1:
+            widths = ", ".join(map(str, model.info.dims))
+            raise ValueError(
+                f"--query: rows have {rows.shape[1]} features and the views {widths}; say which with --view"
+            )
+        number = fits[0]
+    return number, rows, [f"row {i}" for i in range(len(np.asarray(rows)))]
+
+
+def _read_rows(path: Path) -> Any:
+    import numpy as np
+
+    if not path.is_file():
+        raise FileNotFoundError(f"--query: no such file: {path}")
+    try:
+        stored = np.load(path, allow_pickle=False)
+        if isinstance(stored, np.lib.npyio.NpzFile):
+            if len(stored.files) != 1:
+                raise ValueError(f"expected one array, got {', '.join(stored.files) or 'none'}")
+            stored = stored[stored.files[0]]
+    except Exception as error:  # numpy and zipfile each have errors of their own for a file that is not theirs
+        raise ValueError(f"--query: {path} is not an array file ({error})") from None
+    if stored.ndim == 1:
+        stored = stored[None]
+    if stored.ndim != 2 or stored.dtype.kind not in "fiub":
+        raise ValueError(f"--query: expected numbers of shape (n, d), got {stored.dtype} of shape {stored.shape}")
+    return stored
+
+
+def _print_records(records: list[dict], as_json: bool) -> None:
+    from jaxcmh import results, terminal
+
+    if as_json:
+        for line in records:
+            print(json.dumps(line))
+        return
+    table = results.table(records, rows=("method", "bits", "database"), columns=("direction",))
+    terminal.print_table(table)
+
+
+def _print_answers(
+    split: Any,
+    train_ids: list[Any],
+    view: int,
+    asked: list[str],
+    scores: list[list[float]],
+    ids: list[list[int]],
+    distances: bool,
+    as_json: bool,
+) -> None:
+    """Answers as JSON lines or a table; names, words and labels where the data set knows them."""
+    from jaxcmh import terminal
+
+    word = "distance" if distances else "score"
+    for name, row_scores, row_ids in zip(asked, scores, ids):
+        answers = []
+        for rank, (score, row) in enumerate(zip(row_scores, row_ids), 1):
+            item = train_ids[row]
+            answer = {"query": name, "rank": rank, word: score, "item": item}
+            if split is not None and len(split.items.names):
+                answer["name"] = split.items.names[item]
+            if split is not None and split.label_names:
+                answer["labels"] = [split.label_names[c] for c in split.train.labels[row].nonzero()[0]]
+            if split is not None and len(split.items.texts):
+                answer["text"] = split.items.texts[item]
+            answers.append(answer)
+        if as_json:
+            for answer in answers:
+                print(json.dumps(answer))
+        else:
+            terminal.print_answers(name, answers)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

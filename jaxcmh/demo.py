@@ -1,0 +1,190 @@
+"""The demonstration: every method on the embedded icons at several code lengths, compared, and a page to look at."""
+
+import dataclasses
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+import jaxcmh
+from jaxcmh import plots, report, results, runs, terminal
+from jaxcmh.datasets import Split
+
+LENGTHS = (16, 32, 64)
+ANSWERS = 10
+TITLE = "Words find icons, icons find words"
+LEDE = (
+    "{items:,} icons and the words people search them by, in {classes} overlapping categories. Each icon and each set "
+    "of words became a code of a few bytes, and the nearest codes are the answers. None of the {queries} queries below "
+    "was seen in training. An answer is right when it shares a category with the query."
+)
+
+
+def demo(place: Path, methods: Sequence[Any] | None = None, lengths: Sequence[int] = LENGTHS) -> None:
+    """Train, compare and show; everything is written to one new folder, and the tables are printed.
+
+    Args:
+        place: a folder that does not exist yet.
+        methods: methods to train; all registered ones if None.
+        lengths: code lengths in bits, positive multiples of 8.
+    Raises:
+        FileExistsError: there is something at `place`.
+        ModuleNotFoundError: the extra `icons` is not installed.
+    """
+    from jaxcmh.methods import registry
+
+    began = time.perf_counter()
+    chosen = list(registry.values()) if methods is None else list(methods)
+    load = terminal.Stages()
+    outcomes: list[runs.Outcome] = []
+    with runs.folder(place) as folder, terminal.progress(len(chosen) * len(lengths) + 3) as steps:
+        steps.step("loading icons (rendered once, then kept)")
+        with load("load"):
+            split = jaxcmh.load_dataset("icons")
+        hashes = results.data_hash(split), results.split_hash(split)
+        steps.advance()
+        for method in chosen:
+            for bits in lengths:
+                name = f"{method.name}, {bits} bits"
+                outcomes.append(
+                    runs.run(
+                        split,
+                        method,
+                        bits=bits,
+                        data="icons",
+                        hashes=hashes,
+                        times=load.seconds,
+                        say=lambda doing, name=name: steps.step(f"{name}: {doing}"),
+                    )
+                )
+                for line in outcomes[-1].records:
+                    results.append(folder / "results.jsonl", line)
+                steps.advance()
+        records = [line for outcome in outcomes for line in outcome.records]
+        longest = [outcome for outcome in outcomes if outcome.records[0]["bits"] == max(lengths)]
+        best = max(longest, key=lambda outcome: np.mean(list(outcome.records[1]["map"].values())))
+        model = folder / "best"
+        runs.keep(model, best, {"data": "icons", "root": None, "ties": "expected", "at": None, **_asked(best)})
+        steps.step("drawing plots")
+        draw(records, folder / "plots", max(lengths))
+        steps.advance()
+        steps.step("writing the page")
+        order = [best, *(outcome for outcome in outcomes if outcome is not best)]
+        tables = {kind: _table(records, kind) for kind in ("learned", "encoded")}
+        (folder / "scores.md").write_text("\n".join(results.markdown(table) for table in tables.values()))
+        write_page(folder, split, order, list(tables.values()), records)
+        steps.advance()
+    for kind, table in tables.items():
+        terminal.print_table(table, f"{kind} database codes: {report.DATABASES[kind]}")
+    terminal.print_times(records)
+    for doubt in dict.fromkeys(doubt for outcome in outcomes for doubt in outcome.doubts):
+        terminal.say(f"warning: {doubt}")
+    spent = sum(outcome.records[0]["times"]["compile"] for outcome in outcomes)
+    where = terminal.shown(place)
+    print(f"total {time.perf_counter() - began:.0f} s, of which compiling {spent:.1f} s (kept for the next time)\n")
+    print(f"open       {where}/index.html")
+    print(f"results    {where}/results.jsonl, scores.md, plots/")
+    print(f"model      {where}/best   ({best.model.info.method}, {best.model.info.bits} bits)")
+    print(f"search it  jaxcmh search {where}/best --text 'dog'")
+
+
+def _asked(outcome: runs.Outcome) -> dict[str, Any]:
+    return {**outcome.model.info._asdict(), "params": dict(outcome.model.info.params)}
+
+
+def _table(records: Sequence[dict], kind: str) -> results.Table:
+    return results.table([line for line in records if line["database"] == kind])
+
+
+def draw(records: Sequence[dict], folder: Path, bits: int) -> None:
+    """The demo's figures: convergence of every training; precision-recall and topN at one length, by database kind."""
+    learned = [line for line in records if line["database"] == "learned"]
+    plots.convergence(learned, folder / "convergence")
+    for kind in ("learned", "encoded"):
+        lines = [line for line in records if line["database"] == kind and line["bits"] == bits]
+        plots.precision_recall(lines, folder / f"precision_recall_{kind}")
+        plots.topn(lines, folder / f"topn_{kind}")
+
+
+def write_page(
+    folder: Path,
+    split: Split,
+    outcomes: Sequence[runs.Outcome],
+    tables: Sequence[results.Table],
+    records: Sequence[dict],
+) -> None:
+    """The page: every query's first answers for every training, tables and figures of `folder`, and the facts."""
+    rankings = [
+        ranking for outcome in outcomes for kind in ("encoded", "learned") for ranking in rank(outcome, split, kind)
+    ]
+    environment = results.environment()
+    versions = ", ".join(f"{name} {version}" for name, version in environment["versions"].items())
+    first = records[0]
+    report.page(
+        folder / "index.html",
+        title=TITLE,
+        lede=LEDE.format(items=len(split.items.names), classes=len(split.label_names), queries=len(split.query.ids)),
+        queries=_items(split, split.query),
+        database=_items(split, split.database),
+        label_names=split.label_names,
+        rankings=rankings,
+        tables=[(f"{table_kind} database codes", t) for table_kind, t in zip(("Learned", "Encoded"), tables)],
+        figures=[
+            (title, folder / "plots" / f"{name}.svg")
+            for title, name in (
+                ("Precision and recall, encoded database codes", "precision_recall_encoded"),
+                ("Precision of the first N answers, encoded database codes", "topn_encoded"),
+                ("Convergence of training", "convergence"),
+            )
+        ],
+        facts=[
+            (
+                "data",
+                f"icons, {first['n_train']:,} training items, which are the database; {first['n_queries']} queries",
+            ),
+            ("hashes", f"data {first['data_hash']}, split {first['split_hash']}"),
+            ("protocol", f"{results.score(None)}, {results.describe(results.one_protocol(records, ('database',)))}"),
+            *((f"{line['method']}", _settings(line)) for line in {r["method"]: r for r in records}.values()),
+            ("machine", f"{environment['platform']}, {environment['cpus']} processors, device {environment['device']}"),
+            ("versions", versions),
+            ("pictures", "Font Awesome Free 6, CC BY 4.0"),
+        ],
+    )
+
+
+def _settings(line: dict) -> str:
+    params = ", ".join(f"{name} {value:g}" for name, value in line["params"].items())
+    kinds = ", ".join(dict.fromkeys(f["kind"] for f in line["features"]))
+    made = f"{line['iterations']} iterations; {kinds} features; {line['hash_function']} hash functions"
+    return f"{params}; {made}; seed {line['seed']}"
+
+
+def rank(outcome: runs.Outcome, split: Split, kind: str) -> list[report.Ranking]:
+    """The first answers to every query in both directions, among learned or encoded codes of the training items."""
+    model = outcome.model
+    found = []
+    for direction, query, answer in (("t2i", 1, 0), ("i2t", 0, 1)):
+        codes = model.codes if kind == "learned" else model.encoded[answer]
+        scores, ids = jaxcmh.search(dataclasses.replace(model, codes=codes), split.query.views[query], query, ANSWERS)
+        ap = outcome.reports[kind]["metrics"][direction].ap
+        similarity = model.codebooks is not None
+        found.append(report.Ranking(model.info.method, model.info.bits, kind, direction, ids, scores, ap, similarity))
+    return found
+
+
+def _items(split: Split, part: Any) -> report.Items:
+    names = [split.items.names[i] for i in part.ids]
+    texts = [split.items.texts[i] for i in part.ids]
+    return report.Items(
+        [name.replace("-", " ") for name in names], texts, [_drawing(name) for name in names], part.labels
+    )
+
+
+def _drawing(name: str) -> bytes:
+    """The icon as SVG: sharp at any size, and smaller than pixels."""
+    import fontawesomefree
+
+    folder = Path(fontawesomefree.__file__).parent / "static" / "fontawesomefree" / "svgs" / "solid"
+    return (folder / f"{name}.svg").read_bytes()

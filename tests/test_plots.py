@@ -1,0 +1,132 @@
+"""Figures: every format, the points beside them, at most eight colours, and no mixing."""
+
+import csv
+import xml.etree.ElementTree as ET
+
+import numpy as np
+import pytest
+from matplotlib.colors import to_rgb
+
+from jaxcmh import plots, results
+
+
+def record(method: str, bits: int = 16, **changes) -> dict:
+    shift = 0.01 * sum(map(ord, method)) / 100
+    recall = np.linspace(0, 1, 5)
+    curve = {
+        "topn_precision": [0.9 - shift, 0.8, 0.7],
+        "precision": [None, *(1 - 0.5 * recall[1:] - shift)],
+        "recall": [0.0, *recall[1:]],
+    }
+    line = {
+        "format": 1,
+        "data": "toy", "data_hash": "d", "split_hash": "s", "database": "learned", "ties": "expected", "at": None,
+        "n_queries": 9, "n_without_relevant": 0, "n_database": 50,
+        "method": method, "bits": bits, "params": {}, "iterations": 3, "features": [], "hash_function": "ridge",
+        "seed": 0,
+        "map": {"i2t": 0.3 + shift + bits / 1000, "t2i": 0.6 + shift},
+        "topn": [1, 5, 10],
+        "curves": {"i2t": curve, "t2i": curve},
+        "objective": [4.0, 3.0, 2.5],
+        "times": {"train": bits / 100},
+        "environment": {},
+        **changes,
+    }
+    return {**line, "key": results.key(line)}
+
+
+def points(path):
+    with open(path, newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def test_every_figure_in_every_format(tmp_path):
+    lengths = [record(method, bits) for method in ("dcgh", "aah") for bits in (16, 32)]
+    one = [line for line in lengths if line["bits"] == 16]
+    drawn = {
+        "pr": plots.precision_recall(one, tmp_path / "pr"),
+        "topn": plots.topn(one, tmp_path / "topn"),
+        "bits": plots.bits(lengths, tmp_path / "bits"),
+        "convergence": plots.convergence(lengths, tmp_path / "convergence"),
+        "time": plots.time(lengths, tmp_path / "time"),
+    }
+    heads = {"png": b"\x89PNG", "svg": b"<?xml", "pdf": b"%PDF", "csv": b"panel"}
+    for name, paths in drawn.items():
+        assert [path.name for path in paths] == [f"{name}.{kind}" for kind in heads]
+        for path in paths:
+            assert path.read_bytes().startswith(heads[path.suffix[1:]])
+    assert sorted(p.name for p in tmp_path.iterdir()) == sorted(p.name for ps in drawn.values() for p in ps)
+
+
+def test_the_csv_holds_the_points(tmp_path):
+    plots.precision_recall([record("dcgh")], tmp_path / "pr")
+    rows = points(tmp_path / "pr.csv")
+    assert {row["panel"] for row in rows} == {"image → text", "text → image"}
+    first = [row for row in rows if row["panel"] == "image → text"]
+    curve = record("dcgh")["curves"]["i2t"]
+    assert [float(row["recall"]) for row in first] == curve["recall"][1:]  # the first has no precision
+    assert [float(row["precision"]) for row in first] == curve["precision"][1:]
+
+
+def test_convergence_is_relative_to_the_first_value(tmp_path):
+    plots.convergence([record("dcgh")], tmp_path / "c")
+    rows = points(tmp_path / "c.csv")
+    assert [(row["iteration"], float(row["objective / first"])) for row in rows] == [
+        ("1.0", 1.0),
+        ("2.0", 0.75),
+        ("3.0", 0.625),
+    ]
+
+
+def test_at_most_eight_lines_are_coloured(tmp_path):
+    panel = plots.Panel("p", {f"m{i:02}": ([0, 1], [i, i + 1]) for i in range(11)})
+    plots.draw(tmp_path / "many", [panel], x="x", y="y")
+    svg = (tmp_path / "many.svg").read_text()
+    assert all(colour.lower() in svg for colour in plots.COLOURS)
+    widths = [e.get("style", "") for e in ET.fromstring(svg).iter() if "stroke-width: 1.6" in e.get("style", "")]
+    grey = [e for e in ET.fromstring(svg).iter() if f"stroke: {plots.GREY.lower()}" in e.get("style", "")]
+    assert len(widths) == 2 * len(plots.COLOURS)  # each once in the axes and once in the legend
+    assert len(grey) == 11 - len(plots.COLOURS) + 1
+
+
+def test_the_palette_is_told_apart_without_colour_vision():
+    # Viénot, Brettel and Mollon 1999: linear RGB as dichromats see it.
+    blind = {
+        "protanope": np.array([[0.11238, 0.88762, 0], [0.11238, 0.88762, 0], [0.00401, -0.00401, 1]]),
+        "deuteranope": np.array([[0.29275, 0.70725, 0], [0.29275, 0.70725, 0], [-0.02234, 0.02234, 1]]),
+    }
+    linear = np.array([to_rgb(c) for c in plots.COLOURS]) ** 2.2
+    for matrix in blind.values():
+        seen = np.clip(linear @ matrix.T, 0, 1) ** (1 / 2.2)
+        apart = np.linalg.norm(seen[:, None] - seen[None], axis=2) + np.eye(len(seen))
+        assert apart.min() > 0.1
+    assert len(set(plots.MARKERS)) == len(plots.COLOURS)
+
+
+def test_equal_figures_are_equal_files(tmp_path):
+    for name in ("one", "two"):
+        plots.topn([record("dcgh")], tmp_path / name / "f")
+    for kind in ("svg", "pdf", "csv", "png"):
+        assert (tmp_path / "one" / f"f.{kind}").read_bytes() == (tmp_path / "two" / f"f.{kind}").read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("records", "message"),
+    [
+        ([], "no results given"),
+        ([record("dcgh"), record("aah", ties="stable")], "mix protocols: ties"),
+        ([record("dcgh"), record("aah", 32)], "mix code lengths"),
+        ([record("dcgh"), record("dcgh", seed=1)], "two results of method 'dcgh'"),
+    ],
+)
+def test_curves_refuse_what_does_not_compare(tmp_path, records, message):
+    with pytest.raises(ValueError, match=message):
+        plots.topn(records, tmp_path / "f")
+    assert not list(tmp_path.iterdir())
+
+
+def test_drawing_checks_its_lines(tmp_path):
+    with pytest.raises(ValueError, match="nothing to draw"):
+        plots.draw(tmp_path / "f", [], x="x", y="y")
+    with pytest.raises(ValueError, match="3 x values and 2 y values"):
+        plots.draw(tmp_path / "f", [plots.Panel("p", {"a": ([1, 2, 3], [1, 2])})], x="x", y="y")
