@@ -166,7 +166,12 @@ def sweep(
     """
     params = jax.tree.map(lambda leaf: jnp.broadcast_to(leaf, (len(keys),)), _traced(params, data))
     iterations = method.iterations if iterations is None else iterations
-    return _sweep(method._replace(params=None), data, keys, params, bits, iterations, lanes, output)
+    lanes = min(lanes, len(keys))
+    # The last lanes are filled up with repeats: a remainder of another size would be compiled once more.
+    filled = np.minimum(np.arange(-(-len(keys) // lanes) * lanes), len(keys) - 1)
+    keys_and_params = jax.tree.map(lambda leaf: leaf[filled], (keys, params))
+    results = _sweep(method._replace(params=None), data, *keys_and_params, bits, iterations, lanes, output)
+    return jax.tree.map(lambda leaf: leaf[: len(keys)], results)
 
 
 def _traced(params: Any, data: Data) -> Any:

@@ -37,23 +37,20 @@ class State(NamedTuple):
 
 
 def init(key: Array, data: Data, p: Params, bits: int) -> State:
-    """Codes of ones, everything else Gaussian, brought to its constraint."""
+    """Codes of ones, everything else Gaussian, as in the authors' code; the first step meets the constraints."""
     views, c, dtype = len(data.views), data.labels.shape[1], data.mask.dtype
     keys = iter(random.split(key, 3 * views + 2))
 
-    def rows(width: int) -> Array:
-        return random_rows(next(keys), data, width)
-
     def small(*shape: int) -> Array:
-        return orthonormal(random.normal(next(keys), shape, jnp.float32).astype(dtype))
+        return random.normal(next(keys), shape, jnp.float32).astype(dtype)
 
     return State(
         H=jnp.ones((len(data.mask), bits), dtype) * data.mask[:, None],
-        B=tuple(balanced(rows(bits), data) for _ in range(views)),
+        B=tuple(random_rows(next(keys), data, bits) for _ in range(views)),
         W=tuple(small(X.shape[1], bits) for X in data.views),
         U=small(c, bits),
-        F=tuple(orthonormal(rows(c), data.mask) for _ in range(views)),
-        E=orthonormal(rows(c), data.mask),
+        F=tuple(random_rows(next(keys), data, c) for _ in range(views)),
+        E=random_rows(next(keys), data, c),
     )
 
 
