@@ -8,9 +8,9 @@ normalises them; B, H are codes (n, r) in {-1, +1}; r is the number of bits.
 from typing import Any
 
 from jaxcmh.core import Method
-from jaxcmh.methods import dcgh
+from jaxcmh.methods import aah, dcgh
 
-_files = (dcgh,)
+_files = (dcgh, aah)
 
 registry: dict[str, Method] = {file.method.name: file.method for file in _files}
 variants: dict[str, dict[str, Method]] = {file.method.name: file.variants for file in _files}
@@ -35,7 +35,7 @@ def find(method: str | Method) -> Method:
     if base in registry and (not variant or variant in variants[base]):
         return variants[base][variant] if variant else registry[base]
     names = [*registry, *(f"{base}-{variant}" for base in variants for variant in variants[base])]
-    raise ValueError(f"method must be one of {', '.join(names)}; got {method!r}")
+    raise ValueError(f"method: expected one of {', '.join(names)}; got {method!r}")
 
 
 def paper_params(method: str, dataset: str) -> Any:
@@ -54,7 +54,7 @@ def paper_params(method: str, dataset: str) -> Any:
     """
     given = {file.method.name: file.paper_params for file in _files}
     if method not in given:
-        raise ValueError(f"method must be one of {', '.join(given)}; got {method!r}")
+        raise ValueError(f"method: expected one of {', '.join(given)}; got {method!r}")
     if dataset not in given[method]:
-        raise ValueError(f"dataset must be one of {', '.join(given[method])}; got {dataset!r}")
+        raise ValueError(f"dataset: expected one of {', '.join(given[method])}; got {dataset!r}")
     return given[method][dataset]

@@ -1,0 +1,273 @@
+import json
+import os
+import struct
+
+import jax
+import numpy as np
+import pytest
+import scipy.sparse
+
+import jaxcmh
+from jaxcmh import model as model_module
+from jaxcmh.features import Features
+from jaxcmh.methods import registry
+
+
+def pairs(n=150, dims=(8, 6), c=4, seed=0):
+    rng = np.random.default_rng(seed)
+    classes = rng.integers(c, size=n)
+    views = [rng.normal(size=(c, d))[classes] + 0.7 * rng.normal(size=(n, d)) for d in dims]
+    return [x.astype(np.float32) for x in views], np.eye(c, dtype=np.uint8)[classes]
+
+
+@pytest.fixture(scope="module")
+def trained():
+    views, labels = pairs()
+    return jaxcmh.train("dcgh", views, labels, bits=16, iterations=3)
+
+
+def test_codes_of_training_items_are_the_stored_ones(trained):
+    views, _ = pairs()
+    assert trained.codes.shape == (150, 2)
+    assert trained.codes.dtype == np.uint8
+    for view, x in enumerate(views):
+        np.testing.assert_array_equal(jaxcmh.encode(trained, x, view), trained.encoded[view])
+
+
+def test_encoding_by_blocks_changes_nothing(trained, monkeypatch):
+    views, _ = pairs()
+    monkeypatch.setattr(model_module, "ENCODE_ROWS", 64)
+    np.testing.assert_array_equal(jaxcmh.encode(trained, views[0], 0), trained.encoded[0])
+
+
+def test_sparse_views_train_the_same_model(trained):
+    views, labels = pairs()
+    sparse = jaxcmh.train("dcgh", [scipy.sparse.csr_matrix(x) for x in views], labels, bits=16, iterations=3)
+    assert (np.asarray(sparse.codes) == np.asarray(trained.codes)).mean() > 0.98
+    np.testing.assert_array_equal(
+        jaxcmh.encode(trained, scipy.sparse.csr_matrix(views[1]), 1), jaxcmh.encode(trained, views[1], 1)
+    )
+
+
+def test_integer_classes_are_one_hot_labels(trained):
+    views, labels = pairs()
+    same = jaxcmh.train("dcgh", views, labels.argmax(1), bits=16, iterations=3)
+    np.testing.assert_array_equal(same.codes, trained.codes)
+
+
+def test_a_method_variant_and_params_can_be_chosen_in_either_form(trained):
+    views, labels = pairs()
+    by_name = jaxcmh.train("dcgh-d", views, labels, bits=8, iterations=2)
+    by_params = jaxcmh.train(registry["dcgh"], views, labels, bits=8, iterations=2, params={"alpha": 0.0})
+    np.testing.assert_array_equal(by_name.codes, by_params.codes)
+    assert dict(by_params.info.params) == {"alpha": 0.0, "beta": 10.0, "lam": 0.01}
+
+
+def test_each_view_can_have_its_own_features():
+    views, labels = pairs()
+    model = jaxcmh.train("dcgh", views, labels, bits=8, features=("standardise", Features("laplace", anchors=20)))
+    assert [W.shape for W in model.encoders] == [(8, 8), (20, 8)]
+    assert [f.kind for f in model.info.features] == ["standardise", "laplace"]
+
+
+def test_search_ranks_the_models_own_database(trained):
+    views, _ = pairs()
+    distances, ids = jaxcmh.search(trained, views[1][:5], 1, k=150)
+    bits = np.unpackbits(np.asarray(trained.codes), axis=1, bitorder="little").astype(int)
+    queries = np.unpackbits(np.asarray(jaxcmh.encode(trained, views[1][:5], 1)), axis=1, bitorder="little")
+    expected = (queries[:, None] != bits).sum(2)
+    order = np.argsort(expected, axis=1, kind="stable")
+    np.testing.assert_array_equal(ids, order)
+    np.testing.assert_array_equal(distances, np.take_along_axis(expected, order, 1))
+
+
+def brute_force_map(queries, items, query_labels, labels):
+    """Stable ties, over the whole database."""
+    queries, items = (np.unpackbits(np.asarray(codes), axis=1).astype(int) for codes in (queries, items))
+    order = np.argsort((queries[:, None] != items).sum(2), axis=1, kind="stable")
+    relevant = (query_labels.astype(int) @ labels.T > 0)[np.arange(len(queries))[:, None], order]
+    precision = relevant.cumsum(1) / np.arange(1, len(labels) + 1)
+    return ((precision * relevant).sum(1) / relevant.sum(1)).mean()
+
+
+@pytest.mark.parametrize("database", ["learned", "encoded", "held_out"])
+def test_evaluate_measures_the_database_it_names(trained, database):
+    _, labels = pairs()
+    views, query_labels = pairs(40, seed=7)
+    held_views, held_labels = pairs(60, seed=8)
+    items = {
+        "learned": [trained.codes] * 2,
+        "encoded": trained.encoded,
+        "held_out": [jaxcmh.encode(trained, x, v) for v, x in enumerate(held_views)],
+    }[database]
+    options = {"database_views": held_views} if database == "held_out" else {}
+    item_labels = held_labels if database == "held_out" else labels
+    report = jaxcmh.evaluate(trained, views, query_labels, item_labels, database=database, ties="stable", **options)
+    queries = [jaxcmh.encode(trained, x, v) for v, x in enumerate(views)]
+    np.testing.assert_allclose(
+        report["i2t"], brute_force_map(queries[0], items[1], query_labels, item_labels), rtol=1e-6
+    )
+    np.testing.assert_allclose(
+        report["t2i"], brute_force_map(queries[1], items[0], query_labels, item_labels), rtol=1e-6
+    )
+    assert {k: report[k] for k in ("database", "ties", "at", "bits", "n_queries", "n_database", "method")} == {
+        "database": database,
+        "ties": "stable",
+        "at": None,
+        "bits": 16,
+        "n_queries": 40,
+        "n_database": len(item_labels),
+        "method": "dcgh",
+    }
+
+
+def test_queries_without_relevant_items_are_counted_and_left_out(trained):
+    views, labels = pairs()
+    query_labels = labels[:20].copy()
+    query_labels[3] = 0
+    report = jaxcmh.evaluate(trained, [x[:20] for x in views], query_labels, labels)
+    rest = np.delete(np.arange(20), 3)
+    without = jaxcmh.evaluate(trained, [x[rest] for x in views], query_labels[rest], labels)
+    assert report["n_without_relevant"] == 1
+    np.testing.assert_allclose(report["i2t"], without["i2t"], rtol=1e-6)
+    assert np.isnan(report["metrics"]["i2t"].ap[3])
+
+
+def test_a_saved_model_comes_back_bit_for_bit(trained, tmp_path):
+    path = tmp_path / "model.safetensors"
+    jaxcmh.save(trained, path)
+    for loaded in (jaxcmh.load(path), jaxcmh.load(tmp_path)):
+        assert jax.tree.structure(loaded) == jax.tree.structure(trained)
+        assert loaded.info == trained.info
+        for a, b in zip(jax.tree.leaves(loaded), jax.tree.leaves(trained)):
+            np.testing.assert_array_equal(a, b)
+    assert os.listdir(tmp_path) == ["model.safetensors"]
+
+
+def test_the_model_file_is_safetensors_with_a_json_header(trained, tmp_path):
+    path = tmp_path / "model.safetensors"
+    jaxcmh.save(trained, path)
+    content = path.read_bytes()
+    (length,) = struct.unpack("<Q", content[:8])
+    header = json.loads(json.loads(content[8 : 8 + length])["__metadata__"]["jaxcmh"])
+    assert header["info"]["method"] == "dcgh"
+    assert header["info"]["params"] == {"alpha": 10.0, "beta": 10.0, "lam": 0.01}
+
+
+def test_a_damaged_model_file_is_refused(trained, tmp_path):
+    path = tmp_path / "model.safetensors"
+    jaxcmh.save(trained, path)
+    content = path.read_bytes()
+    flipped = bytearray(content)
+    flipped[-9] ^= 4
+    later = content.replace(b'\\"format\\": 1', b'\\"format\\": 9')
+    assert later != content
+    for damaged, message in (
+        (content[: len(content) // 2], "is truncated or not a jaxcmh model"),
+        (b"", "is truncated or not a jaxcmh model"),
+        (b"\x80\x04pickled", "is truncated or not a jaxcmh model"),
+        (bytes(flipped), "is damaged: its contents do not match its checksum"),
+        (later, "has format 9; this version reads up to 1"),
+    ):
+        path.write_bytes(damaged)
+        with pytest.raises(ValueError, match=message):
+            jaxcmh.load(path)
+
+
+def test_a_failed_save_leaves_the_old_file(trained, tmp_path, monkeypatch):
+    path = tmp_path / "model.safetensors"
+    jaxcmh.save(trained, path)
+    before = path.read_bytes()
+
+    def broken(*_):
+        raise OSError("disk full")
+
+    monkeypatch.setattr(model_module.os, "replace", broken)
+    with pytest.raises(OSError, match="disk full"):
+        jaxcmh.save(trained, path)
+    assert path.read_bytes() == before
+    assert os.listdir(tmp_path) == ["model.safetensors"]
+
+
+def test_saving_into_no_folder_is_refused(trained, tmp_path):
+    with pytest.raises(ValueError, match="path: expected a file in an existing folder"):
+        jaxcmh.save(trained, tmp_path / "nowhere" / "model.safetensors")
+
+
+def nan_in_row(row):
+    views, _ = pairs()
+    views[1][row, 2] = np.nan
+    return views
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"method": "dgch"}, "method: expected one of dcgh, .*; got 'dgch'"),
+        ({"bits": 12}, "bits: expected a positive multiple of 8; got 12"),
+        ({"bits": 0}, "bits: expected a positive multiple of 8; got 0"),
+        ({"bits": 16.0}, "bits: expected a positive multiple of 8; got 16.0"),
+        ({"seed": -1}, "seed: expected an integer from 0 to"),
+        ({"iterations": 0}, "iterations: expected an integer of at least 1; got 0"),
+        ({"params": {"gamma": 1.0}}, "params: expected names among alpha, beta, lam; got 'gamma'"),
+        ({"params": {"alpha": float("nan")}}, "params.alpha: expected a finite number; got nan"),
+        ({"params": {"alpha": "much"}}, "params.alpha: expected a finite number; got 'much'"),
+        ({"features": "gauss"}, "features.kind: expected one of identity, standardise, rbf, laplace; got 'gauss'"),
+        ({"features": [Features()]}, "features: expected Features, a kind, or one of them for each of 2 views"),
+        ({"hash_function": "forest"}, "hash_function: expected one of ridge.*; got 'forest'"),
+        ({"views": pairs()[0][:1]}, "views: expected a sequence of at least 2 arrays; got 1"),
+        ({"views": pairs()[0][0]}, "views: expected a sequence of at least 2 arrays; got ndarray"),
+        ({"views": [pairs()[0][0], pairs()[0][1][:-1]]}, r"views\[1\]: expected 150 rows.*got shape \(149, 6\)"),
+        ({"views": nan_in_row(5)}, r"views\[1\]: expected finite numbers; row 5 holds NaN"),
+        ({"labels": pairs()[1][:-1]}, "labels: expected 150 rows, one for each row of the views; got 149"),
+        ({"labels": pairs()[1] * 2}, "labels: expected 0 and 1; row 0 holds another value"),
+        ({"labels": pairs()[1] * 0}, "labels: expected labels; every row is empty"),
+        ({"labels": np.full(150, -1)}, "labels: expected classes 0, 1, 2, ...; row 0 is -1"),
+        ({"bits": 256}, r"views: expected more rows than bits \(256\)"),
+    ],
+)
+def test_train_refuses(change, message):
+    views, labels = pairs()
+    arguments = {"method": "dcgh", "views": views, "labels": labels, "bits": 16} | change
+    with pytest.raises(ValueError, match=message):
+        jaxcmh.train(**arguments)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"database": "trained"}, "database: expected one of learned, encoded, held_out; got 'trained'"),
+        ({"ties": "random"}, "ties: expected one of expected, stable; got 'random'"),
+        ({"at": 0}, "at: expected an integer from 1 to 150.*; got 0"),
+        ({"at": 151}, "at: expected an integer from 1 to 150.*; got 151"),
+        ({"query_views": pairs()[0][:1]}, "query_views: expected a sequence of 2 arrays, one a view; got 1"),
+        ({"query_views": [pairs()[0][0][:9], pairs()[0][1][:8]]}, "query_views: expected the same number of rows"),
+        ({"query_views": pairs()[0][::-1]}, "x: expected 8 columns, as in training; got shape"),
+        ({"database_labels": pairs(149)[1]}, "database_labels: expected 150 rows"),
+        ({"database_labels": pairs(c=5)[1]}, "database_labels: expected 4 classes"),
+        ({"database": "held_out"}, "database_views: expected with database='held_out', and only then"),
+        ({"database_views": pairs()[0]}, "database_views: expected with database='held_out', and only then"),
+    ],
+)
+def test_evaluate_refuses(trained, change, message):
+    views, labels = pairs()
+    arguments = {"query_views": views, "query_labels": labels, "database_labels": labels} | change
+    with pytest.raises(ValueError, match=message):
+        jaxcmh.evaluate(trained, **arguments)
+
+
+@pytest.mark.parametrize("function", [jaxcmh.encode, lambda *a: jaxcmh.search(*a, k=3)])
+def test_encode_and_search_refuse(trained, function):
+    views, _ = pairs()
+    with pytest.raises(ValueError, match="view: expected an integer from 0 to 1; got 2"):
+        function(trained, views[0], 2)
+    with pytest.raises(ValueError, match=r"x: expected 8 columns, as in training; got shape \(150, 6\)"):
+        function(trained, views[1], 0)
+    with pytest.raises(ValueError, match="x: expected finite numbers; row 5 holds NaN"):
+        function(trained, nan_in_row(5)[1], 1)
+
+
+def test_search_refuses_k_beyond_the_database(trained):
+    for k in (0, 151):
+        with pytest.raises(ValueError, match=f"k: expected an integer from 1 to .*150.*; got {k}"):
+            jaxcmh.search(trained, pairs()[0][0], 0, k=k)
