@@ -20,6 +20,7 @@ import jaxcmh
 if TYPE_CHECKING:
     from jaxcmh.datasets import Split
     from jaxcmh.model import Model
+    from jaxcmh.terminal import Progress, Stages
 
 app = App(
     name="jaxcmh",
@@ -105,8 +106,7 @@ def demo(
         _bits(length)
     chosen = [_method(m) for m in methods or ()] or None
     place = _new(out, "demo")
-    _start()
-    show.demo(place, methods=chosen, lengths=bits or show.LENGTHS)
+    show.demo(place, methods=chosen, lengths=bits or show.LENGTHS, start=_start)
 
 
 @app.command
@@ -175,9 +175,9 @@ def train(
     options["features"] = _features(chosen, features, anchors, width, standardise)
     name = f"{method}-{Path(data).stem if Path(data).exists() else data}-{bits}-{seed}"
     place = _new(out, name.replace(":", "-"))
-    _start()
     stages = terminal.Stages()
     with terminal.progress() as steps:
+        _start(steps)
         split = _load(data, root, stages, steps)
         outcome = runs.run(
             split,
@@ -243,11 +243,11 @@ def evaluate(
     from jaxcmh import results, runs, terminal
 
     stored = runs.read_run(run)
-    _start()
-    model = jaxcmh.load(run)
     stages = terminal.Stages()
     name = data or stored.config["data"]
     with terminal.progress() as steps:
+        _start(steps)
+        model = jaxcmh.load(run)
         split = _load(name, root or _stored_root(stored.config), stages, steps)
         hashes = results.data_hash(split), results.split_hash(split)
         if data is None and hashes[0] != stored.records[0]["data_hash"]:
@@ -306,9 +306,9 @@ def search(
     if sum(given is not None for given in (text, image, query)) != 1:
         raise ValueError("give one of --text, --image and --query")
     stored = runs.read_run(run)
-    _start()
     stages = terminal.Stages()
     with terminal.progress() as steps:
+        _start(steps)
         steps.step("loading the model")
         with stages("load"):
             model = jaxcmh.load(run)
@@ -382,13 +382,11 @@ def describe(split: "Split", name: str) -> dict[str, Any]:
 # -- pieces -----------------------------------------------------------------------------------------------------------
 
 
-def _start() -> None:
+def _start(steps: "Progress") -> None:
     from jaxcmh import terminal
 
-    with terminal.progress() as steps:
-        steps.step("starting jax")
-        line = terminal.start_jax()
-    terminal.say(line)
+    steps.step("starting jax")
+    terminal.say(terminal.start_jax())
 
 
 def _new(out: Path | None, name: str) -> Path:
@@ -447,7 +445,7 @@ def _features(method: Any, kind: str | None, anchors: int | None, width: float |
     return method.features._replace(**asked) if asked else None
 
 
-def _load(name: str, root: Path | None, stages: Any, steps: Any, required: bool = True) -> Any:
+def _load(name: str, root: Path | None, stages: "Stages", steps: "Progress", required: bool = True) -> Any:
     """The data set, timed; None when it is not required and cannot be had."""
     steps.step(f"loading {name}")
     try:
@@ -480,7 +478,7 @@ def _queries(
         from jaxcmh.datasets import featurise
 
         kind, raw = ("text", text) if image is None else ("image", image)
-        if kind not in names:
+        if split is None or kind not in names:
             raise ValueError(
                 f"--{kind}: the data set has no {kind} view; its views are {', '.join(names) or 'unnamed'}"
             )

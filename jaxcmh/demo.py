@@ -2,7 +2,7 @@
 
 import dataclasses
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +10,7 @@ import numpy as np
 
 import jaxcmh
 from jaxcmh import plots, report, results, runs, terminal
-from jaxcmh.datasets import Split
+from jaxcmh.datasets import Part, Split
 
 LENGTHS = (16, 32, 64)
 ANSWERS = 10
@@ -22,13 +22,19 @@ LEDE = (
 )
 
 
-def demo(place: Path, methods: Sequence[Any] | None = None, lengths: Sequence[int] = LENGTHS) -> None:
+def demo(
+    place: Path,
+    methods: Sequence[Any] | None = None,
+    lengths: Sequence[int] = LENGTHS,
+    start: Callable[[terminal.Progress], None] = lambda _: None,
+) -> None:
     """Train, compare and show; everything is written to one new folder, and the tables are printed.
 
     Args:
         place: a folder that does not exist yet.
         methods: methods to train; all registered ones if None.
         lengths: code lengths in bits, positive multiples of 8.
+        start: called first, with the progress shown.
     Raises:
         FileExistsError: there is something at `place`.
         ModuleNotFoundError: the extra `icons` is not installed.
@@ -40,7 +46,8 @@ def demo(place: Path, methods: Sequence[Any] | None = None, lengths: Sequence[in
     load = terminal.Stages()
     outcomes: list[runs.Outcome] = []
     with runs.folder(place) as folder, terminal.progress(len(chosen) * len(lengths) + 3) as steps:
-        steps.step("loading icons (rendered once, then kept)")
+        start(steps)
+        steps.step("loading icons (drawn once, then kept)")
         with load("load"):
             split = jaxcmh.load_dataset("icons")
         hashes = results.data_hash(split), results.split_hash(split)
@@ -77,7 +84,7 @@ def demo(place: Path, methods: Sequence[Any] | None = None, lengths: Sequence[in
         write_page(folder, split, order, list(tables.values()), records)
         steps.advance()
     for kind, table in tables.items():
-        terminal.print_table(table, f"{kind} database codes: {report.DATABASES[kind]}")
+        terminal.print_table(table, f"{kind.capitalize()} database codes: {report.DATABASES[kind]}")
     terminal.print_times(records)
     for doubt in dict.fromkeys(doubt for outcome in outcomes for doubt in outcome.doubts):
         terminal.say(f"warning: {doubt}")
@@ -99,13 +106,12 @@ def _table(records: Sequence[dict], kind: str) -> results.Table:
 
 
 def draw(records: Sequence[dict], folder: Path, bits: int) -> None:
-    """The demo's figures: convergence of every training; precision-recall and topN at one length, by database kind."""
+    """The demo's figures: convergence of every training; precision-recall and topN at one code length."""
     learned = [line for line in records if line["database"] == "learned"]
     plots.convergence(learned, folder / "convergence")
-    for kind in ("learned", "encoded"):
-        lines = [line for line in records if line["database"] == kind and line["bits"] == bits]
-        plots.precision_recall(lines, folder / f"precision_recall_{kind}")
-        plots.topn(lines, folder / f"topn_{kind}")
+    longest = [line for line in records if line["bits"] == bits]
+    plots.precision_recall(longest, folder / "precision_recall")
+    plots.topn(longest, folder / "topn")
 
 
 def write_page(
@@ -134,8 +140,8 @@ def write_page(
         figures=[
             (title, folder / "plots" / f"{name}.svg")
             for title, name in (
-                ("Precision and recall, encoded database codes", "precision_recall_encoded"),
-                ("Precision of the first N answers, encoded database codes", "topn_encoded"),
+                ("Precision and recall", "precision_recall"),
+                ("Precision of the first N answers", "topn"),
                 ("Convergence of training", "convergence"),
             )
         ],
@@ -174,12 +180,11 @@ def rank(outcome: runs.Outcome, split: Split, kind: str) -> list[report.Ranking]
     return found
 
 
-def _items(split: Split, part: Any) -> report.Items:
-    names = [split.items.names[i] for i in part.ids]
-    texts = [split.items.texts[i] for i in part.ids]
-    return report.Items(
-        [name.replace("-", " ") for name in names], texts, [_drawing(name) for name in names], part.labels
-    )
+def _items(split: Split, part: Part) -> report.Items:
+    names = [str(split.items.names[i]) for i in part.ids]
+    texts = [str(split.items.texts[i]) for i in part.ids]
+    plain = [name.replace("-", " ").capitalize() for name in names]
+    return report.Items(plain, texts, [_drawing(name) for name in names], part.labels)
 
 
 def _drawing(name: str) -> bytes:

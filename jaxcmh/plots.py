@@ -23,7 +23,7 @@ MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")
 GREY = "#BBBBBB"
 KINDS = ("png", "svg", "pdf")
 DATES = {"svg": {"Date": None}, "pdf": {"CreationDate": None}}  # left out: equal figures give equal files
-STYLE = {
+STYLE: dict[Any, Any] = {
     "font.family": "DejaVu Sans",
     "font.size": 9,
     "axes.titlesize": 10,
@@ -99,7 +99,7 @@ def draw(
                 )
     names = list(dict.fromkeys(name for panel in panels for name in panel.lines))
     with matplotlib.rc_context(STYLE):
-        columns = min(len(panels), 3)
+        columns = 2 if len(panels) in (2, 4) else min(len(panels), 3)
         rows = -(-len(panels) // columns)
         figure = Figure(figsize=(3.4 * columns + 0.4, 2.75 * rows + 0.75), layout="constrained")
         FigureCanvasAgg(figure)
@@ -185,21 +185,26 @@ def _title(direction: str) -> str:
 def _curves(
     records: Iterable[Mapping[str, Any]], pick: Callable[[Mapping, Mapping], tuple[Sequence, Sequence]]
 ) -> tuple[list[Panel], str]:
-    """One panel a direction, one line a method; all records of one protocol and one code length."""
+    """A panel a kind of database codes and direction, one line a method; all of one protocol and code length."""
     records = list(records)
-    caption = results.describe(results.one_protocol(records))
+    kinds = list(dict.fromkeys(r["database"] for r in records))
+    caption = results.describe(results.one_protocol(records, ("database",) if len(kinds) > 1 else ()))
     bits = {r["bits"] for r in records}
     if len(bits) > 1:
         raise ValueError(f"these curves mix code lengths {sorted(bits)}: keep one")
-    seen: dict[str, list] = {}
+    seen: dict[tuple[str, str], Mapping[str, Any]] = {}
     for line in records:
-        if line["method"] in seen:
+        if (line["database"], line["method"]) in seen:
             raise ValueError(
-                f"two results of method {line['method']!r}: a curve is drawn from one (one seed, one configuration)"
+                f"two results of method {line['method']!r}: a curve is drawn from one seed and configuration"
             )
-        seen[line["method"]] = line
+        seen[line["database"], line["method"]] = line
     panels = [
-        Panel(_title(direction), {name: _known(*pick(line["curves"][direction], line)) for name, line in seen.items()})
+        Panel(
+            _title(direction) + (f", {kind} codes" if len(kinds) > 1 else ""),
+            {method: _known(*pick(line["curves"][direction], line)) for (k, method), line in seen.items() if k == kind},
+        )
+        for kind in kinds
         for direction in records[0]["curves"]
     ]
     return panels, f"{bits.pop()} bits, {caption}"
@@ -215,7 +220,7 @@ def precision_recall(records: Iterable[Mapping[str, Any]], stem: str | Path) -> 
     """Mean precision against mean recall in both directions, a line a method.
 
     Args:
-        records: result lines of one protocol and code length, at most one a method.
+        records: result lines of one protocol and code length, at most one a method and kind of database codes.
         stem: path without an ending, see `draw`.
     """
     panels, caption = _curves(records, lambda curve, _: (curve["recall"], curve["precision"]))
@@ -225,7 +230,7 @@ def precision_recall(records: Iterable[Mapping[str, Any]], stem: str | Path) -> 
 def topn(records: Iterable[Mapping[str, Any]], stem: str | Path) -> list[Path]:
     """Precision of the first N answers against N, a line a method; arguments as `precision_recall`."""
     panels, caption = _curves(records, lambda curve, line: (line["topn"], curve["topn_precision"]))
-    return draw(stem, panels, x="N", y="precision of the first N", caption=caption)
+    return draw(stem, panels, x="N", y="precision of the first N", caption=caption, log_x=True)
 
 
 def bits(records: Iterable[Mapping[str, Any]], stem: str | Path) -> list[Path]:

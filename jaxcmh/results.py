@@ -467,7 +467,7 @@ def best(table: Table, digits: int = 3) -> set[tuple[int, int]]:
     """(row, column) of the best cells; ties at the printed precision are all best."""
     found = set()
     for j in range(len(table.columns)):
-        column = [round(cells[j].mean, digits) if cells[j] else -math.inf for _, cells in table.rows]
+        column = [round(cell.mean, digits) if cell else -math.inf for cell in (cells[j] for _, cells in table.rows)]
         found |= {(i, j) for i, value in enumerate(column) if value == max(column) and value > -math.inf}
     return found
 

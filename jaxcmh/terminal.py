@@ -60,10 +60,10 @@ class _Compilation:
         self.spans: list[tuple[float, float]] = []
         self.busy = False
 
-    def __call__(self, event: str, seconds: float, **_: object) -> None:
+    def __call__(self, event: str, duration_secs: float, **_: str | int) -> None:
         if event.startswith("/jax/core/compile/"):
             now = time.perf_counter()
-            self.spans.append((now - seconds, now))
+            self.spans.append((now - duration_secs, now))
             self.busy = event == _LOWERED  # lowering has ended, so the compiler runs until its own event
 
 
@@ -124,8 +124,8 @@ class Progress:
     def line(self) -> str:
         """Everything there is to say, in one line."""
         compiling = " · compiling (once)" if "jax" in sys.modules and _compilation().busy else ""
-        count = f" ({self.done} of {self.total} done)" if self.total > 1 else ""
-        return f"{self.doing}{compiling}{count}"
+        count = f"[{self.done}/{self.total}] " if self.total > 1 else ""
+        return f"{count}{self.doing}{compiling}"
 
 
 @contextmanager
@@ -136,7 +136,7 @@ def progress(total: int = 1) -> Iterator[Progress]:
     ...     steps.step("first")
     ...     steps.advance()
     >>> steps.line()
-    'first (1 of 2 done)'
+    '[1/2] first'
     """
     steps = Progress(total)
     watch = _moving if sys.stderr.isatty() else _piped
@@ -213,18 +213,26 @@ def print_table(table: results.Table, title: str = "") -> None:
     """Print a table of results, best values bold, its protocol under it."""
     from rich.text import Text
 
-    grid = _rich_table(title=title or None, title_justify="left", title_style="bold")
+    grid = _rich_table()
     for name in table.index:
         grid.add_column(name)
-    for top in table.columns:
-        grid.add_column("\n".join(_head(field, value) for field, value in zip(table.fields, top)), justify="right")
+    before: tuple = ()
+    for top in table.columns:  # a value is not repeated over the columns it spans
+        heads = (
+            "" if top[: level + 1] == before[: level + 1] else _head(field, top[level])
+            for level, field in enumerate(table.fields)
+        )
+        grid.add_column("\n".join(heads), justify="right", min_width=7)
+        before = top
     bold = results.best(table) if len(table.rows) > 1 else set()
     for i, (head, cells) in enumerate(table.rows):
         shown = [Text(results.show(cell), "bold" if (i, j) in bold else "") for j, cell in enumerate(cells)]
         grid.add_row(*map(str, head), *shown)
     console = _console()
+    if title:
+        console.print(title, style="bold", soft_wrap=True)
     console.print(grid)
-    console.print(table.caption + ".", style="dim", soft_wrap=True)
+    console.print(table.caption + ".\n", style="dim", soft_wrap=True)
 
 
 def _head(field: str, value: Any) -> str:
@@ -267,7 +275,7 @@ def print_facts(facts: Mapping[str, Any]) -> None:
 
 def print_times(records: Sequence[Mapping[str, Any]]) -> None:
     """Print seconds, one row a method: training by code length, then compilation and evaluation of all lengths."""
-    grid = _rich_table(title="seconds", title_justify="left", title_style="bold")
+    grid = _rich_table()
     lengths = sorted({line["bits"] for line in records})
     for name in ("method", *(f"train\n{length} bits" for length in lengths), "compile\nall", "evaluate\nall"):
         grid.add_column(name, justify="left" if name == "method" else "right")
@@ -278,21 +286,19 @@ def print_times(records: Sequence[Mapping[str, Any]]) -> None:
         trained = [_seconds(times[length]["train"]) if length in times else "-" for length in lengths]
         sums = [_seconds(sum(t[stage] for t in times.values())) for stage in ("compile", "evaluate")]
         grid.add_row(method, *trained, *sums)
-    _console().print(grid)
+    console = _console()
+    console.print("Seconds", style="bold")
+    console.print(grid)
 
 
 def stages_line(times: Mapping[str, float]) -> str:
-    """Seconds by stage in one line; features, fit and hash are parts of train.
+    """Seconds by stage in one line.
 
-    >>> stages_line({"load": 1.24, "compile": 3.0, "train": 0.5, "fit": 0.2})
-    'times: load 1.2 s, compile 3.0 s, train 0.50 s (fit 0.20)'
+    >>> stages_line({"load": 1.24, "compile": 3.0, "train": 0.5})
+    'times: load 1.2 s, compile 3.0 s, train 0.50 s'
     """
-    parts = [f"{name} {_seconds(times[name])}" for name in ("features", "fit", "hash") if name in times]
-    told = [
-        f"{name} {_seconds(times[name])} s" + (f" ({', '.join(parts)})" if name == "train" and parts else "")
-        for name in ("load", "compile", "train", "evaluate", "search")
-        if name in times
-    ]
+    stages = ("load", "compile", "train", "evaluate", "search")
+    told = [f"{name} {_seconds(times[name])} s" for name in stages if name in times]
     return f"times: {', '.join(told)}"
 
 

@@ -127,7 +127,7 @@ document.querySelector("iframe").onload = (event) => {{
 }};
 </script>"""
 ACTIONS = """
-  set("Order", "worst"); result.worst = seen(); set("Order", "given");
+  set("Order", "worst"); result.worst = seen(); set("Order", "best"); result.best = seen(); set("Order", "given");
   set("Label", "1"); result.label = seen(); set("Label", "");
   set("Beside", "aah, 16 bits"); result.two = seen(); set("Beside", "");
   inside.querySelector(".switch button[value=i2t]").click(); result.turned = seen();
@@ -157,6 +157,7 @@ def test_the_page_works_in_a_browser(tmp_path, width):
     assert start["first"].startswith("item 0")
     assert "mAP 0.533" in start["text"]
     assert seen["worst"]["first"].startswith("item 1")
+    assert seen["best"]["first"].startswith("item 0")
     assert seen["label"]["queries"] == 1
     assert (start["strips"], seen["two"]["strips"]) == (1, 2)
     assert seen["turned"]["pictures"] == 0

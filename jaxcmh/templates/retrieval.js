@@ -13,7 +13,7 @@ const make = (tag, properties = {}, ...children) => {
 const configuration = (r) => `${r.method}, ${r.bits} bits`;
 const state = {
   direction: D.rankings[0].direction, run: configuration(D.rankings[0]), database: D.rankings[0].database,
-  other: "", sort: "given", label: "", text: "", shown: STEP,
+  other: "", sort: "mixed", label: "", text: "", shown: STEP,
 };
 const pick = (run) => D.rankings.find((r) => r.direction === state.direction && r.database === state.database && configuration(r) === run);
 
@@ -46,7 +46,7 @@ function controls() {
   }
   const databases = unique(D.rankings.map((r) => r.database));
   if (databases.length > 1) bar.append(chooser("Database codes", "database", databases.map((d) => [d, d])));
-  const orders = [["given", "as they come"]];
+  const orders = [["mixed", "mixed"], ["given", "as given"]];
   if (D.rankings.some((r) => r.ap)) orders.push(["worst", "worst AP first"], ["best", "best AP first"]);
   bar.append(chooser("Order", "sort", orders));
   if (D.queries.labels) {
@@ -61,7 +61,10 @@ function chosen(ranking) {
   const rows = D.queries.names.map((_, i) => i).filter((i) =>
     (state.label === "" || D.queries.labels[i].includes(Number(state.label))) &&
     (state.text === "" || `${D.queries.names[i]} ${D.queries.texts[i] || ""}`.toLowerCase().includes(state.text)));
-  if (state.sort !== "given" && ranking.ap) {
+  if (state.sort === "mixed") { /* neighbours in a data set resemble each other: steps of the golden ratio keep them apart */
+    const place = (i) => (i * 0.6180339887) % 1;
+    rows.sort((a, b) => place(a) - place(b));
+  } else if (state.sort !== "given" && ranking.ap) {
     const sign = state.sort === "worst" ? 1 : -1;
     const rank = (i) => (ranking.ap[i] === null ? Infinity : sign * ranking.ap[i]);
     rows.sort((a, b) => (rank(a) === rank(b) ? a - b : rank(a) - rank(b)));
@@ -103,7 +106,10 @@ function strip(ranking, i, headed) {
       hit.append(make("div", { className: "name", textContent: D.database.names[row] }));
       if (D.database.texts.length) hit.append(make("div", { className: "words", textContent: D.database.texts[row] }));
     }
-    if (known) hit.append(make("div", { className: "shared", textContent: shared.length ? tags(shared) : "no shared label" }));
+    if (known) {
+      const lines = shared.length > 2 ? [D.labels[shared[0]], `and ${shared.length - 1} more`] : shared.map((l) => D.labels[l]);
+      hit.append(make("div", { className: "shared" }, ...(lines.length ? lines : ["no shared label"]).map((line) => make("div", { textContent: line }))));
+    }
     list.append(hit);
   });
   const right = known ? ranking.ids[i].filter((row) => D.queries.labels[i].some((l) => D.database.labels[row].includes(l))).length : null;
