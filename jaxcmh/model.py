@@ -97,7 +97,7 @@ def train(
         ValueError: an argument is not as described; the message names it, what was given and what is allowed.
 
     Example:
-        >>> split = jaxcmh.load_dataset("synthetic", n=300, seed=0)
+        >>> split = jaxcmh.load_dataset("synthetic", train=200, query=20)
         >>> model = train("dcgh", split.train.views, split.train.labels, bits=16)
         >>> model.codes.shape == (len(split.train.labels), 2)
         True
@@ -185,7 +185,7 @@ def encode(model: Model, x: Any, view: int) -> Array:
         ValueError: no such view, or x is not a finite (n, d) array of that view.
 
     Example:
-        >>> split = jaxcmh.load_dataset("synthetic", n=300, seed=0)
+        >>> split = jaxcmh.load_dataset("synthetic", train=200, query=20)
         >>> model = train("dcgh", split.train.views, split.train.labels, bits=16)
         >>> encode(model, split.query.views[1], 1).shape == (len(split.query.labels), 2)
         True
@@ -258,7 +258,7 @@ def evaluate(
         ValueError: an argument is not as described, or rows or classes do not match.
 
     Example:
-        >>> split = jaxcmh.load_dataset("synthetic", n=300, seed=0)
+        >>> split = jaxcmh.load_dataset("synthetic", train=200, query=20)
         >>> model = train("dcgh", split.train.views, split.train.labels, bits=16)
         >>> report = evaluate(model, split.query.views, split.query.labels, split.train.labels)
         >>> 0 < report["i2t"] <= 1 and report["ties"] == "expected"
@@ -318,7 +318,7 @@ def search(model: Model, x: Any, view: int, k: int) -> tuple[Array, Array]:
         ValueError: no such view, x not of that view, or k not from 1 to the number of items.
 
     Example:
-        >>> split = jaxcmh.load_dataset("synthetic", n=300, seed=0)
+        >>> split = jaxcmh.load_dataset("synthetic", train=200, query=20)
         >>> model = train("dcgh", split.train.views, split.train.labels, bits=16)
         >>> distances, ids = search(model, split.query.views[1], 1, k=5)
         >>> bool((distances[:, 0] <= distances[:, 4]).all())
@@ -341,7 +341,7 @@ def save(model: Model, path: str | os.PathLike) -> None:
         ValueError: the folder of `path` does not exist.
 
     Example:
-        >>> split = jaxcmh.load_dataset("synthetic", n=300, seed=0)
+        >>> split = jaxcmh.load_dataset("synthetic", train=200, query=20)
         >>> model = train("dcgh", split.train.views, split.train.labels, bits=16)
         >>> with tempfile.TemporaryDirectory() as folder:
         ...     save(model, f"{folder}/model.safetensors")
