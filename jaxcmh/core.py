@@ -185,12 +185,18 @@ def with_extra(method: Method, data: Data) -> Data:
 
 
 def _run(method: Method, data: Data, key: Array, params: Any, bits: int, iterations: int) -> tuple[Any, Array]:
-    def iterate(state, _):
-        # The objective of the state that comes in, not of the one that goes out: it shares its large
-        # products with the first update, which makes it nearly free.
-        return step(method, state, data, params), method.objective(state, data, params)
+    outside = jax.config.jax_enable_x64
 
-    state, objective = lax.scan(iterate, method.init(key, data, params, bits), length=iterations)
+    def iterate(state, _):
+        with jax.enable_x64(outside):
+            # The objective of the state that comes in, not of the one that goes out: it shares its large
+            # products with the first update, which makes it nearly free.
+            return step(method, state, data, params), method.objective(state, data, params)
+
+    state = method.init(key, data, params, bits)
+    # A sweep vectorises the finished loop, where the contexts its float64 algebra was written in are gone.
+    with jax.enable_x64(True):
+        state, objective = lax.scan(iterate, state, length=iterations)
     return state, jnp.append(objective[1:], method.objective(state, data, params))
 
 
