@@ -16,6 +16,7 @@ from cyclopts import App, CycloptsError, Parameter
 from cyclopts.exceptions import UnknownOptionError
 
 import jaxcmh
+from jaxcmh import terminal
 
 if TYPE_CHECKING:
     from jaxcmh.datasets import Split
@@ -49,7 +50,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # read when jax is imported
     try:
-        app(sys.argv[1:] if arguments is None else arguments, exit_on_error=False, print_error=False)
+        if arguments is None:
+            with terminal.interruptible(_clean):
+                app(sys.argv[1:], exit_on_error=False, print_error=False)
+        else:
+            app(arguments, exit_on_error=False, print_error=False)
         sys.stdout.flush()
     except CycloptsError as error:
         return _refuse(f"{error}{_options(error)}")
@@ -61,9 +66,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
             raise
         return _refuse(str(error))
     except KeyboardInterrupt:
-        print("\njaxcmh: interrupted; nothing unfinished was left behind", file=sys.stderr)
+        terminal.say(terminal.INTERRUPTED)
         return 130
     return 0
+
+
+def _clean() -> None:
+    if "jaxcmh.runs" in sys.modules:
+        sys.modules["jaxcmh.runs"].clean()
 
 
 def _refuse(message: str) -> int:
@@ -167,7 +177,7 @@ def train(
     as_json
         Print result lines (JSON) instead of a table.
     """
-    from jaxcmh import runs, terminal
+    from jaxcmh import runs
 
     _bits(bits)
     chosen = _method(method)
@@ -240,7 +250,7 @@ def evaluate(
     as_json
         Print result lines (JSON) instead of a table.
     """
-    from jaxcmh import results, runs, terminal
+    from jaxcmh import results, runs
 
     stored = runs.read_run(run)
     stages = terminal.Stages()
@@ -301,7 +311,7 @@ def search(
     as_json
         Print one JSON line an answer instead of a table.
     """
-    from jaxcmh import runs, terminal
+    from jaxcmh import runs
 
     if sum(given is not None for given in (text, image, query)) != 1:
         raise ValueError("give one of --text, --image and --query")
@@ -337,8 +347,6 @@ def info(name: str, /, *, root: Root = None, as_json: Json = False) -> None:
     as_json
         Print JSON instead of a table.
     """
-    from jaxcmh import terminal
-
     stages = terminal.Stages()
     with terminal.progress() as steps:
         split = _load(name, root, stages, steps)
@@ -383,8 +391,6 @@ def describe(split: "Split", name: str) -> dict[str, Any]:
 
 
 def _start(steps: "Progress") -> None:
-    from jaxcmh import terminal
-
     steps.step("starting jax")
     terminal.say(terminal.start_jax())
 
@@ -523,7 +529,7 @@ def _read_rows(path: Path) -> Any:
 
 
 def _print_records(records: list[dict], as_json: bool) -> None:
-    from jaxcmh import results, terminal
+    from jaxcmh import results
 
     if as_json:
         for line in records:
@@ -544,8 +550,6 @@ def _print_answers(
     as_json: bool,
 ) -> None:
     """Answers as JSON lines or a table; names, words and labels where the data set knows them."""
-    from jaxcmh import terminal
-
     word = "distance" if distances else "score"
     for name, row_scores, row_ids in zip(asked, scores, ids):
         answers = []

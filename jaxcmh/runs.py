@@ -131,6 +131,15 @@ def evaluate(model: Any, split: Any, kind: str, *, ties: str = "expected", at: i
 # -- folders ----------------------------------------------------------------------------------------------------------
 
 
+_unfinished: set[Path] = set()  # hidden folders being filled, for a process that ends without unwinding
+
+
+def clean() -> None:
+    """Remove what `folder` has not finished."""
+    for hidden in list(_unfinished):
+        shutil.rmtree(hidden, ignore_errors=True)
+
+
 @contextmanager
 def folder(path: str | Path) -> Iterator[Path]:
     """A new folder that appears whole or not at all: filled under a hidden name beside it, renamed at the end.
@@ -144,6 +153,7 @@ def folder(path: str | Path) -> Iterator[Path]:
     made = [parent for parent in path.parents if not parent.exists()]
     path.parent.mkdir(parents=True, exist_ok=True)
     hidden = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))
+    _unfinished.add(hidden)
     try:
         yield hidden
         results.open_to_all(hidden, 0o777)
@@ -154,6 +164,8 @@ def folder(path: str | Path) -> Iterator[Path]:
             if not any(parent.iterdir()):
                 parent.rmdir()
         raise
+    finally:
+        _unfinished.discard(hidden)
 
 
 def free(path: str | Path) -> Path:
