@@ -17,6 +17,7 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # two BLAS threads on busy cores are slower than one
 
@@ -56,7 +57,7 @@ def numpy_products(part: Part, method: str) -> None:
 
 def measure(method: str, shape: str, bits: int, repeats: int, rows: int | None = None) -> dict:
     """Time of the second and later calls of `train`, beside NumPy's time in between."""
-    options = {} if rows is None else {"train": rows}
+    options: dict[str, Any] = {} if rows is None else {"train": rows}
     part = jaxcmh.load_dataset(f"synthetic:{shape}", **options).train
 
     def train() -> None:

@@ -185,7 +185,7 @@ def with_extra(method: Method, data: Data) -> Data:
 
 
 def _run(method: Method, data: Data, key: Array, params: Any, bits: int, iterations: int) -> tuple[Any, Array]:
-    outside = jax.config.jax_enable_x64
+    outside = jax.config.read("jax_enable_x64")
 
     def iterate(state, _):
         with jax.enable_x64(outside):

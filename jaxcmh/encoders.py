@@ -8,7 +8,7 @@ from jaxcmh.core import Data
 from jaxcmh.linalg import cross, solve
 
 
-def ridge(codes: Array, data: Data, weight: Array) -> tuple[Array, ...]:
+def ridge(codes: Array, data: Data, weight: float | Array) -> tuple[Array, ...]:
     """Linear hash functions W_m = (Φ_mᵀΦ_m + weight I)⁻¹ Φ_mᵀ B, one a view, from float64 Gram matrices.
 
     Args:
