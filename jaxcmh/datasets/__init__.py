@@ -2,42 +2,54 @@
 
 import difflib
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from .icons import cache_folder, image_features, load_icons, text_features, words
-from .split import Items, Part, Split, featurise, one_hot, take
+from .named import NAMED, Recipe, load_named
+from .reading import load_files
+from .split import Items, Part, Split, featurise, one_hot, resplit, take, validation
 from .synthetic import SHAPES, Shape, synthetic
-from .wiki import load_wiki
 
 __all__ = [
+    "NAMED",
     "NAMES",
     "SHAPES",
     "Items",
     "Part",
+    "Recipe",
     "Shape",
     "Split",
     "cache_folder",
     "featurise",
     "image_features",
     "load_dataset",
+    "load_files",
+    "load_named",
     "one_hot",
+    "resplit",
     "synthetic",
     "take",
     "text_features",
+    "validation",
     "words",
 ]
 
-NAMES = ("icons", "wiki", "synthetic")
+NAMES = ("icons", "synthetic", *NAMED)
 
 
-def load_dataset(name_or_path: str | Path, root: str | Path | None = None, **options: Any) -> Split:
+def load_dataset(
+    name_or_path: str | Path | Sequence[str | Path], root: str | Path | None = None, **options: Any
+) -> Split:
     """Load a data set by name, or from files.
 
     Args:
-        name_or_path: "icons" (embedded default), "wiki", "synthetic" or "synthetic:SHAPE".
+        name_or_path: "icons" (embedded default); "synthetic" or "synthetic:SHAPE"; "wiki", "mirflickr25k",
+            "nuswide10" or "iaprtc12"; or a file, a folder of files, or several files of any known layout.
         root: folder with the files of a named data set; by default the folder in $JAXCMH_DATA.
-        options: for "synthetic", see `jaxcmh.datasets.synthetic`.
+        options: for "synthetic", see `jaxcmh.datasets.synthetic`; for a benchmark set, see
+            `jaxcmh.datasets.load_named`; for files, `jaxcmh.datasets.load_files`. "icons" takes none.
     Returns:
         A `Split` with parts `train`, `query`, `database`, each with `views`, `labels`, `ids`.
     Raises:
@@ -47,20 +59,28 @@ def load_dataset(name_or_path: str | Path, root: str | Path | None = None, **opt
     >>> load_dataset("synthetic", train=90, query=10, labels=4).query.views[0].shape
     (10, 64)
     """
-    name = str(name_or_path)
-    kind, _, shape = name.partition(":")
-    if kind == "synthetic":
-        try:
+    try:
+        if not isinstance(name_or_path, str | Path):
+            return load_files(name_or_path, **options)
+        name = str(name_or_path)
+        kind, _, shape = name.partition(":")
+        if kind == "synthetic":
             return synthetic(shape or "small", **options)
-        except TypeError as error:
-            raise ValueError(f"options: {error}") from None
-    if kind in NAMES and not shape:
-        if options:
-            raise ValueError(f"options: {name} takes none, got {', '.join(options)}")
-        return load_icons() if name == "icons" else load_wiki(data_folder(name, root))
+        if name == "icons":
+            return load_icons(**options)
+        if name in NAMED:
+            return load_named(name, data_folder(name, root), **options)
+        if Path(name).expanduser().exists():
+            return load_files(name, **options)
+    except TypeError as error:
+        if "unexpected keyword argument" not in str(error):
+            raise
+        raise ValueError(f"options: {error}") from None
+    if Path(name).suffix or os.sep in name:
+        raise FileNotFoundError(f"{name}: no such file or folder")
     close = difflib.get_close_matches(name, NAMES, 1)
     hint = f"; did you mean {close[0]!r}?" if close else ""
-    raise ValueError(f"name_or_path: no data set {name!r}{hint} known: {', '.join(NAMES)}")
+    raise ValueError(f"name_or_path: no data set {name!r}{hint} known: {', '.join(NAMES)}, or a file or folder")
 
 
 def data_folder(name: str, root: str | Path | None) -> Path:

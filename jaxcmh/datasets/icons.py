@@ -12,7 +12,7 @@ import re
 import tempfile
 import warnings
 from collections.abc import Iterable, Sequence
-from importlib import metadata, util
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,7 @@ import numpy as np
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
+from .optional import require
 from .split import Items, Part, Split
 
 RECIPE = 1  # raise whenever the same package would give other arrays
@@ -35,14 +36,6 @@ def cache_folder() -> Path:
     import platformdirs
 
     return Path(platformdirs.user_cache_dir("jaxcmh", appauthor=False))
-
-
-def _require(*modules: str) -> None:
-    missing = [name for name in modules if util.find_spec(name) is None]
-    if missing:
-        raise ModuleNotFoundError(
-            f"the icons data set needs {', '.join(missing)}: python -m pip install 'jaxcmh[icons]'", name=missing[0]
-        )
 
 
 # -- pictures ---------------------------------------------------------------------------------------------------------
@@ -96,7 +89,7 @@ def image_features(pictures: Sequence[Any]) -> np.ndarray:
         FileNotFoundError: a file is not there.
         ValueError: a file is not a picture, or the picture is blank.
     """
-    _require("PIL", "skimage")
+    require("icons", "PIL", "skimage")
     from PIL import Image, UnidentifiedImageError
 
     squares = []
@@ -171,7 +164,7 @@ def text_features(texts: Sequence[str], vocabulary: Sequence[str]) -> np.ndarray
 
 
 def _build() -> tuple[dict[str, np.ndarray], dict[str, Any]]:
-    _require("fontawesomefree", "PIL", "skimage", "yaml")
+    require("icons", "fontawesomefree", "PIL", "skimage", "yaml")
     import fontawesomefree
     import yaml
     from PIL import Image, ImageDraw, ImageFont
@@ -244,7 +237,7 @@ def load_icons() -> Split:
     """The icons data set: 1,068 training icons, which are the database too, and 267 queries.
 
     View 0: HOG of the drawn icon, (n, 1764) float32. View 1: bag of words (0/1) over the words in name, label and
-    search terms of the training icons, (n, 2938) float32. Labels: the 52 categories with at least 20 icons, 1.96 an icon.
+    search terms of the training icons, (n, 2938) float32. Labels: the 52 categories with at least 20 icons, 1.96 each.
     `items` holds names, words and pictures (n, 64, 64); `featurise` takes new texts and new drawings.
 
     Built in a few seconds on first use and kept in the cache folder ($JAXCMH_CACHE); a damaged cache is built anew.
@@ -256,7 +249,7 @@ def load_icons() -> Split:
     >>> split.items.names[split.query.ids[0]], split.label_names[0]
     ('align-justify', 'Accessibility')
     """
-    _require("fontawesomefree")
+    require("icons", "fontawesomefree")
     path = cache_folder() / f"icons-{metadata.version('fontawesomefree')}-{RECIPE}.safetensors"
     cached = _read_cache(path)
     if cached is None:

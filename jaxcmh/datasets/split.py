@@ -70,6 +70,98 @@ def take(part: Part, rows: Any) -> Part:
     return Part(tuple(view[rows] for view in part.views), part.labels[rows], part.ids[rows])
 
 
+def join(parts: Sequence[Part]) -> Part:
+    """The rows of several parts, one after the other."""
+    views = tuple(
+        sparse.vstack(columns, format="csr") if sparse.issparse(columns[0]) else np.concatenate(columns)
+        for columns in zip(*(part.views for part in parts))
+    )
+    return Part(views, np.concatenate([p.labels for p in parts]), np.concatenate([p.ids for p in parts]))
+
+
+def random_rows(n: int, query: float, train: int | None, seed: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Draw a split: which of n rows are queries, which are trained on, and which are in the database only.
+
+    Args:
+        n: number of rows.
+        query: number of queries, or below 1 their share.
+        train: number of training rows; None for all that are no queries.
+        seed: the same seed draws the same rows.
+    Returns:
+        Three ascending index arrays that make up 0..n-1.
+    Raises:
+        ValueError: more rows asked for than there are.
+
+    >>> [len(rows) for rows in random_rows(100, 0.1, 50, seed=0)]
+    [10, 50, 40]
+    """
+    queries = round(query * n) if 0 < query < 1 else int(query)
+    if not 1 <= queries < n:
+        raise ValueError(f"query: expected 1 to {n - 1} of {n} rows, got {query}")
+    trained = n - queries if train is None else train
+    if not 1 <= trained <= n - queries:
+        raise ValueError(f"train: expected 1 to {n - queries} of the rows that are no queries, got {train}")
+    cuts = np.split(np.random.default_rng(seed).permutation(n), [queries, queries + trained])
+    return np.sort(cuts[0]), np.sort(cuts[1]), np.sort(cuts[2])
+
+
+def resplit(split: Split, query: float | None = None, train: int | None = None, seed: int = 0) -> Split:
+    """Draw the parts of a data set anew.
+
+    Args:
+        split: the data set.
+        query: how many rows, or below 1 which share of all rows, become queries; None keeps the queries.
+        train: how many of the other rows are trained on; None for all. All of them are the database.
+        seed: the same seed draws the same rows.
+    Returns:
+        The same items, cut differently.
+    Raises:
+        ValueError: more rows asked for than there are.
+
+    >>> split = resplit(Split(*[Part((np.eye(9),), np.eye(9), np.arange(9) + 9 * i) for i in (0, 1, 0)]), query=4)
+    >>> len(split.query.ids), len(split.train.ids)
+    (4, 14)
+    """
+    others = split.database
+    outside = ~np.isin(split.train.ids, others.ids)
+    if outside.any():
+        others = join([take(split.train, outside), others])
+    if query is None:
+        queries, pool = split.query, others
+        number = len(pool.ids) if train is None else train
+        if not 1 <= number <= len(pool.ids):
+            raise ValueError(f"train: expected 1 to {len(pool.ids)} of the rows that are no queries, got {train}")
+        order = np.random.default_rng(seed).permutation(len(pool.ids))
+        trained, rest = np.sort(order[:number]), np.sort(order[number:])
+    else:
+        pool = join([others, split.query])
+        pool = take(pool, np.argsort(pool.ids))  # what is drawn must not depend on the split before
+        first, trained, rest = random_rows(len(pool.ids), query, train, seed)
+        queries = take(pool, first)
+    part = take(pool, trained)
+    note = f"split drawn anew with seed {seed}: {len(queries.ids)} queries, {len(trained)} to train on"
+    database = join([part, take(pool, rest)]) if len(rest) else part
+    return split._replace(train=part, query=queries, database=database, notes=(*split.notes, note))
+
+
+def validation(split: Split, share: float = 0.2, seed: int = 0) -> Split:
+    """A split of the training rows alone, to choose settings on: some of them become queries, the others stay.
+
+    Args:
+        split: the data set; its queries and rows that are only in the database are left out.
+        share: how many training rows, or below 1 which share of them, become queries.
+        seed: the same seed draws the same rows.
+
+    >>> from jaxcmh.datasets import synthetic
+    >>> len(validation(synthetic(train=100, query=20), 0.3).query.ids)
+    30
+    """
+    queries, trained, _ = random_rows(len(split.train.ids), share, None, seed)
+    part = take(split.train, trained)
+    note = f"{len(queries)} training rows (seed {seed}) serve as queries"
+    return split._replace(train=part, query=take(split.train, queries), database=part, notes=(*split.notes, note))
+
+
 def one_hot(classes: Any, n_classes: int | None = None) -> np.ndarray:
     """Integer classes counted from 0 as 0/1 rows.
 
@@ -121,7 +213,3 @@ def featurise(split: Split, view: int | str, raw: Sequence[Any]) -> np.ndarray:
     if isinstance(raw, str | bytes) or len(raw) == 0:
         raise ValueError(f"raw: expected a sequence of at least one object, got {raw!r}")
     return split.featurise[number](raw)
-
-
-def is_sparse(array: Any) -> bool:
-    return sparse.issparse(array)

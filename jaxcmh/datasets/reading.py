@@ -1,0 +1,338 @@
+"""From recognised arrays to a `Split`: rows aligned, labels 0/1, all finite, or one error that names file and key."""
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from scipy import sparse
+
+from .files import Stored
+from .layouts import PARTS, ROLES, Found, files_of, normal_key, recognise, turned
+from .split import Items, Part, Split, one_hot, random_rows, resplit, take
+
+NO_VIEW = ("labels", "labels2", "rows", "names", "split")
+
+
+class Selection(NamedTuple):
+    """Which rows, text columns and label columns of a whole set to keep: index arrays, masks or slices; and why."""
+
+    rows: Any
+    text: Any
+    labels: Any
+    note: str
+
+
+def load_files(
+    paths: Any,
+    *,
+    keys: Mapping[str, str] | None = None,
+    query: float | None = None,
+    train: int | None = None,
+    seed: int = 0,
+    name: str | None = None,
+    halves: str | None = None,
+    select: Callable[[Any, np.ndarray], Selection] | None = None,
+) -> Split:
+    """Read a data set from files in any of the known layouts.
+
+    Arrays keep their types; labels become 0/1 (n, c) uint8 from one-hot, sparse, or class numbers counted from 0 or 1.
+    The split of the files is kept unless `query` or `train` is given; files without one get a random one.
+
+    Args:
+        paths: a file, a folder of files, or several files.
+        keys: role -> array name, for arrays whose names no layout knows: "train.image", "query.text", "all.labels", ...
+            Any kind beside labels, rows, names and split is a view; there may be more than two.
+        query: draw that many queries, or below 1 that share of all rows; by default the files' own, or else a tenth, at
+            most 2,000.
+        train: draw that many rows to train on from those that are no queries; by default the files' own, or else all.
+            All rows that are no queries are the database.
+        seed: of the random split.
+        name: what the data set is called; by default the name of the file or folder.
+        halves: a kind (text, image) whose even and odd columns become the two views, where only one view is at hand.
+        select: from text and labels of the whole set to the rows and columns to keep, for files without a split.
+    Returns:
+        A `Split`; `notes` says what was recognised and decided.
+    Raises:
+        FileNotFoundError: a file is not there.
+        ValueError: naming file and key of what is missing, damaged, misaligned, not finite, or no label.
+    """
+    files = files_of(paths)
+    found = recognise(files, keys)
+    for array in found.unused:
+        if array.read is None and ROLES.get(normal_key(array), "") not in ("", *found.chosen):
+            raise MissingArrayError(f"{_where(array)}: holds {array.dtype}, expected numbers")
+    name = name or Path(paths if isinstance(paths, str | Path) else files[0]).name
+    notes = [f"layout: {'; '.join(found.layouts) or 'as named by keys'}"]
+    notes += [
+        f"{array.key} is not used, {found.chosen[role].key} is {role}"
+        for role, arrays in found.spare.items()
+        for array in arrays
+    ]
+    parts = {part: _group(found, part) for part in (*PARTS, "valid", "all")}
+    if parts["valid"]:
+        notes.append(f"validation rows ({', '.join(a.key for a in parts['valid'].values())}) are not used")
+    if any(_views(parts[part]) for part in PARTS):
+        split = _from_parts(found, parts, halves)
+    else:
+        split = _from_whole(found, parts, halves, select, query, train, seed)
+        query = train = None
+    split = split._replace(name=name, notes=(*notes, *split.notes))
+    return split if query is None and train is None else resplit(split, query, train, seed)
+
+
+# -- what is there ----------------------------------------------------------------------------------------------------
+
+
+def _group(found: Found, part: str) -> dict[str, Stored]:
+    """Kind -> array of one part; image first, then text."""
+    group = {role.partition(".")[2]: a for role, a in found.chosen.items() if role.startswith(f"{part}.")}
+    return {kind: group[kind] for kind in sorted(group, key=lambda kind: (kind != "image", kind != "text"))}
+
+
+def _views(group: Mapping[str, Any]) -> list[str]:
+    return [kind for kind in group if kind not in NO_VIEW]
+
+
+class MissingArrayError(ValueError):
+    """Files of a data set lack an array it cannot do without."""
+
+
+def _missing(found: Found, role: str) -> MissingArrayError:
+    """The error for a role that no array has, with what there is."""
+    files = ", ".join(dict.fromkeys(str(a.file) for a in [*found.chosen.values(), *found.unused]))
+    known = ", ".join(key for key, other in ROLES.items() if other == role)
+    has = ", ".join(f"{a.key} = {role}" for role, a in found.chosen.items()) or "nothing"
+    others = f"; not recognised: {', '.join(a.key for a in found.unused)}" if found.unused else ""
+    return MissingArrayError(
+        f"{files}: no {role} (such as {known or role}); recognised: {has}{others}; name it by keys={{'{role}': ...}}"
+    )
+
+
+# -- arrays -----------------------------------------------------------------------------------------------------------
+
+
+def _where(array: Stored) -> str:
+    return f"{array.file}: {array.key}"
+
+
+def _shape(shape: tuple[int, ...]) -> str:
+    return " x ".join(str(d) if d >= 0 else "?" for d in shape)
+
+
+def _aligned(group: Mapping[str, Stored]) -> dict[str, Stored]:
+    """The arrays of one part, turned round where HDF5 left that open, so that all have equally many rows."""
+    for kind, array in group.items():
+        if len(array.shape) == 4:
+            raise ValueError(f"{_where(array)}: {_shape(array.shape)} are pictures, not features")
+        if len(array.shape) != 2 and not (kind in NO_VIEW and len(array.shape) == 1):
+            raise ValueError(f"{_where(array)}: expected items x features, got {_shape(array.shape)}")
+        if 0 in array.shape:
+            raise ValueError(f"{_where(array)}: is empty ({_shape(array.shape)})")
+
+    def possible(kind: str, array: Stored) -> tuple[int, ...]:
+        if kind in NO_VIEW and (len(array.shape) == 1 or 1 in array.shape):
+            return (max(array.shape),)  # class numbers in a row or in a column
+        return array.shape if array.turn else array.shape[:1]
+
+    rows = {kind: possible(kind, array) for kind, array in group.items()}
+    n = next(iter(rows.values()))[0]
+    if any(lengths[0] != n for lengths in rows.values()):
+        common = set.intersection(*map(set, rows.values()))
+        if len(common) != 1:
+            raise _misaligned(group, rows)
+        n = common.pop()
+    return {kind: a if rows[kind][0] == n else turned(a) for kind, a in group.items()}
+
+
+def _misaligned(group: Mapping[str, Stored], rows: Mapping[str, tuple[int, ...]]) -> ValueError:
+    counts = [lengths[0] for lengths in rows.values()]
+    usual = max(set(counts), key=counts.count)
+    told = ", ".join(f"{array.key} {_shape(array.shape)}" for array in group.values())
+    odd = next(array for kind, array in group.items() if rows[kind][0] != usual)
+    hint = "; its items seem to lie in columns: transpose it" if odd.shape[-1] == usual else ""
+    return ValueError(f"{_where(odd)}: expected {usual} rows like the other arrays ({told}){hint}")
+
+
+def _read(array: Stored) -> Any:
+    if array.read is None:
+        raise ValueError(f"{_where(array)}: holds {array.dtype}, expected numbers")
+    value = array.read()
+    stored = value.data if sparse.issparse(value) else value
+    if stored.dtype.kind not in "biuf":
+        raise ValueError(f"{_where(array)}: holds {stored.dtype}, expected numbers")
+    # A sum is finite only if all values are; where it overflows, they are looked at one by one.
+    if stored.dtype.kind == "f" and not np.isfinite(stored.sum()) and not np.isfinite(stored).all():
+        finite = np.isfinite(stored)
+        row = 0 if sparse.issparse(value) else np.flatnonzero(~finite.reshape(len(finite), -1).all(1))[0]
+        at = "" if sparse.issparse(value) else f", the first in row {row}"
+        raise ValueError(f"{_where(array)}: {(~finite).sum()} values are not finite{at}")
+    return value
+
+
+def _labels(group: Mapping[str, Stored], n: int) -> np.ndarray:
+    """Labels of one part as (n, c), or (n, 1) class numbers."""
+    stored = group["labels"]
+    value = _read(stored)
+    value = np.asarray(value.todense() if sparse.issparse(value) else value)
+    value = value.reshape(n, -1)
+    if "labels2" in group and not np.array_equal(value, np.asarray(_read(group["labels2"])).reshape(value.shape)):
+        raise ValueError(f"{_where(group['labels2'])}: differs from {stored.key}: images and texts are not pairs")
+    return value
+
+
+def _zero_one(labels: Mapping[str, np.ndarray], stored: Mapping[str, Stored]) -> dict[str, np.ndarray]:
+    """The labels of all parts as 0/1 (n, c) uint8."""
+    first = next(iter(labels.values()))
+    for part, value in labels.items():
+        if value.shape[1] != first.shape[1]:
+            raise ValueError(
+                f"{_where(stored[part])}: expected {first.shape[1]} columns as in the other parts, got {value.shape[1]}"
+            )
+        if first.shape[1] == 1 and ((value != value.astype(np.int64)).any() or value.min() < 0):
+            raise ValueError(
+                f"{_where(stored[part])}: expected class numbers from 0 or 1, got {value.min()} to {value.max()}"
+            )
+        if first.shape[1] > 1 and not ((value == 0) | (value == 1)).all():
+            raise ValueError(f"{_where(stored[part])}: expected 0 or 1, got values from {value.min()} to {value.max()}")
+    if first.shape[1] == 1:
+        base = min(1, *(int(value.min()) for value in labels.values()))
+        classes = max(int(value.max()) for value in labels.values()) + 1 - base
+        result = {part: one_hot(value.ravel().astype(np.int64) - base, classes) for part, value in labels.items()}
+    else:
+        result = {part: value.astype(np.uint8) for part, value in labels.items()}
+    part, trained = next(iter(result.items()))
+    if len(trained) > 1 and (trained == trained[0]).all():
+        raise ValueError(f"{_where(stored[part])}: all rows have the same labels: there is nothing to tell apart")
+    return result
+
+
+# -- the two ways of being split --------------------------------------------------------------------------------------
+
+
+def _kinds(found: Found, groups: Mapping[str, dict[str, Stored]], first: str, halves: str | None) -> list[str]:
+    """The view kinds that every part must have."""
+    kinds = list(dict.fromkeys(kind for group in groups.values() for kind in _views(group)))
+    if halves is not None:
+        kinds = [halves]
+    elif len(kinds) < 2:
+        raise _missing(found, f"{first}.{'text' if 'text' not in kinds else 'image'}")
+    for part, group in groups.items():
+        for kind in [*kinds, "labels"]:
+            if kind not in group:
+                raise _missing(found, f"{part}.{kind}")
+    return kinds
+
+
+def _halved(views: list[Any], kinds: list[str], halves: str | None) -> tuple[tuple[Any, ...], tuple[str, ...]]:
+    if halves is None:
+        return tuple(views), tuple(kinds)
+    even, odd = (v if sparse.issparse(v) else np.ascontiguousarray(v) for v in (views[0][:, 0::2], views[0][:, 1::2]))
+    return (even, odd), (f"{halves}, even columns", f"{halves}, odd columns")
+
+
+def _from_parts(found: Found, parts: Mapping[str, dict[str, Stored]], halves: str | None) -> Split:
+    """Files with an array for every part. Without a database the training rows are it, and the other way round."""
+    trained = "train" if _views(parts["train"]) else "database"
+    groups = {part: parts[part] for part in dict.fromkeys((trained, "query", *PARTS)) if parts[part] or part == "query"}
+    kinds = _kinds(found, groups, trained, halves)
+    groups = {part: _aligned(group) for part, group in groups.items()}
+    for kind in kinds:
+        for group in groups.values():
+            if group[kind].shape[1] != groups[trained][kind].shape[1]:
+                told = f"{groups[trained][kind].shape[1]} columns as in {groups[trained][kind].key}"
+                raise ValueError(f"{_where(group[kind])}: expected {told}, got {group[kind].shape[1]}")
+    views = {part: [_read(group[kind]) for kind in kinds] for part, group in groups.items()}
+    raw = {part: _labels(group, views[part][0].shape[0]) for part, group in groups.items()}
+    labels = _zero_one(raw, {part: group["labels"] for part, group in groups.items()})
+    made, start, names = {}, 0, ()
+    for part in PARTS:
+        if part in groups:
+            n = len(labels[part])
+            cut, names = _halved(views[part], kinds, halves)
+            made[part] = Part(cut, labels[part], np.arange(start, start + n))
+            start += n
+    note = "the training rows are the database" if trained == "train" else "the whole database is trained on"
+    database = made.get("database", made[trained])
+    return Split(made[trained], made["query"], database, "", names, notes=() if len(made) == 3 else (note,))
+
+
+def _from_whole(
+    found: Found,
+    parts: Mapping[str, dict[str, Stored]],
+    halves: str | None,
+    select: Callable[[Any, np.ndarray], Selection] | None,
+    query: float | None,
+    train: int | None,
+    seed: int,
+) -> Split:
+    """Files with the whole set in one array a kind, with or without a list of which rows belong where."""
+    kinds = _kinds(found, {"all": parts["all"]}, "all", halves)
+    group = _aligned(parts["all"])
+    n = group[kinds[0]].shape[0]
+    labels = _zero_one({"all": _labels(group, n)}, {"all": group["labels"]})["all"]
+    views = [_read(group[kind]) for kind in kinds]
+    kept, notes = np.arange(n), []
+    if query is None and train is None and ("rows" in parts["train"] or "split" in group):
+        rows = _named_rows(group["split"]) if "split" in group else _numbered_rows(found, parts, n)
+    else:
+        if select and "text" in kinds:
+            selection = select(views[kinds.index("text")], labels)
+            kept, labels = kept[selection.rows], labels[:, selection.labels]
+            views = [v[:, selection.text] if kind == "text" else v for v, kind in zip(views, kinds)]
+            notes.append(selection.note)
+        rows = random_rows(len(kept), min(2000, max(1, len(kept) // 10)) if query is None else query, train, seed)
+        notes.append(f"random split with seed {seed}: {len(rows[0])} queries, {len(rows[1])} to train on")
+    ids = kept[np.concatenate(rows)]
+    first, second, last = np.cumsum([len(r) for r in rows])
+    for number, view in enumerate(views):
+        views[number] = _reordered(view, ids)
+    cut, names = _halved(views, kinds, halves)
+    everything = Part(cut, labels[ids], ids)
+    trained = take(everything, slice(first, second))
+    database = trained if second == last else take(everything, slice(first, last))
+    items = Items(_words(group["names"])) if "names" in group else Items()
+    return Split(trained, take(everything, slice(first)), database, "", names, (), items, (), tuple(notes))
+
+
+def _words(array: Stored) -> list[str]:
+    return [str(text) for text in array.read()] if array.read else []
+
+
+Rows = tuple[np.ndarray, np.ndarray, np.ndarray]
+
+
+def _named_rows(array: Stored) -> Rows:
+    """Query, training and other database rows from a word for every row: train, query (or test), database."""
+    words = np.array(["query" if word == "test" else word for word in _words(array)])
+    used = set(words.tolist())
+    if not {"train", "query"} <= used <= set(PARTS):
+        raise ValueError(
+            f"{_where(array)}: expected train, query (or test) and database, got {', '.join(sorted(used))}"
+        )
+    return np.flatnonzero(words == "query"), np.flatnonzero(words == "train"), np.flatnonzero(words == "database")
+
+
+def _numbered_rows(found: Found, parts: Mapping[str, dict[str, Stored]], n: int) -> Rows:
+    """Query and training rows from index lists counted from 1 (from 0 if a 0 occurs)."""
+    if "rows" not in parts["query"]:
+        raise _missing(found, "query.rows")
+    lists = {part: np.asarray(_read(parts[part]["rows"])).ravel().astype(np.int64) for part in ("query", "train")}
+    both = np.concatenate(list(lists.values()))
+    base = min(1, int(both.min()))
+    if base < 0 or both.max() - base >= n or len(np.unique(both)) != len(both):
+        where = _where(parts["train"]["rows"])
+        raise ValueError(f"{where}: expected the rows 1..{n}, each at most once in both lists together")
+    return lists["query"] - base, lists["train"] - base, np.array([], np.int64)
+
+
+def _reordered(array: Any, order: np.ndarray) -> Any:
+    """The rows in another order. A dense array is changed in place, a few columns at a time: two may not fit."""
+    if sparse.issparse(array) or len(order) < len(array):
+        return array[order]
+    if not array.flags.writeable:
+        array = array.copy()
+    width = 1 if array.flags.f_contiguous else max(1, 256 // array.itemsize)
+    for start in range(0, array.shape[1], width):
+        array[:, start : start + width] = array[order, start : start + width]
+    return array

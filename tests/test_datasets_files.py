@@ -1,0 +1,684 @@
+"""Files in every layout the benchmarks circulate in, and every way in which they can be bad."""
+
+import struct
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+import scipy.io
+from scipy import sparse
+
+from jaxcmh.datasets import load_dataset, load_files, resplit, validation
+from jaxcmh.datasets.files import contents
+from jaxcmh.datasets.named import NAMED, load_named, select
+
+h5py = pytest.importorskip("h5py")
+
+N_TRAIN, N_QUERY, N_DATABASE, D_IMAGE, D_TEXT, CLASSES = 30, 8, 40, 7, 5, 4
+
+
+def make(n, seed):
+    rng = np.random.default_rng(seed)
+    labels = (rng.random((n, CLASSES)) < 0.4).astype(np.uint8)
+    labels[:CLASSES] = np.eye(CLASSES)
+    return {
+        "image": rng.random((n, D_IMAGE)).astype(np.float32),
+        "text": rng.integers(0, 2, (n, D_TEXT)).astype(np.uint8),
+        "labels": labels,
+    }
+
+
+TRAIN, QUERY, DATABASE = make(N_TRAIN, 0), make(N_QUERY, 1), make(N_DATABASE, 2)
+CLASS_TRAIN, CLASS_QUERY = TRAIN["labels"].argmax(1), QUERY["labels"].argmax(1)
+
+
+def whole(kind):
+    return np.concatenate([QUERY[kind], TRAIN[kind]])
+
+
+def check(part, expected):
+    for view, kind in zip(part.views, ("image", "text"), strict=True):
+        view = view.toarray() if sparse.issparse(view) else view
+        np.testing.assert_array_equal(view, expected[kind])
+    np.testing.assert_array_equal(part.labels, expected["labels"])
+    assert part.labels.dtype == np.uint8
+    assert len(part.ids) == len(part.labels)
+
+
+def check_split(split, train=TRAIN, query=QUERY, database=None):
+    check(split.train, train)
+    check(split.query, query)
+    check(split.database, train if database is None else database)
+    assert split.view_names == ("image", "text")
+
+
+def check_whole(split):
+    """A random split of the whole set: every row is where its id says."""
+    ids = np.concatenate([split.query.ids, split.train.ids])
+    assert sorted(ids.tolist()) == list(range(N_QUERY + N_TRAIN))
+    for part in (split.query, split.train):
+        check(part, {kind: whole(kind)[part.ids] for kind in TRAIN})
+
+
+# -- writers ----------------------------------------------------------------------------------------------------------
+
+
+def write_v5(path, arrays):
+    scipy.io.savemat(path, arrays)
+
+
+def write_v73(path, arrays, attribute=True):
+    """As MATLAB writes it: HDF5 behind a header of 512 bytes, axes reversed, every array's class as an attribute."""
+    with h5py.File(path, "w", userblock_size=512) as file:
+        for key, array in arrays.items():
+            write_v73_item(file, key, array, attribute)
+    with open(path, "r+b") as file:
+        file.write(b"MATLAB 7.3 MAT-file, Platform: GLNXA64".ljust(124) + b"\x00\x02IM")
+
+
+def write_v73_item(group, key, array, attribute):
+    if isinstance(array, dict):
+        inner = group.create_group(key)
+        for name, value in array.items():
+            write_v73_item(inner, name, value, attribute)
+        item, kind = inner, b"struct"
+    elif sparse.issparse(array):
+        item, kind = group.create_group(key), b"logical"
+        csc = array.tocsc()
+        item["data"], item["ir"], item["jc"] = csc.data.astype(np.uint8), csc.indices, csc.indptr
+        item.attrs["MATLAB_sparse"] = np.uint64(csc.shape[0])
+    else:
+        item, kind = group.create_dataset(key, data=np.atleast_2d(array).T), b"double"
+    if attribute:
+        item.attrs["MATLAB_class"] = np.bytes_(kind)
+
+
+WRITERS = {
+    "v5": write_v5,
+    "v7.3": write_v73,
+    "v7.3 without attributes": lambda path, arrays: write_v73(path, arrays, attribute=False),
+}
+writer = pytest.fixture(params=WRITERS)(lambda request: WRITERS[request.param])
+
+
+def family(image="I", suffixes=("tr", "te"), parts=(TRAIN, QUERY)):
+    return {
+        f"{letter}_{suffix}": part[kind]
+        for suffix, part in zip(suffixes, parts)
+        for letter, kind in ((image, "image"), ("T", "text"), ("L", "labels"))
+    }
+
+
+# -- layouts ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("image", ["I", "V"])
+def test_matlab_family(tmp_path, writer, image):
+    writer(tmp_path / "set.mat", family(image))
+    split = load_dataset(tmp_path / "set.mat")
+    check_split(split)
+    assert split.database is split.train
+    assert "MATLAB family" in split.notes[0]
+    assert split.query.ids.tolist() == list(range(N_TRAIN, N_TRAIN + N_QUERY))
+
+
+def test_matlab_family_with_a_database(tmp_path, writer):
+    writer(tmp_path / "set.mat", family(suffixes=("tr", "te", "db"), parts=(TRAIN, QUERY, DATABASE)))
+    check_split(load_dataset(tmp_path / "set.mat"), database=DATABASE)
+
+
+def test_x_test_x_database(tmp_path, writer):
+    arrays = {
+        f"{letter}{part}": value[kind]
+        for part, value in (("Test", QUERY), ("Database", TRAIN))
+        for letter, kind in (("X", "image"), ("Y", "text"))
+    }
+    arrays |= {"testL": QUERY["labels"], "databaseL": TRAIN["labels"]}
+    deep = {"VTest": QUERY["image"] + 1, "VDatabase": TRAIN["image"] + 1}
+    writer(tmp_path / "set.mat", arrays | deep)
+    split = load_dataset(tmp_path / "set.mat")
+    check_split(split)
+    assert any("VDatabase is not used" in note for note in split.notes)
+    split = load_dataset(tmp_path / "set.mat", keys={"query.image": "VTest", "database.image": "VDatabase"})
+    np.testing.assert_array_equal(split.train.views[0], deep["VDatabase"])
+    np.testing.assert_array_equal(split.query.views[0], deep["VTest"])
+
+
+@pytest.mark.parametrize("image", ["images", "IAll", "XAll"])
+def test_dcmh_family_in_one_file(tmp_path, writer, image):
+    writer(tmp_path / "set.mat", {image: whole("image"), "YAll": whole("text"), "LAll": whole("labels")})
+    check_whole(load_dataset(tmp_path / "set.mat"))
+
+
+def test_dcmh_family_in_three_files(tmp_path, writer):
+    """The image file is HDF5 more often than the others; its axes are told by the other files' rows."""
+    writer(tmp_path / "flickr-iall.mat", {"IAll": whole("image")})
+    write_v5(tmp_path / "flickr-yall.mat", {"YAll": whole("text")})
+    write_v5(tmp_path / "flickr-lall.mat", {"LAll": whole("labels")})
+    check_whole(load_dataset(tmp_path))
+    check_whole(load_dataset(sorted(tmp_path.iterdir())))
+
+
+def test_hdf5_written_by_python_with_items_in_rows(tmp_path):
+    with h5py.File(tmp_path / "set.mat", "w") as file:
+        file["images"], file["YAll"], file["LAll"] = whole("image"), whole("text"), whole("labels")
+    check_whole(load_dataset(tmp_path / "set.mat"))
+
+
+def test_hdf5_with_only_some_arrays_turned(tmp_path):
+    with h5py.File(tmp_path / "set.h5", "w") as file:
+        file["images"], file["YAll"], file["LAll"] = whole("image"), whole("text").T, whole("labels").T
+    check_whole(load_dataset(tmp_path / "set.h5"))
+
+
+def test_cpah(tmp_path, writer):
+    writer(tmp_path / "set.mat", {"image": whole("image"), "text": whole("text"), "label": whole("labels")})
+    check_whole(load_dataset(tmp_path / "set.mat"))
+
+
+@pytest.mark.parametrize("base", [0, 1])
+def test_dscmr_one_key_a_file(tmp_path, writer, base):
+    for name, part, classes in (("train", TRAIN, CLASS_TRAIN), ("test", QUERY, CLASS_QUERY)):
+        writer(tmp_path / f"{name}_img.mat", {f"{name}_img": part["image"]})
+        writer(tmp_path / f"{name}_txt.mat", {f"{name}_txt": part["text"]})
+        writer(tmp_path / f"{name}_img_lab.mat", {f"{name}_img_lab": (classes + base)[:, None]})
+    split = load_dataset(tmp_path)
+    one = np.eye(CLASSES, dtype=np.uint8)
+    check_split(split, TRAIN | {"labels": one[CLASS_TRAIN]}, QUERY | {"labels": one[CLASS_QUERY]})
+
+
+def mrl(text="text", base=1):
+    return {
+        f"{name}_{kind}": value
+        for name, part, classes in (
+            ("train", TRAIN, CLASS_TRAIN),
+            ("valid", QUERY, CLASS_QUERY),
+            ("test", QUERY, CLASS_QUERY),
+        )
+        for kind, value in {
+            "imgs_deep": part["image"],
+            text: part["text"],
+            "imgs_labels": classes + base,
+            "texts_labels": classes + base,
+        }.items()
+    }
+
+
+@pytest.mark.parametrize("text", ["text", "texts", "texts_doc", "texts_idx"])
+def test_mrl(tmp_path, text):
+    with h5py.File(tmp_path / "set.h5py", "w") as file:
+        for key, value in mrl(text).items():
+            file[key] = value
+    split = load_dataset(tmp_path / "set.h5py")
+    one = np.eye(CLASSES, dtype=np.uint8)
+    check_split(split, TRAIN | {"labels": one[CLASS_TRAIN]}, QUERY | {"labels": one[CLASS_QUERY]})
+    assert any("valid_imgs_deep" in note and "not used" in note for note in split.notes)
+
+
+def test_mrl_with_images_and_texts_that_are_no_pairs(tmp_path):
+    arrays = mrl()
+    arrays["test_texts_labels"] = arrays["test_texts_labels"][::-1].copy()
+    np.savez(tmp_path / "set.npz", **arrays)
+    with pytest.raises(ValueError, match=r"set\.npz: test_texts_labels: differs from test_imgs_labels"):
+        load_dataset(tmp_path / "set.npz")
+
+
+@pytest.mark.parametrize("base", [0, 1])
+def test_roph_struct_with_items_in_columns(tmp_path, writer, base):
+    order = np.random.default_rng(5).permutation(N_QUERY + N_TRAIN)
+    train, query = order[N_QUERY:], order[:N_QUERY]
+    assert 0 in train
+    data = {
+        "X1": whole("image").T,
+        "X2": whole("text").T,
+        "Y": sparse.csc_array(whole("labels").T.astype(bool)),
+        "split": {"ind_train": (train + base)[None], "ind_test": (query + base)[None]},
+    }
+    writer(tmp_path / "set.mat", {"data": data})
+    split = load_dataset(tmp_path / "set.mat")
+    np.testing.assert_array_equal(split.train.ids, train)
+    np.testing.assert_array_equal(split.query.ids, query)
+    check(split.train, {kind: whole(kind)[train] for kind in TRAIN})
+    check(split.query, {kind: whole(kind)[query] for kind in TRAIN})
+
+
+@pytest.mark.parametrize("base", [0, 1])
+@pytest.mark.parametrize("shape", ["column", "row", "vector"])
+def test_labels_as_class_numbers(tmp_path, base, shape):
+    as_shape = {"column": lambda y: y[:, None], "row": lambda y: y[None], "vector": lambda y: y}[shape]
+    arrays = family() | {"L_tr": as_shape(CLASS_TRAIN + base), "L_te": as_shape(CLASS_QUERY.astype(float) + base)}
+    write_v5(tmp_path / "set.mat", arrays)
+    np.savez(tmp_path / "set.npz", **arrays)
+    one = np.eye(CLASSES, dtype=np.uint8)
+    for name in ("set.mat", "set.npz"):
+        check_split(
+            load_dataset(tmp_path / name),
+            TRAIN | {"labels": one[CLASS_TRAIN]},
+            QUERY | {"labels": one[CLASS_QUERY]},
+        )
+
+
+def test_class_numbers_are_counted_alike_in_all_parts(tmp_path):
+    """Queries that miss the first class must not be counted from it."""
+    keep = CLASS_QUERY > 0
+    arrays = family(parts=(TRAIN, {k: v[keep] for k, v in QUERY.items()}))
+    arrays |= {"L_tr": CLASS_TRAIN + 1, "L_te": CLASS_QUERY[keep] + 1}
+    np.savez(tmp_path / "set.npz", **arrays)
+    split = load_dataset(tmp_path / "set.npz")
+    np.testing.assert_array_equal(split.query.labels.argmax(1), CLASS_QUERY[keep])
+
+
+def test_sparse_labels_and_views(tmp_path, writer):
+    arrays = family()
+    arrays |= {key: sparse.csc_array(arrays[key].astype(bool)) for key in ("T_tr", "T_te", "L_tr", "L_te")}
+    writer(tmp_path / "set.mat", arrays)
+    split = load_dataset(tmp_path / "set.mat")
+    check_split(split)
+    assert sparse.issparse(split.train.views[1])
+    assert split.train.views[1].format == "csr"
+
+
+def test_npz_npy_and_sparse_npz(tmp_path):
+    np.savez(tmp_path / "set.npz", **family())
+    check_split(load_dataset(tmp_path / "set.npz"))
+    np.savez_compressed(tmp_path / "set2.npz", **family())
+    check_split(load_dataset(tmp_path / "set2.npz"))
+    (tmp_path / "folder").mkdir()
+    for key, array in family().items():
+        np.save(tmp_path / "folder" / f"{key}.npy", array)
+    check_split(load_dataset(tmp_path / "folder"))
+    for key in ("T_tr", "T_te"):
+        (tmp_path / "folder" / f"{key}.npy").unlink()
+        sparse.save_npz(tmp_path / "folder" / f"{key}.npz", sparse.csr_array(family()[key]))
+    check_split(load_dataset(tmp_path / "folder"))
+    (tmp_path / "dcmh").mkdir()
+    for key, kind in (("iall", "image"), ("yall", "text"), ("lall", "labels")):
+        np.save(tmp_path / "dcmh" / f"mirflickr25k-{key}.npy", whole(kind))
+    check_whole(load_dataset(tmp_path / "dcmh"))
+
+
+@pytest.mark.parametrize("fixed", [True, False])
+def test_parquet(tmp_path, fixed):
+    pa = pytest.importorskip("pyarrow")
+    pq = pytest.importorskip("pyarrow.parquet")
+
+    def column(array):
+        kind = pa.list_(pa.from_numpy_dtype(array.dtype), array.shape[1] if fixed else -1)
+        return pa.array(list(array), kind)
+
+    words = ["query"] * N_QUERY + ["train"] * N_TRAIN
+    columns = {kind: column(whole(kind)) for kind in TRAIN} | {"split": pa.array(words)}
+    pq.write_table(pa.table(columns), tmp_path / "set.parquet", row_group_size=16)
+    split = load_dataset(tmp_path / "set.parquet")
+    check_split(split)
+    columns["labels"] = pa.array(np.concatenate([CLASS_QUERY, CLASS_TRAIN]))
+    pq.write_table(pa.table(columns), tmp_path / "set.parquet")
+    labels = load_dataset(tmp_path / "set.parquet").train.labels
+    np.testing.assert_array_equal(labels.argmax(1), CLASS_TRAIN)
+    columns["image"] = pa.array([[1.0]] + [[1.0, 2.0]] * (N_QUERY + N_TRAIN - 1))
+    pq.write_table(pa.table(columns), tmp_path / "set.parquet")
+    with pytest.raises(ValueError, match=r"set\.parquet: image: .*rows of 1 to 2 numbers"):
+        load_dataset(tmp_path / "set.parquet")
+
+
+def test_names_and_splits_named_in_words(tmp_path):
+    n = N_QUERY + N_TRAIN
+    words = np.array(["test"] * 4 + ["database"] * 4 + ["train"] * N_TRAIN)
+    names = np.array([f"item {i}" for i in range(n)])
+    np.savez(tmp_path / "set.npz", **{k: whole(k) for k in TRAIN}, names=names, split=words)
+    split = load_dataset(tmp_path / "set.npz")
+    assert split.query.ids.tolist() == [0, 1, 2, 3]
+    assert split.train.ids.tolist() == list(range(8, n))
+    assert sorted(split.database.ids.tolist()) == list(range(4, n))
+    check(split.database, {k: whole(k)[split.database.ids] for k in TRAIN})
+    assert split.items.names[9] == "item 9"
+    np.savez(tmp_path / "bad.npz", **{k: whole(k) for k in TRAIN}, split=names)
+    with pytest.raises(ValueError, match=r"bad\.npz: split: expected train, query"):
+        load_dataset(tmp_path / "bad.npz")
+
+
+def test_unknown_names_can_be_told_and_views_can_be_more_than_two(tmp_path):
+    renamed = {f"{key}_mine": value for key, value in family().items()}
+    renamed |= {"A_tr": TRAIN["image"][:, :2], "A_te": QUERY["image"][:, :2]}
+    np.savez(tmp_path / "set.npz", **renamed)
+    short = {"train": "tr", "query": "te"}
+    keys = {
+        f"{p}.{kind}": f"{k}_{s}_mine"
+        for p, s in short.items()
+        for k, kind in (("I", "image"), ("T", "text"), ("L", "labels"))
+    }
+    check_split(load_dataset(tmp_path / "set.npz", keys=keys))
+    three = load_dataset(tmp_path / "set.npz", keys=keys | {"train.audio": "A_tr", "query.audio": "A_te"})
+    assert three.view_names == ("image", "text", "audio")
+    np.testing.assert_array_equal(three.query.views[2], QUERY["image"][:, :2])
+    with pytest.raises(ValueError, match=r"no array 'I_tr_min'; did you mean 'I_tr_mine'\?"):
+        load_dataset(tmp_path / "set.npz", keys={"train.image": "I_tr_min"})
+    with pytest.raises(ValueError, match="'image' is no role"):
+        load_dataset(tmp_path / "set.npz", keys={"image": "I_tr_mine"})
+
+
+# -- splits -----------------------------------------------------------------------------------------------------------
+
+
+def test_random_splits_are_seeded_and_sized(tmp_path):
+    np.savez(tmp_path / "set.npz", **{kind: whole(kind) for kind in TRAIN})
+    n = N_QUERY + N_TRAIN
+    split = load_files(tmp_path / "set.npz", query=5, train=20, seed=3)
+    assert [len(part.ids) for part in split[:3]] == [20, 5, n - 5]
+    assert set(split.train.ids.tolist()) < set(split.database.ids.tolist())
+    for part in split[:3]:
+        check(part, {kind: whole(kind)[part.ids] for kind in TRAIN})
+    same, other = (load_files(tmp_path / "set.npz", query=5, train=20, seed=seed) for seed in (3, 4))
+    np.testing.assert_array_equal(same.train.ids, split.train.ids)
+    assert not np.array_equal(other.train.ids, split.train.ids)
+    assert len(load_files(tmp_path / "set.npz", query=0.5).query.ids) == n // 2
+    for bad in ({"query": 0}, {"query": n}, {"query": 5, "train": n - 4}, {"query": -0.5}):
+        with pytest.raises(ValueError, match=r"(query|train): expected 1 to"):
+            load_files(tmp_path / "set.npz", **bad)
+
+
+def test_the_split_of_the_files_can_be_replaced(tmp_path):
+    np.savez(tmp_path / "set.npz", **family())
+    split = load_files(tmp_path / "set.npz", query=5, seed=1)
+    joined = {kind: np.concatenate([TRAIN[kind], QUERY[kind]]) for kind in TRAIN}
+    for part in split[:2]:
+        check(part, {kind: joined[kind][part.ids] for kind in TRAIN})
+    assert sorted([*split.train.ids.tolist(), *split.query.ids.tolist()]) == list(range(N_TRAIN + N_QUERY))
+    smaller = load_files(tmp_path / "set.npz", train=10)
+    check(smaller.query, QUERY)
+    assert (len(smaller.train.ids), len(smaller.database.ids)) == (10, N_TRAIN)
+    again = resplit(smaller, query=5, seed=1)
+    np.testing.assert_array_equal(again.query.ids, split.query.ids)
+    with pytest.raises(ValueError, match="train: expected 1 to 30"):
+        resplit(split._replace(query=smaller.query, train=smaller.database, database=smaller.database), train=31)
+
+
+def test_validation_leaves_the_queries_alone(tmp_path):
+    np.savez(tmp_path / "set.npz", **family())
+    split = load_files(tmp_path / "set.npz")
+    held = validation(split, 0.3)
+    assert len(held.query.ids) == 9
+    both = np.concatenate([held.query.ids, held.train.ids])
+    assert sorted(both.tolist()) == split.train.ids.tolist()
+
+
+# -- the real files ---------------------------------------------------------------------------------------------------
+
+
+def test_four_layouts_of_wiki_are_bit_identical(shared_data):
+    wiki = load_dataset("wiki", shared_data)
+    for name in ("MTFH_wikiData.mat", "RFDH_wikiData.mat"):
+        other = load_dataset(shared_data / "wiki_variants" / name)
+        for a, b in zip((wiki.train, wiki.query), (other.train, other.query)):
+            assert [v.dtype for v in a.views] == [v.dtype for v in b.views]
+            assert all(np.array_equal(x, y) for x, y in zip(a.views, b.views))
+            np.testing.assert_array_equal(a.labels, b.labels)
+            np.testing.assert_array_equal(a.ids, b.ids)
+    roph = load_dataset(shared_data / "wiki_variants" / "RoPH_wiki.mat")  # own features, own split, official row order
+    labels = np.concatenate([wiki.train.labels, wiki.query.labels])
+    for part in (roph.train, roph.query):
+        np.testing.assert_array_equal(part.labels, labels[part.ids])
+    assert sorted(np.concatenate([roph.train.ids, roph.query.ids]).tolist()) == list(range(2866))
+    stored = scipy.io.loadmat(shared_data / "wiki_variants" / "RoPH_wiki.mat")["data"][0, 0]
+    np.testing.assert_array_equal(roph.train.views[0], stored["X1"].T[roph.train.ids])
+    np.testing.assert_array_equal(roph.query.views[1], stored["X2"].T[roph.query.ids])
+
+
+def test_mirflickr_tags_and_labels(shared_data):
+    tags, labels = (
+        scipy.io.loadmat(shared_data / "mirflickr25k" / f"mirflickr25k-{name}all.mat")[f"{name.upper()}All"]
+        for name in "yl"
+    )
+    assert (tags.shape, labels.shape) == ((20_015, 1_386), (20_015, 24))
+    split = load_dataset("mirflickr25k", shared_data, halves="text")
+    assert [len(part.ids) for part in split[:3]] == [18_015, 2_000, 18_015]
+    for part in split[:2]:
+        np.testing.assert_array_equal(part.views[0], tags[part.ids, 0::2])
+        np.testing.assert_array_equal(part.views[1], tags[part.ids, 1::2])
+        np.testing.assert_array_equal(part.labels, labels[part.ids])
+    with pytest.raises(ValueError, match=r"no all\.image .*put into .*mirflickr25k-iall\.mat"):
+        load_dataset("mirflickr25k", shared_data)
+
+
+def test_papers_splits_of_wiki(shared_data):
+    for paper in ("aah", "imads"):
+        assert load_dataset("wiki", shared_data, paper=paper).query.ids.tolist() == list(range(2173, 2866))
+    random = load_dataset("wiki", shared_data, paper="dcgh")
+    assert (len(random.query.ids), len(random.train.ids)) == (693, 2173)
+    assert random.query.ids.min() < 2173
+    with pytest.raises(ValueError, match=r"no split of 'dghc' for wiki; did you mean 'dcgh'\?"):
+        load_dataset("wiki", shared_data, paper="dghc")
+
+
+def test_recipes_have_the_papers_sizes(tmp_path):
+    """On stand-ins with the benchmarks' numbers of rows and very few columns."""
+    sizes = {
+        ("mirflickr25k", "imads"): (2_000, 18_015, 18_015),
+        ("mirflickr25k", "aah"): (1_001, 19_014, 19_014),
+        ("nuswide10", "imads"): (2_000, 10_000, 184_577),
+        ("nuswide10", "acqh"): (2_000, 184_577, 184_577),
+        ("nuswide10", "aah"): (1_866, 25_000, 184_711),
+        ("nuswide10", "dcgh"): (1_867, 184_710, 184_710),
+        ("iaprtc12", "dcgh"): (2_000, 18_000, 18_000),
+    }
+    for name in ("mirflickr25k", "nuswide10", "iaprtc12"):
+        n = NAMED[name].rows
+        (tmp_path / name).mkdir()
+        labels = np.zeros((n, 2), np.uint8)
+        labels[np.arange(n), np.arange(n) % 2] = 1
+        arrays = {"image": np.zeros((n, 1), np.uint8), "text": np.ones((n, 1), np.uint8), "labels": labels}
+        np.savez(tmp_path / name / "set.npz", **arrays)
+    for (name, paper), (query, train, database) in sizes.items():
+        split = load_named(name, tmp_path, paper=paper)
+        assert (len(split.query.ids), len(split.train.ids), len(split.database.ids)) == (query, train, database)
+        assert split.name == name
+
+
+def test_raw_sets_are_reduced_as_the_papers_do():
+    rng = np.random.default_rng(0)
+    tags = (rng.random((400, 12)) < np.linspace(0.01, 0.3, 12)).astype(np.uint8)
+    labels = (rng.random((400, 6)) < np.linspace(0.02, 0.5, 6)).astype(np.uint8)
+    for text in (tags, sparse.csr_array(tags)):
+        kept = select(NAMED["mirflickr25k"]._replace(rows=100), text, labels)
+        uses = tags.sum(0)
+        assert kept.text.tolist() == np.flatnonzero(uses >= 20).tolist()
+        assert kept.rows.tolist() == [i for i in range(400) if labels[i].any() and tags[i, uses >= 20].any()]
+    kept = select(NAMED["nuswide10"]._replace(rows=100, top_labels=2), tags, labels)
+    assert kept.labels.tolist() == [4, 5]
+    assert kept.rows.tolist() == np.flatnonzero(labels[:, [4, 5]].any(1)).tolist()
+    assert select(NAMED["nuswide10"], tags, labels).rows == slice(None)
+
+
+# -- bad files --------------------------------------------------------------------------------------------------------
+
+
+def bad(arrays, message):
+    return pytest.param(arrays, message)
+
+
+NAN = TRAIN["image"].copy()
+NAN[3, 2] = np.nan
+HUGE = np.full_like(TRAIN["image"], np.finfo(np.float32).max)
+
+
+@pytest.mark.parametrize("suffix", ["mat", "npz", "v73.mat"])
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        bad({"I_tr": None, "I_training": TRAIN["image"]}, r"no train\.image .*I_training"),
+        bad({"I_tr": TRAIN["image"][:, 1:]}, r"(I_te: expected 6|I_tr: expected 7) columns"),
+        bad({"T_tr": TRAIN["text"][1:]}, r"T_tr: expected 30 rows"),
+        bad({"L_te": QUERY["labels"][1:]}, r"L_te: expected 8 rows"),
+        bad({"I_tr": NAN}, r"I_tr: 1 values are not finite, the first in row 3"),
+        bad({"L_tr": None, "L_te": None}, r"no train\.labels"),
+        bad({"L_te": None}, r"no query\.labels"),
+        bad({"T_tr": None, "T_te": None}, r"no train\.text"),
+        bad({"L_tr": np.ones((N_TRAIN, 1)), "L_te": np.ones((N_QUERY, 1))}, r"L_tr: all rows have the same labels"),
+        bad({"L_tr": TRAIN["labels"] * 2.0}, r"L_tr: expected 0 or 1"),
+        bad({"L_tr": CLASS_TRAIN[:, None] - 0.5, "L_te": CLASS_QUERY[:, None]}, r"L_tr: expected class numbers"),
+        bad({"L_te": QUERY["labels"][:, 1:]}, r"L_te: expected 4 columns"),
+        bad({"I_tr": np.zeros((0, D_IMAGE))}, r"(I_tr|T_tr): (is empty|holds empty|expected)"),
+        bad({"I_tr": np.zeros((N_TRAIN, 2, 2, 3))}, r"I_tr: .* are pictures, not features"),
+        bad({"I_tr": TRAIN["image"] * 1j}, r"I_tr: holds .*, expected numbers"),
+    ],
+)
+def test_bad_arrays_are_named(tmp_path, suffix, changes, message):
+    arrays = {key: value for key, value in {**family(), **changes}.items() if value is not None}
+    path = tmp_path / f"set.{suffix}"
+    if suffix == "npz":
+        np.savez(path, **arrays)
+    elif suffix == "mat":
+        write_v5(path, arrays)
+    else:
+        if any(np.iscomplexobj(a) or 0 in a.shape for a in arrays.values()):
+            pytest.skip("MATLAB's HDF5 form of these is not written here")
+        write_v73(path, arrays)
+    with pytest.raises(ValueError, match=rf"{path.name}.*{message}") as error:
+        load_dataset(path)
+    assert "\n" not in str(error.value)
+
+
+def test_items_in_columns_are_told(tmp_path):
+    write_v5(tmp_path / "set.mat", family() | {"I_tr": TRAIN["image"].T})
+    with pytest.raises(ValueError, match=r"set\.mat: I_tr: .*seem to lie in columns: transpose it"):
+        load_dataset(tmp_path / "set.mat")
+
+
+def test_large_finite_numbers_are_no_infinity(tmp_path):
+    np.savez(tmp_path / "set.npz", **family() | {"I_tr": HUGE})
+    with np.errstate(over="ignore"):
+        split = load_dataset(tmp_path / "set.npz")
+    np.testing.assert_array_equal(split.train.views[0], HUGE)
+
+
+@pytest.mark.parametrize("kind", ["v5", "v7.3", "npz", "npy", "parquet"])
+def test_files_cut_off_or_empty(tmp_path, kind):
+    path = tmp_path / f"I_tr.{kind if kind in ('npz', 'npy', 'parquet') else 'mat'}"
+    arrays = {key: np.tile(value.astype(float), (1, 50)) for key, value in family().items()}
+    if kind == "v5":
+        write_v5(path, arrays)
+    elif kind == "v7.3":
+        write_v73(path, arrays)
+    elif kind == "npz":
+        np.savez(path, **arrays)
+    elif kind == "npy":
+        np.save(path, arrays["I_tr"])
+    else:
+        pa, pq = pytest.importorskip("pyarrow"), pytest.importorskip("pyarrow.parquet")
+        pq.write_table(pa.table({"image": list(arrays["I_tr"])}), path)
+    content = path.read_bytes()
+    for length in (0, 4, 60, len(content) // 3, len(content) - 40):
+        path.write_bytes(content[:length])
+        with pytest.raises(ValueError, match=rf"{path.name}: .*(empty|cut off|not a MAT|no )"):
+            load_dataset(path)
+
+
+def test_a_flipped_byte_in_a_compressed_file_is_noticed(tmp_path):
+    np.savez_compressed(tmp_path / "set.npz", **family())
+    content = bytearray((tmp_path / "set.npz").read_bytes())
+    content[150] ^= 255
+    (tmp_path / "set.npz").write_bytes(content)
+    with pytest.raises(ValueError, match=r"set\.npz: .*cut off or damaged"):
+        load_dataset(tmp_path / "set.npz")
+
+
+class Trap:
+    """Unpickled, it would leave a file behind."""
+
+    def __init__(self, path):
+        self.path = path
+
+    def __reduce__(self):
+        return Path.touch, (Path(self.path),)
+
+
+def test_pickled_objects_are_never_loaded(tmp_path):
+    traps = np.array([Trap(tmp_path / "sprung")] * N_TRAIN, dtype=object)[:, None]
+    np.savez(tmp_path / "set.npz", **family() | {"I_tr": traps})
+    with pytest.raises(ValueError, match=r"set\.npz: I_tr: holds object, expected numbers"):
+        load_dataset(tmp_path / "set.npz")
+    np.save(tmp_path / "I_tr.npy", traps)
+    with pytest.raises(ValueError, match=r"I_tr\.npy: I_tr: holds object, expected numbers"):
+        load_dataset(tmp_path / "I_tr.npy")
+    assert not (tmp_path / "sprung").exists()
+
+
+def test_matlab_cells_functions_and_objects_are_passed_over(tmp_path):
+    """Cells and text are listed and left alone; a function handle where numbers belong is refused."""
+    cells = np.empty((2, 1), object)
+    cells[:] = [["system('touch sprung')"], [np.eye(2)]]
+    write_v5(tmp_path / "set.mat", family() | {"code": cells, "L_extra": "eval(1)"})
+    check_split(load_dataset(tmp_path / "set.mat"))
+    write_v5(tmp_path / "set.mat", family() | {"I_tr": cells})
+    with pytest.raises(ValueError, match=r"set\.mat: I_tr: holds cell, expected numbers"):
+        load_dataset(tmp_path / "set.mat")
+    for number, kind in ((3, "object"), (16, "function"), (17, "opaque")):
+        (tmp_path / "code.mat").write_bytes(mat_with_class(number, b"I_tr"))
+        with pytest.raises(ValueError, match=rf"code\.mat: I_tr: holds {kind}, expected numbers"):
+            load_dataset(tmp_path / "code.mat")
+
+
+def mat_with_class(number, name):
+    """A MAT v5 file with one 1 x 1 array of a class that is no number, holding a double."""
+
+    def element(kind, data):
+        return struct.pack("<II", kind, len(data)) + data + b"\0" * (-len(data) % 8)
+
+    body = element(6, struct.pack("<II", number, 0)) + element(5, struct.pack("<ii", 1, 1)) + element(1, name)
+    body += element(
+        14,
+        element(6, struct.pack("<II", 6, 0))
+        + element(5, struct.pack("<ii", 1, 1))
+        + element(1, b"")
+        + element(9, b"\0" * 8),
+    )
+    return b"MATLAB 5.0 MAT-file".ljust(124) + b"\x00\x01IM" + element(14, body)
+
+
+def test_hdf5_links_and_references_are_not_followed(tmp_path):
+    with h5py.File(tmp_path / "other.h5", "w") as file:
+        file["secret"] = TRAIN["image"]
+    with h5py.File(tmp_path / "set.h5", "w") as file:
+        for key, value in family().items():
+            if key != "I_tr":
+                file[key] = value
+        file["I_tr"] = h5py.ExternalLink(str(tmp_path / "other.h5"), "/secret")
+        file["cell"] = np.array([file["T_tr"].ref], h5py.ref_dtype)
+        file["loop"] = h5py.SoftLink("/")
+    assert {s.key for s in contents(tmp_path / "set.h5")} == {*family(), "cell"} - {"I_tr"}
+    with pytest.raises(ValueError, match=r"set\.h5: no train\.image"):
+        load_dataset(tmp_path / "set.h5")
+
+
+def test_files_of_no_known_kind(tmp_path):
+    (tmp_path / "notes.txt").write_text("hello")
+    with pytest.raises(ValueError, match=r"notes\.txt: not a MAT, HDF5, npz, npy or Parquet file"):
+        load_dataset(tmp_path / "notes.txt")
+    (tmp_path / "set.mat").write_text("not a matrix at all, but long enough to look like something" * 9)
+    with pytest.raises(ValueError, match=r"set\.mat: cannot be read as MAT"):
+        load_dataset(tmp_path / "set.mat")
+    with zipfile.ZipFile(tmp_path / "set.npz", "w") as archive:
+        archive.writestr("readme.txt", "no arrays")
+    with pytest.raises(ValueError, match=r"set\.npz: holds no arrays"):
+        load_dataset(tmp_path / "set.npz")
+    with pytest.raises(FileNotFoundError, match=r"gone\.mat: no such file"):
+        load_dataset(tmp_path / "gone.mat")
+    (tmp_path / "folder").mkdir()
+    with pytest.raises(FileNotFoundError, match=r"folder: no .*file in this folder"):
+        load_dataset(tmp_path / "folder")
+
+
+def test_two_files_with_the_same_array(tmp_path):
+    for name in ("a.mat", "b.mat"):
+        write_v5(tmp_path / name, family())
+    with pytest.raises(ValueError, match=r"in .*a\.mat and in .*b\.mat: give the files of one layout"):
+        load_dataset(tmp_path)
+
+
+def test_rows_outside_the_set(tmp_path):
+    data = {"X1": whole("image").T, "X2": whole("text").T, "Y": whole("labels").T}
+    for train, query in (([1, 2, 99], [3]), ([1, 2, 3], [3]), ([-1, 2], [3])):
+        write_v5(tmp_path / "set.mat", {"data": data | {"split": {"ind_train": train, "ind_test": query}}})
+        with pytest.raises(ValueError, match=r"data\.split\.ind_train: expected the rows 1\.\.38"):
+            load_dataset(tmp_path / "set.mat")
