@@ -21,10 +21,10 @@ every_block = pytest.mark.parametrize(
 )
 
 
-def problem(n=60, c=5, dims=(12, 9), seed=0, noise=1.0):
+def problem(n=60, c=5, dims=(12, 9), seed=0, noise=1.0, density=0.3):
     """Views that tell something of the labels, and labels of which a few are set in each row."""
     rng = np.random.default_rng(seed)
-    labels = rng.random((n, c)) < 0.3
+    labels = rng.random((n, c)) < density
     labels[np.arange(n), rng.integers(c, size=n)] = True
     views = [labels @ rng.normal(size=(c, d)) + noise * rng.normal(size=(n, d)) for d in dims]
     return views, labels.astype(np.uint8)
@@ -102,6 +102,16 @@ def test_a_sweep_equals_a_loop_of_fits(name):
 
 
 @every_method
+def test_a_sweep_in_single_precision_keeps_float64_algebra(name):
+    """Away from the global flag, vectorised lanes batch float64 algebra outside the contexts it was written in."""
+    method, data = methods[name], prepared()
+    keys = random.split(random.key(1), 2)
+    _, objectives = core.sweep(method, data, keys, method.params, bits=8, iterations=1, lanes=2)
+    singles = [core.fit(method, data, key, bits=8, iterations=1)[1] for key in keys]
+    np.testing.assert_allclose(objectives, singles, rtol=1e-3)
+
+
+@every_method
 def test_the_same_key_gives_the_same_bits(name):
     method, data = methods[name], prepared()
     first, second, other = (core.fit(method, data, random.key(seed), bits=8)[0] for seed in (3, 3, 4))
@@ -163,6 +173,8 @@ def test_an_update_is_optimal_in_its_block(name, update):
             return
         gradients = jax.grad(in_block)(value)
         away = jax.grad(in_block)(jax.tree.map(lambda Z: Z + 0.1 * random.normal(random.key(5), Z.shape), value))
+        if kind == "real in turn":
+            value, gradients, away, kind = value[-1], gradients[-1], away[-1], "real"
         for Z, G, A in zip(*(jax.tree.leaves(tree) for tree in (value, gradients, away))):
             assert jnp.abs(tangent(kind, Z, G, data)).max() <= 1e-7 * max(float(jnp.abs(A).max()), 1e-300)
 
@@ -181,6 +193,8 @@ def test_sharded_rows_give_the_unsharded_result(name):
 
 @every_method
 def test_a_step_moves_no_array_of_n_rows_between_devices(name):
+    if not cases[name].local:
+        pytest.skip("its samples are linked to single other samples, wherever those are")
     n, share = 1016, 127  # a prime share, so that a shape with it comes from the samples and from nothing else
     method, rows = methods[name], mesh.row_mesh()
     data = core.with_extra(method, mesh.shard_rows(prepared(n=n, c=4), rows))
@@ -240,7 +254,7 @@ def test_float32_and_float64_agree_within_a_hundredth_of_map(name):
 
 @every_method
 def test_a_method_beats_chance(name):
-    views, labels = problem(n=700, c=8, dims=(24, 20))
+    views, labels = problem(n=700, c=8, dims=(24, 20), density=0.1)
     chance = (labels[500:].astype(int) @ labels[:500].T > 0).mean()
     report, _ = measured(methods[name], 16, views, labels, 500)
     assert min(report["i2t"], report["t2i"]) > chance + 0.1
