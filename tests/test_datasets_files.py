@@ -613,27 +613,36 @@ def test_matlab_cells_functions_and_objects_are_passed_over(tmp_path):
     write_v5(tmp_path / "set.mat", family() | {"I_tr": cells})
     with pytest.raises(ValueError, match=r"set\.mat: I_tr: holds cell, expected numbers"):
         load_dataset(tmp_path / "set.mat")
-    for number, kind in ((3, "object"), (16, "function"), (17, "opaque")):
-        (tmp_path / "code.mat").write_bytes(mat_with_class(number, b"I_tr"))
+    for number, kind in ((3, "object"), (16, "function")):
+        (tmp_path / "code.mat").write_bytes(MAT_HEADER + mat_array(number, b"I_tr"))
         with pytest.raises(ValueError, match=rf"code\.mat: I_tr: holds {kind}, expected numbers"):
             load_dataset(tmp_path / "code.mat")
 
 
-def mat_with_class(number, name):
-    """A MAT v5 file with one 1 x 1 array of a class that is no number, holding a double."""
+def test_a_matlab_string_beside_the_arrays_does_no_harm(tmp_path):
+    """scipy can load, but not list, a file with one."""
+    write_v5(tmp_path / "set.mat", family())
+    words = b"".join(mat_element(1, word) for word in (b"note", b"MCOS", b"string"))
+    string = mat_element(6, struct.pack("<II", 17, 0)) + words + mat_array(6, b"")
+    (tmp_path / "set.mat").write_bytes((tmp_path / "set.mat").read_bytes() + mat_element(14, string))
+    with pytest.raises(TypeError):
+        scipy.io.whosmat(tmp_path / "set.mat")
+    check_split(load_dataset(tmp_path / "set.mat"))
 
-    def element(kind, data):
-        return struct.pack("<II", kind, len(data)) + data + b"\0" * (-len(data) % 8)
 
-    body = element(6, struct.pack("<II", number, 0)) + element(5, struct.pack("<ii", 1, 1)) + element(1, name)
-    body += element(
-        14,
-        element(6, struct.pack("<II", 6, 0))
-        + element(5, struct.pack("<ii", 1, 1))
-        + element(1, b"")
-        + element(9, b"\0" * 8),
+MAT_HEADER = b"MATLAB 5.0 MAT-file".ljust(124) + b"\x00\x01IM"
+
+
+def mat_element(kind, data):
+    return struct.pack("<II", kind, len(data)) + data + b"\0" * (-len(data) % 8)
+
+
+def mat_array(number, name):
+    """A 1 x 1 array of some class in MAT v5: a double, or what holds a double."""
+    head = (
+        mat_element(6, struct.pack("<II", number, 0)) + mat_element(5, struct.pack("<ii", 1, 1)) + mat_element(1, name)
     )
-    return b"MATLAB 5.0 MAT-file".ljust(124) + b"\x00\x01IM" + element(14, body)
+    return mat_element(14, head + (mat_element(9, b"\0" * 8) if number == 6 else mat_array(6, b"")))
 
 
 def test_hdf5_links_and_references_are_not_followed(tmp_path):

@@ -135,27 +135,30 @@ def _mat(path: Path) -> Iterator[Stored]:
     def variable(name: str) -> Any:
         return scipy.io.loadmat(path, variable_names=[name], spmatrix=False)[name]
 
-    for name, shape, kind in scipy.io.whosmat(path):
+    try:
+        listed = scipy.io.whosmat(path)
+    except TypeError:  # of a MATLAB string or table, which can be loaded (as nothing of use) but not listed
+        for name, value in scipy.io.loadmat(path, spmatrix=False).items():
+            if not name.startswith("__"):
+                yield from _mat_value(path, name, value)
+        return
+    for name, shape, kind in listed:
         if kind == "struct":
-            yield from _mat_struct(path, name, variable(name))
+            yield from _mat_value(path, name, variable(name))
         else:
             read = (lambda name=name: _csr(variable(name))) if kind in NUMBERS else None
-            yield Stored(path, name, tuple(shape or ()), kind, read)  # MATLAB strings and tables have none
+            yield Stored(path, name, tuple(shape), kind, read)
 
 
-def _mat_struct(path: Path, name: str, value: np.ndarray) -> Iterator[Stored]:
-    for field in (value.dtype.names or ()) if value.size == 1 else ():
-        held = value.flat[0][field]
-        key = f"{name}.{field}"
-        if isinstance(held, np.ndarray) and held.dtype.names:
-            yield from _mat_struct(path, key, held)
-        elif sparse.issparse(held):
-            yield Stored(path, key, held.shape, f"sparse {held.dtype}", lambda held=held: _csr(held))
-        else:
-            held = np.asarray(held)
-            yield Stored(
-                path, key, held.shape, str(held.dtype), (lambda held=held: held) if held.dtype.kind in "biuf" else None
-            )
+def _mat_value(path: Path, key: str, value: Any) -> Iterator[Stored]:
+    """An array that is loaded already; the fields of a struct."""
+    if sparse.issparse(value):
+        yield Stored(path, key, value.shape, f"sparse {value.dtype}", lambda: _csr(value))
+    elif value.dtype.names and value.size == 1 and not isinstance(value, scipy.io.matlab.MatlabOpaque):
+        for field in value.dtype.names:
+            yield from _mat_value(path, f"{key}.{field}", value.flat[0][field])
+    else:
+        yield Stored(path, key, value.shape, str(value.dtype), (lambda: value) if value.dtype.kind in "biuf" else None)
 
 
 def _csr(array: Any) -> Any:
