@@ -14,7 +14,7 @@ import numpy as np
 from jax import Array, lax, random
 
 from jaxcmh.features import Features
-from jaxcmh.linalg import cross, unit_rows
+from jaxcmh.linalg import gram, unit_rows
 
 
 class Data(NamedTuple):
@@ -77,16 +77,11 @@ def prepare(views: Sequence[Array], labels: Any) -> Data:
         labels=L,
         unit_labels=unit_rows(L),
         mask=jnp.ones(len(host), dtype),
-        grams=tuple(_gram(x) for x in views),
+        grams=tuple(gram(x) for x in views),
         sets=L[first],
         member=jnp.asarray(member, jnp.int32),
         counts=jnp.asarray(counts, dtype),
     )
-
-
-@jax.jit
-def _gram(X: Array) -> Array:
-    return cross(X, X)
 
 
 def random_rows(key: Array, data: Data, width: int) -> Array:

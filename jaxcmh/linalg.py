@@ -4,14 +4,16 @@ Features stay float32, but Gram matrices of kernel features are so close to sing
 the answer; what decides accuracy is done in float64 here, without asking callers for a global flag.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import wraps
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 from jax import Array, lax, random
 
 BLOCK_ROWS = 1 << 14  # rows converted to float64 at a time, so that the copy of a large matrix stays small
+PANEL = 256  # columns of a Gram matrix computed at a time
 
 
 def in_float64(function: Callable[..., Array]) -> Callable[..., Array]:
@@ -23,6 +25,17 @@ def in_float64(function: Callable[..., Array]) -> Callable[..., Array]:
         with jax.enable_x64(True):
             result = function(*(lax.convert_element_type(a, jnp.float64) for a in arrays), **options)
             return lax.convert_element_type(result, dtype)
+
+    return wrapped
+
+
+def double(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Run `function` where float64 exists: float64 arrays stay what they are, and meeting float32 ones they win."""
+
+    @wraps(function)
+    def wrapped(*args, **options):
+        with jax.enable_x64(True):
+            return function(*args, **options)
 
     return wrapped
 
@@ -64,6 +77,51 @@ def cross(X: Array, Y: Array) -> Array:
 
         total = lax.fori_loop(0, whole, add, jnp.zeros((X.shape[1], Y.shape[1]), jnp.float64))
         return total + product(X[len(X) - rest :], Y[len(Y) - rest :])
+
+
+def stacked_gram(columns: Sequence[Array], known: Sequence[Array]) -> Array:
+    """ZᵀZ in float64 for Z = [columns[0], columns[1], ...] (n, p), which is not formed.
+
+    Args:
+        columns: (n, k) matrices.
+        known: float64 Gram matrices of the first of them, so that they are not computed again.
+    """
+    with jax.enable_x64(True):
+        blocks = [[known[i] if i == j < len(known) else None for j in range(len(columns))] for i in range(len(columns))]
+        for i, X in enumerate(columns):
+            for j, Y in enumerate(columns[i:], i):
+                if blocks[i][j] is None:
+                    blocks[i][j] = cross(X, Y)
+                blocks[j][i] = blocks[i][j].T
+        return jnp.block(blocks)
+
+
+def descend(B: Array, target: Array, H: Array, project: Callable[[Array], Array]) -> Array:
+    """One sweep of coordinate descent on tr(B H Bᵀ) - 2 tr(B targetᵀ): each column exactly, given the others.
+
+    Args:
+        B: (n, r) start, whose columns are such as `project` gives.
+        target: (n, r).
+        H: (r, r) symmetric, with a positive diagonal.
+        project: the nearest allowed column, (n, 1) to (n, 1).
+    """
+    H = H.astype(B.dtype)
+
+    def column(k: Array, B: Array) -> Array:
+        rest = target[:, k] - B @ H[:, k] + B[:, k] * H[k, k]
+        return B.at[:, k].set(project((rest / H[k, k])[:, None])[:, 0])
+
+    return lax.fori_loop(0, B.shape[1], column, B)
+
+
+@jax.jit
+def gram(X: Array) -> Array:
+    """XᵀX in float64 for X (n, q); only what lies on and above the diagonal is computed."""
+    q = X.shape[1]
+    with jax.enable_x64(True):
+        panels = [cross(X[:, i : i + PANEL], X[:, i:]) for i in range(0, q, PANEL)]
+        upper = jnp.triu(jnp.concatenate([jnp.pad(panel, ((0, 0), (q - panel.shape[1], 0))) for panel in panels]))
+        return upper + jnp.triu(upper, 1).T
 
 
 def solve(A: Array, B: Array, ridge: float | Array = 0.0) -> Array:

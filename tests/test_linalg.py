@@ -28,6 +28,15 @@ def test_cross_adds_blocks_in_float64(monkeypatch):
         np.testing.assert_allclose(found, exact, rtol=1e-13)
 
 
+def test_gram_fills_both_triangles(monkeypatch):
+    X = normal(50, 20).astype(np.float32)
+    for panel in (6, 20, 64):
+        monkeypatch.setattr(linalg, "PANEL", panel)
+        jax.clear_caches()
+        found = linalg.gram(jnp.asarray(X))
+        np.testing.assert_allclose(found, X.astype(np.float64).T @ X.astype(np.float64), rtol=1e-12, atol=1e-12)
+
+
 def test_solve_is_accurate_where_float32_is_not():
     rng = np.random.default_rng(0)
     Q = np.linalg.qr(rng.normal(size=(40, 40)))[0]
