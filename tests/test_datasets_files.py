@@ -83,6 +83,12 @@ def write_v73_item(group, key, array, attribute):
         for name, value in array.items():
             write_v73_item(inner, name, value, attribute)
         item, kind = inner, b"struct"
+    elif np.iscomplexobj(array):
+        pairs = np.zeros(array.T.shape, [("real", float), ("imag", float)])
+        item, kind = group.create_dataset(key, data=pairs), b"double"
+    elif not sparse.issparse(array) and 0 in array.shape:
+        item, kind = group.create_dataset(key, data=np.array(array.shape, np.uint64)), b"double"
+        item.attrs["MATLAB_empty"] = np.uint8(1)
     elif sparse.issparse(array):
         item, kind = group.create_group(key), b"logical"
         csc = array.tocsc()
@@ -531,8 +537,6 @@ def test_bad_arrays_are_named(tmp_path, suffix, changes, message):
     elif suffix == "mat":
         write_v5(path, arrays)
     else:
-        if any(np.iscomplexobj(a) or 0 in a.shape for a in arrays.values()):
-            pytest.skip("MATLAB's HDF5 form of these is not written here")
         write_v73(path, arrays)
     with pytest.raises(ValueError, match=rf"{path.name}.*{message}") as error:
         load_dataset(path)

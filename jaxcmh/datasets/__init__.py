@@ -7,8 +7,11 @@ from pathlib import Path
 from typing import Any
 
 from .icons import cache_folder, image_features, load_icons, text_features, words
+from .inspection import describe, inspect_files, suspicions
 from .named import NAMED, Recipe, load_named
+from .preparation import prepare
 from .reading import load_files
+from .simulation import drop_labels, flip_labels, unpair
 from .split import Items, Part, Split, featurise, one_hot, resplit, take, validation
 from .synthetic import SHAPES, Shape, synthetic
 
@@ -22,16 +25,23 @@ __all__ = [
     "Shape",
     "Split",
     "cache_folder",
+    "describe",
+    "drop_labels",
     "featurise",
+    "flip_labels",
     "image_features",
+    "inspect_files",
     "load_dataset",
     "load_files",
     "load_named",
     "one_hot",
+    "prepare",
     "resplit",
+    "suspicions",
     "synthetic",
     "take",
     "text_features",
+    "unpair",
     "validation",
     "words",
 ]
@@ -46,7 +56,8 @@ def load_dataset(
 
     Args:
         name_or_path: "icons" (embedded default); "synthetic" or "synthetic:SHAPE"; "wiki", "mirflickr25k",
-            "nuswide10" or "iaprtc12"; or a file, a folder of files, or several files of any known layout.
+            "nuswide10" or "iaprtc12", also with the paper whose split is meant ("wiki:dcgh"); or a file, a folder of
+            files, or several files of any known layout.
         root: folder with the files of a named data set; by default the folder in $JAXCMH_DATA.
         options: for "synthetic", see `jaxcmh.datasets.synthetic`; for a benchmark set, see
             `jaxcmh.datasets.load_named`; for files, `jaxcmh.datasets.load_files`. "icons" takes none.
@@ -68,8 +79,9 @@ def load_dataset(
             return synthetic(shape or "small", **options)
         if name == "icons":
             return load_icons(**options)
-        if name in NAMED:
-            return load_named(name, data_folder(name, root), **options)
+        if kind in NAMED:
+            paper = {"paper": shape} if shape else {}
+            return load_named(kind, data_folder(kind, root), **paper, **options)
         if Path(name).expanduser().exists():
             return load_files(name, **options)
     except TypeError as error:

@@ -12,8 +12,8 @@ from typing import Any, NamedTuple
 from scipy import sparse
 
 from .files import Stored, contents
+from .split import PARTS
 
-PARTS = ("train", "query", "database")
 _DEEP = {"imgs_deep": "image", "imgs": "image", "imgs_labels": "labels", "texts_labels": "labels2"}
 _DEEP |= dict.fromkeys(("text", "texts", "texts_doc", "texts_idx"), "text")
 _PARTS = {"train": "train", "valid": "valid", "test": "query"}

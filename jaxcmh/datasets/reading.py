@@ -8,8 +8,8 @@ import numpy as np
 from scipy import sparse
 
 from .files import Stored
-from .layouts import PARTS, ROLES, Found, files_of, normal_key, recognise, turned
-from .split import Items, Part, Split, one_hot, random_rows, resplit, take
+from .layouts import ROLES, Found, files_of, normal_key, recognise, turned
+from .split import PARTS, Items, Part, Split, one_hot, random_rows, resplit, take
 
 NO_VIEW = ("labels", "labels2", "rows", "names", "split")
 

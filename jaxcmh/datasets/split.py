@@ -6,6 +6,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from scipy import sparse
 
+PARTS = ("train", "query", "database")
+
 
 class Part(NamedTuple):
     """Some of the items of a data set; row i of every array is the same item.
@@ -58,6 +60,12 @@ class Split(NamedTuple):
     items: Items = Items()
     featurise: tuple[Callable[[Sequence[Any]], np.ndarray], ...] = ()
     notes: tuple[str, ...] = ()
+
+
+def parts_of(split: Split) -> dict[str, Part]:
+    """The parts by name; the database only where it is not the training part."""
+    parts = {"train": split.train, "query": split.query}
+    return parts if split.database is split.train else parts | {"database": split.database}
 
 
 def take(part: Part, rows: Any) -> Part:
