@@ -27,6 +27,10 @@ app = App(
     name="jaxcmh",
     help="Supervised cross-modal hashing: learn short codes with which a text finds images and an image finds texts.",
     version=jaxcmh.__version__,
+    exit_on_error=False,
+    print_error=False,
+    suppress_keyboard_interrupt=False,
+    result_action="return_value",
 )
 data_app = App(name="data", help="Look at data sets and files.")
 app.command(data_app)
@@ -50,11 +54,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # read when jax is imported
     try:
-        if arguments is None:
-            with terminal.interruptible(_clean):
-                app(sys.argv[1:], exit_on_error=False, print_error=False)
-        else:
-            app(arguments, exit_on_error=False, print_error=False)
+        app(sys.argv[1:] if arguments is None else arguments)
         sys.stdout.flush()
     except CycloptsError as error:
         return _refuse(f"{error}{_options(error)}")
@@ -66,14 +66,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
             raise
         return _refuse(str(error))
     except KeyboardInterrupt:
-        terminal.say(terminal.INTERRUPTED)
+        terminal.say("\njaxcmh: interrupted; nothing unfinished was left behind")
+        if arguments is None:
+            os._exit(130)  # jax would first wait for what it is computing
         return 130
     return 0
-
-
-def _clean() -> None:
-    if "jaxcmh.runs" in sys.modules:
-        sys.modules["jaxcmh.runs"].clean()
 
 
 def _refuse(message: str) -> int:

@@ -18,6 +18,8 @@ import numpy as np
 from jaxcmh import results
 from jaxcmh.terminal import Stages
 
+FILES = ("config.json", "environment.json", "results.jsonl", "per_query.csv", "codes.npz", "model.safetensors")
+
 
 class Outcome(NamedTuple):
     """A trained model and what its evaluation gave.
@@ -131,15 +133,6 @@ def evaluate(model: Any, split: Any, kind: str, *, ties: str = "expected", at: i
 # -- folders ----------------------------------------------------------------------------------------------------------
 
 
-_unfinished: set[Path] = set()  # hidden folders being filled, for a process that ends without unwinding
-
-
-def clean() -> None:
-    """Remove what `folder` has not finished."""
-    for hidden in list(_unfinished):
-        shutil.rmtree(hidden, ignore_errors=True)
-
-
 @contextmanager
 def folder(path: str | Path) -> Iterator[Path]:
     """A new folder that appears whole or not at all: filled under a hidden name beside it, renamed at the end.
@@ -153,7 +146,6 @@ def folder(path: str | Path) -> Iterator[Path]:
     made = [parent for parent in path.parents if not parent.exists()]
     path.parent.mkdir(parents=True, exist_ok=True)
     hidden = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))
-    _unfinished.add(hidden)
     try:
         yield hidden
         results.open_to_all(hidden, 0o777)
@@ -164,8 +156,6 @@ def folder(path: str | Path) -> Iterator[Path]:
             if not any(parent.iterdir()):
                 parent.rmdir()
         raise
-    finally:
-        _unfinished.discard(hidden)
 
 
 def free(path: str | Path) -> Path:
@@ -241,26 +231,42 @@ def read_run(path: str | Path) -> Run:
     path = Path(path)
     if not path.is_dir():
         raise FileNotFoundError(f"no run folder {path}")
-    missing = [name for name in ("config.json", "results.jsonl", "model.safetensors") if not (path / name).is_file()]
+    missing = [name for name in FILES if not (path / name).is_file()]
     if missing:
         raise FileNotFoundError(f"{path} is not a run folder: it has no {missing[0]}")
+    config, told = (_read(path / name, _json) for name in ("config.json", "environment.json"))
+    if config.get("format", math.inf) > results.FORMAT:
+        raise ValueError(f"{path / 'config.json'}: written by a later version of jaxcmh")
+    records = results.read(path / "results.jsonl")
+    per_query = _read(path / "per_query.csv", _columns)
+    if not records or {len(column) for column in per_query.values()} != {records[0]["n_queries"]}:
+        raise ValueError(f"{path / 'per_query.csv'} is damaged: it does not have a line for each query of the results")
+    return Run(config, told, records, per_query, _read(path / "codes.npz", _arrays), path / "model.safetensors")
+
+
+def _read(path: Path, reader: Callable[[Any], Any]) -> Any:
     try:
-        config = json.loads((path / "config.json").read_text())
-        told = json.loads((path / "environment.json").read_text())
-        with open(path / "per_query.csv", newline="", encoding="utf-8") as file:
-            head, *lines = list(csv.reader(file))
-        per_query = {name: _numbers(values) for name, values in zip(head, zip(*lines))}
-        with np.load(path / "codes.npz", allow_pickle=False) as stored:
-            codes = {name: stored[name] for name in stored.files}
-    except FileNotFoundError as error:
-        raise FileNotFoundError(
-            f"{path} is not a whole run folder: it has no {Path(str(error.filename)).name}"
-        ) from None
+        with open(path, "rb") as file:
+            return reader(file)
     except Exception as error:  # json, csv and zip each have errors of their own for a damaged file
-        raise ValueError(f"{path}: a file of the run is damaged ({error})") from None
-    if not isinstance(config, dict) or config.get("format", math.inf) > results.FORMAT:
-        raise ValueError(f"{path / 'config.json'}: not a run of this or an earlier version of jaxcmh")
-    return Run(config, told, results.read(path / "results.jsonl"), per_query, codes, path / "model.safetensors")
+        raise ValueError(f"{path} is damaged ({error})") from None
+
+
+def _json(file: Any) -> dict:
+    value = json.load(file)
+    if not isinstance(value, dict):
+        raise ValueError("not a JSON object")
+    return value
+
+
+def _columns(file: Any) -> dict[str, np.ndarray]:
+    head, *lines = csv.reader(file.read().decode().splitlines())
+    return {name: _numbers(values) for name, values in zip(head, zip(*lines, strict=True), strict=True)}
+
+
+def _arrays(file: Any) -> dict[str, np.ndarray]:
+    with np.load(file, allow_pickle=False) as stored:
+        return {name: stored[name] for name in stored.files}
 
 
 def _numbers(values: Sequence[str]) -> np.ndarray:

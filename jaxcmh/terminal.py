@@ -3,12 +3,10 @@
 import functools
 import logging
 import os
-import signal
-import socket
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,7 +16,6 @@ if TYPE_CHECKING:
 
 _LOWERED = "/jax/core/compile/jaxpr_to_mlir_module_duration"
 _PIPED_SECONDS = 10.0
-INTERRUPTED = "\njaxcmh: interrupted; nothing unfinished was left behind"
 
 
 def start_jax() -> str:
@@ -52,34 +49,6 @@ def start_jax() -> str:
 def say(text: str) -> None:
     """One line to standard error, where everything goes that is not a result."""
     print(text, file=sys.stderr, flush=True)
-
-
-@contextmanager
-def interruptible(clean: Callable[[], None], patience: float = 1.0) -> Iterator[None]:
-    """Let Ctrl-C end the process while the block runs, even inside a long computation that Python cannot interrupt.
-
-    Args:
-        clean: called before the process ends that way.
-        patience: seconds an ordinary KeyboardInterrupt has to end it first.
-    """
-    near, far = socket.socketpair()
-    far.setblocking(False)
-
-    def watch() -> None:
-        while byte := near.recv(1):
-            if byte[0] == signal.SIGINT:
-                time.sleep(patience)
-                clean()
-                say(INTERRUPTED)
-                os._exit(130)
-
-    threading.Thread(target=watch, daemon=True).start()
-    before = signal.set_wakeup_fd(far.fileno(), warn_on_full_buffer=False)
-    try:
-        yield
-    finally:
-        signal.set_wakeup_fd(before)
-        far.close()
 
 
 # -- compilation ------------------------------------------------------------------------------------------------------

@@ -1,0 +1,433 @@
+"""The command line: what it prints, what it refuses and with which exit code, and what it leaves on disk."""
+
+import json
+import os
+import re
+import resource
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import jaxcmh
+from jaxcmh import cli, report, results, runs, terminal
+
+pytestmark = pytest.mark.xdist_group("cli")  # the trained runs are shared
+BITS = 16
+
+
+@pytest.fixture(scope="module")
+def patch():
+    with pytest.MonkeyPatch.context() as patch:
+        yield patch
+
+
+@pytest.fixture(scope="module")
+def trained(patch, tmp_path_factory):
+    """A run folder, trained by the command on a small synthetic set; jax keeps the settings of the tests."""
+    patch.setattr(terminal, "start_jax", lambda: "device: cpu")
+    patch.chdir(tmp_path_factory.mktemp("work"))
+    assert cli.main(["train", "dcgh", "--data", "synthetic", "--bits", str(BITS), "--out", "made/run"]) == 0
+    return "made/run"
+
+
+@pytest.fixture(autouse=True)
+def quiet_start(patch):
+    patch.setattr(terminal, "start_jax", lambda: "device: cpu")
+
+
+def call(capsys, *words):
+    code = cli.main(list(map(str, words)))
+    out, err = capsys.readouterr()
+    return code, out, err
+
+
+def refused(capsys, *words):
+    """The one line with which the command refuses its input."""
+    code, out, err = call(capsys, *words)
+    lines = [line for line in err.splitlines() if line.startswith("jaxcmh: ")]
+    assert code == 2, (out, err)
+    assert len(lines) == 1
+    assert "Traceback" not in err
+    assert out == ""
+    return lines[0]
+
+
+# -- words ------------------------------------------------------------------------------------------------------------
+
+
+def test_help_of_every_command(capsys):
+    for words in (["--help"], ["train", "--help"], ["demo", "-h"], ["data", "info", "--help"], ["search", "--help"]):
+        code, out, _ = call(capsys, *words)
+        assert code == 0
+        assert "Usage: jaxcmh" in out
+    code, out, _ = call(capsys, "--version")
+    assert (code, out.strip()) == (0, jaxcmh.__version__)
+
+
+def test_help_loads_nothing_heavy_and_takes_under_half_a_second():
+    heavy = ("jax", "numpy", "scipy", "pandas", "matplotlib", "PIL", "skimage")
+    program = (
+        "import sys; from jaxcmh.cli import main; code = main(['--help']); "
+        f"print([name for name in {heavy} if name in sys.modules], code)"
+    )
+    spent = []
+    for _ in range(3):
+        before = resource.getrusage(resource.RUSAGE_CHILDREN)
+        done = subprocess.run(
+            [sys.executable, "-c", program],
+            capture_output=True,
+            text=True,
+            check=True,
+            cwd=Path(jaxcmh.__file__).parents[1],
+        )
+        after = resource.getrusage(resource.RUSAGE_CHILDREN)
+        spent.append(after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime)
+        assert done.stdout.splitlines()[-1] == "[] 0"
+    assert min(spent) < 0.5
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (["trian"], ['"trian"', 'Did you mean "train"', "data, demo, train, evaluate, search"]),
+        (["data", "inof", "icons"], ['"inof"', "info"]),
+        (["train", "dcgh", "--bit", "32"], ["--bit.", "Did you mean --bits?", "--seed", "--out"]),
+        (["train", "dchg"], ["no method 'dchg'; did you mean 'dcgh'?", "dcgh-d"]),
+        (["train", "dcgh", "--data", "icon"], ["'icon'", "did you mean 'icons'?", "wiki", "synthetic"]),
+        (["data", "info", "synthetik"], ["did you mean 'synthetic'?"]),
+        (["train"], ["METHOD requires an argument"]),
+        (["train", "dcgh", "--bits", "many"], ["--bits", '"many"']),
+        (["train", "dcgh", "--bits", "12"], ["--bits: expected a positive multiple of 8; got 12"]),
+        (["train", "dcgh", "--param", "alpah=1"], ["no 'alpah'; did you mean 'alpha'?", "alpha, beta, lam"]),
+        (["train", "dcgh", "--param", "alpha"], ["expected name=value", "'alpha'"]),
+        (["train", "dcgh", "--param", "alpha=big"], ["alpha must be a number, got 'big'"]),
+        (["train", "dcgh", "--ties", "none"], ["--ties", '"expected", "stable"']),
+        (["train", "dcgh", "--features", "rbff"], ['"rbff"', 'Did you mean "rbf"']),
+        (["demo", "--methods", "nothing"], ["no method 'nothing'", "dcgh"]),
+        (["demo", "--bits", "7"], ["--bits: expected a positive multiple of 8; got 7"]),
+        (["evaluate", "absent"], ["no run folder absent"]),
+        (["search", "absent", "--text", "dog"], ["no run folder absent"]),
+        (["search", "absent"], ["give one of --text, --image and --query"]),
+        (["search", "absent", "--text", "a", "--query", "b.npy"], ["give one of"]),
+    ],
+)
+def test_mistakes_are_named_in_one_line(capsys, tmp_path, monkeypatch, words, told):
+    monkeypatch.chdir(tmp_path)
+    line = refused(capsys, *words)
+    for part in told:
+        assert part in line
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "told"),
+    [
+        ("--iterations", "0", "iterations"),
+        ("--seed", "-1", "seed"),
+        ("--anchors", "0", "anchors"),
+        ("--width", "0", "width"),
+        ("--hash-function", "forest", "hash_function"),
+        ("--at", "0", "at"),
+        ("--param", "alpha=nan", "alpha"),
+    ],
+)
+def test_values_out_of_range_are_named(capsys, tmp_path, monkeypatch, option, value, told):
+    monkeypatch.chdir(tmp_path)
+    assert told in refused(capsys, "train", "dcgh", "--data", "synthetic", "--bits", BITS, option, value)
+    assert not list(tmp_path.iterdir())
+
+
+# -- train and its folder ---------------------------------------------------------------------------------------------
+
+
+def test_a_run_folder_holds_everything_and_comes_back(trained):
+    run = runs.read_run(trained)
+    model = jaxcmh.load(trained)
+    split = jaxcmh.load_dataset("synthetic")
+    assert sorted(os.listdir(trained)) == [
+        "codes.npz",
+        "config.json",
+        "environment.json",
+        "model.safetensors",
+        "per_query.csv",
+        "results.jsonl",
+    ]
+    assert (run.config["method"], run.config["bits"], run.config["data"]) == ("dcgh", BITS, "synthetic")
+    assert run.environment["versions"]["jax"]
+    assert [line["database"] for line in run.records] == ["learned", "encoded"]
+    for line in run.records:
+        assert (line["data_hash"], line["split_hash"]) == (results.data_hash(split), results.split_hash(split))
+        for direction, value in line["map"].items():
+            per_query = run.per_query[f"{line['database']} {direction}"]
+            assert len(per_query) == line["n_queries"] == len(split.query.ids)
+            assert np.isnan(per_query).sum() == line["n_without_relevant"]
+            assert np.nanmean(per_query) == pytest.approx(value)
+        assert {"load", "compile", "train", "evaluate"} <= set(line["times"])
+        assert len(line["objective"]) == line["iterations"]
+    assert np.array_equal(run.codes["learned"], model.codes)
+    assert np.array_equal(run.codes["query_1"], jaxcmh.encode(model, split.query.views[1], 1))
+    assert os.listdir(".") == ["made"]
+
+
+def test_a_folder_that_is_there_is_refused_before_any_work(capsys, trained):
+    before = time.perf_counter()
+    assert "is there already" in refused(capsys, "train", "dcgh", "--data", "synthetic", "--out", trained)
+    assert time.perf_counter() - before < 1
+
+
+def test_the_same_command_again_takes_a_new_name_and_gives_the_same_numbers(capsys, trained, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    words = ["train", "dcgh", "--data", "synthetic", "--bits", BITS, "--json"]
+    lines = []
+    for name in ("dcgh-synthetic-16-0", "dcgh-synthetic-16-0-2"):
+        code, out, err = call(capsys, *words)
+        assert code == 0
+        assert err.splitlines()[-1] == f"run folder: runs/{name}"
+        lines.append([json.loads(line) for line in out.splitlines()])
+    assert [[line["map"], line["key"]] for line in lines[0]] == [[line["map"], line["key"]] for line in lines[1]]
+    assert sorted(os.listdir("runs")) == ["dcgh-synthetic-16-0", "dcgh-synthetic-16-0-2"]
+
+
+def test_the_table_names_protocol_and_times(capsys, trained):
+    code, out, _ = call(capsys, "train", "dcgh", "--data", "synthetic", "--bits", BITS, "-p", "alpha=2", "--at", 20)
+    assert code == 0
+    assert re.search(r"mAP@20, data synthetic, expected ties, \d+ queries \(\d+ without a relevant item\)", out)
+    assert re.search(r"times: load .* s, compile .* s, train .* s, evaluate .* s", out)
+    folder = runs.read_run("runs/dcgh-synthetic-16-0")
+    assert folder.records[0]["params"]["alpha"] == 2.0
+
+
+def test_what_looks_wrong_is_said(capsys, trained, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    split = jaxcmh.load_dataset("synthetic")
+    noise = np.random.default_rng(0)
+
+    def blind(part):
+        x = noise.normal(size=(len(part.ids), 5)).astype(np.float32)
+        return part._replace(views=(x, x))
+
+    train = blind(split.train)
+    monkeypatch.setattr(
+        jaxcmh, "load_dataset", lambda *_, **__: split._replace(train=train, database=train, query=blind(split.query))
+    )
+    code, _, err = call(capsys, "train", "dcgh", "--data", "noise", "--features", "identity")
+    assert code == 0
+    assert "warning: encoded database: i2t and t2i have exactly the same mAP" in err
+    assert "no better than chance" in err
+
+
+# -- evaluate and search ----------------------------------------------------------------------------------------------
+
+
+def test_evaluate_agrees_with_training_and_keeps_only_new_results(capsys, trained):
+    stored = runs.read_run(trained).records
+    code, out, _ = call(capsys, "evaluate", trained, "--json")
+    again = [json.loads(line) for line in out.splitlines()]
+    assert code == 0
+    assert [line["map"] for line in again] == [line["map"] for line in stored]
+    assert runs.read_run(trained).records == stored
+    code, out, _ = call(capsys, "evaluate", trained, "--database", "learned", "--ties", "stable", "--at", 50)
+    assert code == 0
+    assert "mAP@50" in out
+    assert "stable ties" in out
+    assert [line["ties"] for line in runs.read_run(trained).records] == ["expected", "expected", "stable"]
+
+
+def test_evaluate_refuses_what_does_not_fit(capsys, trained):
+    assert "allows learned and encoded codes" in refused(capsys, "evaluate", trained, "--database", "held_out")
+    assert "did you mean 'wiki'?" in refused(capsys, "evaluate", trained, "--data", "wikki")
+    assert "is not a run folder: it has no config.json" in refused(capsys, "evaluate", ".")
+
+
+@pytest.mark.parametrize("name", ["config.json", "results.jsonl", "codes.npz", "per_query.csv", "model.safetensors"])
+def test_a_damaged_run_folder_is_named(capsys, trained, tmp_path, name):
+    for file in os.listdir(trained):
+        content = Path(trained, file).read_bytes()
+        (tmp_path / file).write_bytes(content[: len(content) // 2] + b"\n" if file == name else content)
+    line = refused(capsys, "evaluate", tmp_path)
+    assert str(tmp_path) in line
+    (tmp_path / name).unlink()
+    assert name in refused(capsys, "evaluate", tmp_path)
+
+
+def test_search_by_vectors_agrees_with_the_library(capsys, trained, tmp_path):
+    split = jaxcmh.load_dataset("synthetic")
+    np.save(tmp_path / "q.npy", split.query.views[1][:2])
+    distances, ids = jaxcmh.search(jaxcmh.load(trained), split.query.views[1][:2], 1, k=3)
+    code, out, _ = call(capsys, "search", trained, "--query", tmp_path / "q.npy", "-k", 3, "--json")
+    found = [json.loads(line) for line in out.splitlines()]
+    assert code == 0
+    assert [(a["query"], a["rank"]) for a in found] == [(f"row {i}", r) for i in (0, 1) for r in (1, 2, 3)]
+    assert [a["distance"] for a in found] == np.ravel(distances).tolist()
+    assert [a["item"] for a in found] == split.train.ids[np.ravel(ids)].tolist()
+    code, out, _ = call(capsys, "search", trained, "--query", tmp_path / "q.npy", "-k", 3)
+    assert code == 0
+    assert out.count("\n    1 ") == 2
+    assert "distance" in out
+
+
+def test_search_refuses_what_does_not_fit(capsys, trained, tmp_path):
+    split = jaxcmh.load_dataset("synthetic")
+    files = {
+        "good": split.query.views[0][:1],
+        "narrow": np.zeros((1, 3)),
+        "nan": split.query.views[0][:1] * np.nan,
+        "cube": np.zeros((1, 1, 3)),
+        "words": np.array([["a", "b"]]),
+        "objects": np.array([{}], dtype=object),
+    }
+    for name, array in files.items():
+        np.save(tmp_path / f"{name}.npy", array, allow_pickle=True)
+    (tmp_path / "text.npy").write_text("no array")
+
+    def line(name, *words):
+        return refused(capsys, "search", trained, "--query", tmp_path / f"{name}.npy", *words)
+
+    assert "no such file" in line("absent")
+    assert "is not an array file" in line("text")
+    assert "is not an array file" in line("objects")
+    assert "rows have 3 features" in line("narrow")
+    assert "row 0 holds NaN" in line("nan")
+    assert "expected numbers of shape (n, d)" in line("cube")
+    assert "expected numbers of shape (n, d)" in line("words")
+    assert "no view 'sound'" in line("good", "--view", "sound")
+    assert re.search(r"k: .* got 0", line("good", "-k", "0"))
+    assert re.search(r"k: .* got 1000000", line("good", "-k", "1000000"))
+    assert "features only" in refused(capsys, "search", trained, "--text", "dog")
+
+
+# -- data -------------------------------------------------------------------------------------------------------------
+
+
+def test_data_info(capsys):
+    split = jaxcmh.load_dataset("synthetic")
+    code, out, _ = call(capsys, "data", "info", "synthetic", "--json")
+    told = json.loads(out)
+    assert code == 0
+    assert told["train"].startswith(f"{len(split.train.ids):,} items")
+    assert told["data hash"] == results.data_hash(split)
+    assert told["chance mAP"] == round(results.chance(split.query.labels, split.database.labels), 4)
+    code, out, _ = call(capsys, "data", "info", "synthetic")
+    assert code == 0
+    assert told["data hash"] in out
+
+
+# -- icons ------------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def demo(trained):
+    pytest.importorskip("fontawesomefree")
+    assert cli.main(["demo", "--methods", "dcgh", "--bits", "16", "32", "--out", "shown"]) == 0
+    return "shown"
+
+
+def test_the_demo_leaves_results_plots_page_and_a_model(demo):
+    assert sorted(os.listdir(demo)) == ["best", "index.html", "plots", "results.jsonl", "scores.md"]
+    lines = results.read(f"{demo}/results.jsonl")
+    assert [(line["bits"], line["database"]) for line in lines] == [
+        (16, "learned"),
+        (16, "encoded"),
+        (32, "learned"),
+        (32, "encoded"),
+    ]
+    chance = 0.15
+    assert all(value > 2 * chance for line in lines for value in line["map"].values())
+    assert sorted(os.listdir(f"{demo}/plots")) == sorted(
+        f"{name}.{kind}"
+        for name in ("convergence", "precision_recall", "topn")
+        for kind in ("csv", "pdf", "png", "svg")
+    )
+    assert f"{lines[-1]['map']['t2i']:.3f}" in Path(demo, "scores.md").read_text()
+    assert jaxcmh.load(f"{demo}/best").info.bits == 32
+    assert os.path.getsize(f"{demo}/index.html") < report.LIMIT
+
+
+def test_the_page_of_the_demo_shows_the_first_answers(demo):
+    text = Path(demo, "index.html").read_text()
+    told = json.loads(re.search(r'id="data">(.*?)</script>', text, re.S)[1])
+    split, model = jaxcmh.load_dataset("icons"), jaxcmh.load(f"{demo}/best")
+    ranking = next(r for r in told["rankings"] if (r["database"], r["direction"], r["bits"]) == ("learned", "t2i", 32))
+    scores, ids = jaxcmh.search(model, split.query.views[1], 1, k=10)
+    assert ranking["ids"] == np.asarray(ids).tolist()
+    assert ranking["scores"] == np.asarray(scores).tolist()
+    stored = runs.read_run(f"{demo}/best").per_query["learned t2i"]
+    assert ranking["ap"] == pytest.approx(np.round(stored, 4).tolist())
+    labels = [np.flatnonzero(row).tolist() for row in split.query.labels]
+    assert told["queries"]["labels"] == labels
+
+
+def test_a_new_text_and_a_new_picture_are_searched_within_two_seconds(capsys, demo, tmp_path):
+    from PIL import Image, ImageDraw
+
+    picture = Image.new("RGB", (90, 90), "white")
+    ImageDraw.Draw(picture).polygon([(45, 5), (85, 50), (60, 50), (60, 85), (30, 85), (30, 50), (5, 50)], fill="black")
+    picture.save(tmp_path / "arrow.png")
+    for words in (["--text", "happy smiling face"], ["--image", tmp_path / "arrow.png"]):
+        code, out, _ = call(capsys, "search", f"{demo}/best", *words, "-k", 5)
+        assert code == 0
+        assert out.count("\n    ") >= 5
+        searched = float(re.search(r"search ([\d.]+) s", out)[1])
+        assert searched < 2
+    code, out, _ = call(capsys, "search", f"{demo}/best", "--text", "happy smiling face", "-k", 5, "--json")
+    labels = [json.loads(line)["labels"] for line in out.splitlines()]
+    assert sum("Emoji" in found for found in labels) >= 4
+
+
+def test_search_refuses_raw_queries_it_cannot_read(capsys, demo, tmp_path):
+    (tmp_path / "broken.png").write_text("no picture")
+    assert "not a picture" in refused(capsys, "search", f"{demo}/best", "--image", tmp_path / "broken.png")
+    assert "no such picture" in refused(capsys, "search", f"{demo}/best", "--image", tmp_path / "absent.png")
+    assert "no word of 'qwertzuiop'" in refused(capsys, "search", f"{demo}/best", "--text", "qwertzuiop")
+    assert "is of view text" in refused(capsys, "search", f"{demo}/best", "--text", "dog", "--view", "image")
+
+
+# -- the process ------------------------------------------------------------------------------------------------------
+
+
+def process(folder, *words, **options):
+    paths = [str(Path(jaxcmh.__file__).parents[1]), *filter(None, [os.environ.get("PYTHONPATH")])]
+    environment = {**os.environ, "JAXCMH_CACHE": str(folder / "cache"), "PYTHONPATH": os.pathsep.join(paths)}
+    environment.pop("JAX_COMPILATION_CACHE_DIR", None)
+    command = [sys.executable, "-m", "jaxcmh.cli", *words]
+    return subprocess.Popen(command, cwd=folder, env=environment, text=True, **options)
+
+
+def test_piped_output_has_no_carriage_returns_and_compiles_once(tmp_path):
+    words = ["train", "dcgh", "--data", "synthetic", "--bits", "16", "--json"]
+    compiled = []
+    for _ in range(2):
+        began = time.perf_counter()
+        child = process(tmp_path, *words, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+        out, err = child.communicate(timeout=240)
+        spent = time.perf_counter() - began
+        assert child.returncode == 0, err
+        assert "\r" not in out + err
+        assert "\x1b" not in out + err
+        lines = err.splitlines()
+        assert sum(line.startswith("device: ") for line in lines) == 1
+        assert len(lines) <= 3 + spent / 10  # device, run folder, and one line of progress in ten seconds
+        compiled.append(json.loads(out.splitlines()[0])["times"]["compile"])
+    assert compiled[1] < compiled[0] / 2
+    assert sorted(os.listdir(tmp_path)) == ["cache", "runs"]
+
+
+def test_interrupting_exits_130_at_once_and_leaves_nothing(tmp_path):
+    words = ["train", "dcgh", "--data", "synthetic", "--bits", "16", "--iterations", "3000000"]
+    child = process(tmp_path, *words, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+    assert child.stderr is not None
+    assert next(line for line in child.stderr if line.startswith("device: "))
+    time.sleep(2)
+    child.send_signal(signal.SIGINT)
+    began = time.perf_counter()
+    _, err = child.communicate(timeout=60)
+    assert time.perf_counter() - began < 10
+    assert child.returncode == 130
+    assert err.strip().splitlines()[-1] == "jaxcmh: interrupted; nothing unfinished was left behind"
+    assert "Traceback" not in err
+    assert not (tmp_path / "runs").exists()
