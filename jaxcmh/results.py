@@ -39,6 +39,7 @@ PROTOCOL = (
 CONFIGURATION = ("method", "bits", "params", "iterations", "features", "hash_function")
 REQUIRED = ("format", "key", *PROTOCOL, *CONFIGURATION, "seed", "map", "times", "environment")
 DIRECTIONS = {"i2t": "image → text", "t2i": "text → image"}
+POINTS = 257  # of a precision-recall curve in a result line
 PACKAGES = ("jaxcmh", "jax", "jaxlib", "numpy", "scipy")
 
 
@@ -212,16 +213,7 @@ def record(
         "n_train": info.n,
         "map": {direction: report[direction] for direction in metrics},
         "topn": first.topn,
-        "curves": {
-            direction: {
-                "topn_precision": m.topn_precision,
-                "precision": m.pr_precision,
-                "recall": m.pr_recall,
-                "radius_precision": m.radius_precision,
-                "radius_recall": m.radius_recall,
-            }
-            for direction, m in metrics.items()
-        },
+        "curves": {direction: _curves(measured) for direction, measured in metrics.items()},
         "objective": model.objective,
         "diagnostics": model.diagnostics,
         "times": {name: round(float(seconds), 4) for name, seconds in {**model.times, **times}.items()},
@@ -230,6 +222,21 @@ def record(
     line = plain(line)
     line["key"] = key(line)
     return check(line)
+
+
+def _curves(measured: Any) -> dict[str, np.ndarray]:
+    """The curves of one direction; of a precision-recall curve with a point a rank, those nearest to even steps."""
+    recall = np.asarray(measured.pr_recall)
+    kept = np.arange(len(recall))
+    if len(recall) > POINTS:
+        kept = np.unique(np.searchsorted(recall, np.linspace(0, recall[-1], POINTS)))
+    return {
+        "topn_precision": measured.topn_precision,
+        "precision": np.asarray(measured.pr_precision)[kept],
+        "recall": recall[kept],
+        "radius_precision": measured.radius_precision,
+        "radius_recall": measured.radius_recall,
+    }
 
 
 def key(record: Mapping[str, Any]) -> str:

@@ -208,6 +208,19 @@ def test_doubts():
     assert constant == ["9 of 16 bits are the same for all items of the learned codes"]
 
 
+def test_long_curves_are_thinned_and_keep_their_shape():
+    recall = np.linspace(0.001, 1, 5000) ** 0.3
+    measured = SimpleNamespace(
+        pr_recall=recall, pr_precision=1 - recall, topn_precision=[], radius_precision=[], radius_recall=[]
+    )
+    thin = results._curves(measured)
+    assert 200 < len(thin["recall"]) <= results.POINTS
+    assert thin["recall"][-1] == 1
+    assert np.abs(np.interp(recall, thin["recall"], thin["precision"]) - (1 - recall)).max() < 1e-3
+    short = SimpleNamespace(**{**vars(measured), "pr_recall": recall[:65], "pr_precision": recall[:65]})
+    assert len(results._curves(short)["recall"]) == 65
+
+
 def test_environment_names_versions_and_device():
     told = results.environment()
     assert told["versions"]["jax"].count(".") >= 1
