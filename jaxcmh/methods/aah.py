@@ -17,12 +17,14 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 from jax import Array, lax, random
+from jax.tree_util import Partial
 
 from jaxcmh.core import Data, Method, random_rows
 from jaxcmh.features import Features
 from jaxcmh.linalg import cross, orthonormal, sign, solve, sqnorm
 
-BLOCK = 1 << 10  # rows of a similarity held at a time
+KEPT = 1 << 13  # label sets up to which the table of those that share a label is kept (256 MiB)
+BLOCK = 1 << 10  # rows of a similarity held at a time where it is not
 
 
 class Params(NamedTuple):
@@ -45,18 +47,21 @@ class State(NamedTuple):
 
 
 class Graph(NamedTuple):
-    """The similarity S = Eᵀ T E, where every sample belongs to one of g nodes: its label set, or itself."""
+    """The similarity S = Eᵀ T E: each sample belongs to one of g nodes, its label set or itself; T links nodes."""
 
-    node: Array  # (n,) E
-    links: Array | tuple[Array, Array]  # T: (g, c) label sets, or (g, k) nearest nodes and whether that is mutual
+    node: Array  # (n,) the node of each sample
+    T: Partial  # Y (g, r) -> T Y
+    EX: tuple[Array, ...]  # (g, q_v) sums of X_v over each node
     D: Array  # (n,) row sums of S
-    SX: tuple[Array, ...]  # (g, q_v) S X_v, a row for each node
     xDx: tuple[Array, ...]  # () sum_ij S_ij |x_i|^2
 
 
 def label_graph(data: Data) -> Graph:
     """Eqs. 3 and 4: similar is what shares a label."""
-    return _graph(data, data.member, data.sets)
+    sets = data.sets
+    if len(sets) <= KEPT:
+        return _graph(data, data.member, len(sets), Partial(jnp.matmul, (sets @ sets.T > 0).astype(sets.dtype)))
+    return _graph(data, data.member, len(sets), Partial(_link_sets, sets))
 
 
 def neighbour_graph(data: Data, k: int = 10) -> Graph:
@@ -74,31 +79,26 @@ def neighbour_graph(data: Data, k: int = 10) -> Graph:
 
     nearest = lax.map(nearest_others, (X, samples), batch_size=BLOCK)
     mutual = (nearest[nearest] == samples[:, None, None]).any(2) * data.mask[:, None]
-    nearest = jnp.column_stack([samples, nearest])
-    return _graph(data, samples, (nearest, jnp.column_stack([data.mask, mutual])))
+    return _graph(data, samples, n, Partial(_link_neighbours, nearest, mutual))
 
 
-def _graph(data: Data, node: Array, links: Array | tuple[Array, Array]) -> Graph:
-    nodes = len(links[0] if isinstance(links, tuple) else links)
-    graph = Graph(node, links, jnp.zeros(nodes), (), ())
-    D = data.mask * linked(graph, pooled(graph, data.mask[:, None]))[node, 0]
-    SX = tuple(linked(graph, pooled(graph, X)) for X in data.views)
-    return graph._replace(D=D, SX=SX, xDx=tuple(D @ (X * X).sum(1) for X in data.views))
+def _link_sets(sets: Array, Y: Array) -> Array:
+    return lax.map(lambda labels: (sets @ labels > 0).astype(Y.dtype) @ Y, sets, batch_size=BLOCK)
+
+
+def _link_neighbours(nearest: Array, mutual: Array, Y: Array) -> Array:
+    return Y + sum(mutual[:, a, None] * Y[nearest[:, a]] for a in range(nearest.shape[1]))
+
+
+def _graph(data: Data, node: Array, nodes: int, T: Partial) -> Graph:
+    EX = tuple(jax.ops.segment_sum(X, node, nodes) for X in data.views)
+    D = data.mask * T(jax.ops.segment_sum(data.mask[:, None], node, nodes))[node, 0]
+    return Graph(node, T, EX, D, tuple(D @ (X * X).sum(1) for X in data.views))
 
 
 def pooled(graph: Graph, Z: Array) -> Array:
-    """E Z: the sums of Z (n, r) over the samples of each node, (g, r)."""
-    links = graph.links
-    return jax.ops.segment_sum(Z, graph.node, len(links[0] if isinstance(links, tuple) else links))
-
-
-def linked(graph: Graph, Y: Array) -> Array:
-    """T Y for one row a node: (g, r)."""
-    if isinstance(graph.links, tuple):
-        nearest, mutual = graph.links
-        return sum(mutual[:, a, None] * Y[nearest[:, a]] for a in range(nearest.shape[1]))
-    sets = graph.links
-    return lax.map(lambda labels: (sets @ labels > 0).astype(Y.dtype) @ Y, sets, batch_size=BLOCK)
+    """E Z (g, r): the sums of Z (n, r) over each node."""
+    return jax.ops.segment_sum(Z, graph.node, len(graph.EX[0]))
 
 
 def weights(data: Data, p: Params) -> Array:
@@ -132,7 +132,7 @@ def update_U(s: State, data: Data, p: Params) -> State:
     pull = 2 * p.average / M**2  # of the mean of the views towards B
     for v, (X, theta) in enumerate(zip(data.views, weights(data, p))):
         others = sum(U[:v] + U[v + 1 :])
-        similar = theta * graph.SX[v] @ s.P[v] + p.alpha * linked(graph, pooled(graph, others))
+        similar = graph.T(theta * graph.EX[v] @ s.P[v] + p.alpha * pooled(graph, others))
         E = 2 * similar[graph.node] * data.mask[:, None] + s.mu * X @ s.Q[v] + s.C[v]
         E += (2 * p.beta - pull) * others + M * pull * s.B
         F = 2 * (theta + (M - 1) * p.alpha) * graph.D + 2 * (M - 1) * p.beta + pull + s.mu
@@ -143,7 +143,7 @@ def update_U(s: State, data: Data, p: Params) -> State:
 def update_P(s: State, data: Data, p: Params) -> State:
     """Eqs. 26 and 28."""
     graph = data.extra
-    return s._replace(P=tuple(orthonormal(SX.T @ pooled(graph, U)) for SX, U in zip(graph.SX, s.U)))
+    return s._replace(P=tuple(orthonormal(EX.T @ graph.T(pooled(graph, U))) for EX, U in zip(graph.EX, s.U)))
 
 
 def update_B(s: State, data: Data, p: Params) -> State:
@@ -161,12 +161,13 @@ def objective(s: State, data: Data, p: Params) -> Array:
     """Eq. 34 of the projections U, as in eq. 13."""
     graph, M = data.extra, len(s.U)
     loss = p.average * sqnorm(s.B - sum(s.U) / M)
-    pools = [pooled(graph, U) for U in s.U]
-    for v, theta in enumerate(weights(data, p)):
-        energy = graph.D @ (s.U[v] ** 2).sum(1)
-        loss += theta * (graph.xDx[v] - 2 * jnp.vdot(graph.SX[v] @ s.P[v], pools[v]) + energy)
-        loss += p.alpha * ((M - 1) * energy - jnp.vdot(linked(graph, pools[v]), sum(pools) - pools[v]))
-        loss += p.beta / 2 * sum(sqnorm(s.U[v] - U) for U in s.U)
+    sums = [pooled(graph, U) for U in s.U]
+    for v, (U, theta) in enumerate(zip(s.U, weights(data, p))):
+        energy, similar = graph.D @ (U * U).sum(1), graph.T(sums[v])
+        loss += theta * (graph.xDx[v] - 2 * jnp.vdot(graph.EX[v] @ s.P[v], similar) + energy)
+        loss += p.alpha * (M - 1) * energy
+        for w in range(v):
+            loss += p.beta * sqnorm(U - s.U[w]) - 2 * p.alpha * jnp.vdot(similar, sums[w])
     return loss
 
 
