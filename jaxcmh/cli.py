@@ -19,7 +19,6 @@ import jaxcmh
 from jaxcmh import terminal
 
 if TYPE_CHECKING:
-    from jaxcmh.datasets import Split
     from jaxcmh.model import Model
     from jaxcmh.terminal import Progress, Stages
 
@@ -344,44 +343,43 @@ def info(name: str, /, *, root: Root = None, as_json: Json = False) -> None:
     as_json
         Print JSON instead of a table.
     """
-    stages = terminal.Stages()
+    from jaxcmh.datasets.inspection import describe
+
     with terminal.progress() as steps:
-        split = _load(name, root, stages, steps)
-        facts = describe(split, name)
+        split = _load(name, root, terminal.Stages(), steps)
+        facts = {"data": name, **describe(split)}
+    counts = split.train.labels.sum(0, dtype=int)
+    names = split.label_names or tuple(map(str, range(len(counts))))
+    order = sorted(range(len(counts)), key=lambda c: -counts[c])
+    for title, classes in (("largest classes", order[:5]), ("smallest classes", order[-5:])):
+        facts[title] = {names[c]: int(counts[c]) for c in classes}
+    _print_facts(facts, as_json)
+
+
+@data_app.command
+def inspect(files: list[Path], /, *, as_json: Json = False) -> None:
+    """Say what is in data files: arrays, layout, parts, labels, and what looks wrong.
+
+    Parameters
+    ----------
+    files
+        A file, several files, or a folder of files.
+    as_json
+        Print JSON instead of a table.
+    """
+    from jaxcmh.datasets.inspection import inspect_files
+
+    with terminal.progress() as steps:
+        steps.step("reading files")
+        facts = inspect_files(files)
+    _print_facts(facts, as_json)
+
+
+def _print_facts(facts: dict[str, Any], as_json: bool) -> None:
     if as_json:
         print(json.dumps(facts))
     else:
         terminal.print_facts(facts)
-
-
-def describe(split: "Split", name: str) -> dict[str, Any]:
-    """What a data set holds, as JSON types."""
-    from jaxcmh import results
-
-    views = split.view_names or tuple(f"view {m}" for m in range(len(split.train.views)))
-    labels = split.database.labels
-    counts = labels.sum(0, dtype=int)
-    names = split.label_names or tuple(str(c) for c in range(labels.shape[1]))
-    order = sorted(range(len(names)), key=lambda c: -counts[c])
-    return {
-        "data": name,
-        **{
-            part: f"{len(getattr(split, part).ids):,} items" + (", the training items" if same else "")
-            for part, same in (("train", False), ("query", False), ("database", split.database is split.train))
-        },
-        "views": {
-            view: f"{x.shape[1]:,} {x.dtype} features{', sparse' if hasattr(x, 'tocsr') else ''}"
-            for view, x in zip(views, split.train.views)
-        },
-        "labels": f"{labels.shape[1]} classes, {labels.sum(1).mean():.2f} an item",
-        "items without a label": int((labels.sum(1) == 0).sum()),
-        "largest classes": {names[c]: int(counts[c]) for c in order[:5]},
-        "smallest classes": {names[c]: int(counts[c]) for c in order[-5:]},
-        "chance mAP": round(results.chance(split.query.labels, labels), 4),
-        "data hash": results.data_hash(split),
-        "split hash": results.split_hash(split),
-        **({"notes": list(split.notes)} if split.notes else {}),
-    }
 
 
 # -- pieces -----------------------------------------------------------------------------------------------------------

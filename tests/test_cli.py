@@ -309,12 +309,30 @@ def test_data_info(capsys):
     code, out, _ = call(capsys, "data", "info", "synthetic", "--json")
     told = json.loads(out)
     assert code == 0
-    assert told["train"].startswith(f"{len(split.train.ids):,} items")
+    assert told["parts"]["train"].startswith(f"{len(split.train.ids):,} rows")
+    assert sum(told["largest classes"].values()) > sum(told["smallest classes"].values()) > 0
     assert told["data hash"] == results.data_hash(split)
     assert told["chance mAP"] == round(results.chance(split.query.labels, split.database.labels), 4)
     code, out, _ = call(capsys, "data", "info", "synthetic")
     assert code == 0
     assert told["data hash"] in out
+
+
+def test_data_inspect(capsys, tmp_path):
+    rng = np.random.default_rng(0)
+    labels = np.eye(3, dtype=np.uint8)[np.arange(30) % 3]
+    np.savez(tmp_path / "pairs.npz", I_tr=rng.random((30, 4)), T_tr=rng.random((30, 5)), L_tr=labels)
+    code, out, _ = call(capsys, "data", "inspect", tmp_path / "pairs.npz", "--json")
+    told = json.loads(out)
+    assert code == 0
+    assert set(told["arrays"]) == {"I_tr", "T_tr", "L_tr"}
+    assert "problem" in told  # there are no queries
+    code, out, _ = call(capsys, "data", "inspect", tmp_path / "pairs.npz")
+    assert code == 0
+    assert "30 x 4 float64" in out
+    assert "absent.mat" in refused(capsys, "data", "inspect", tmp_path / "absent.mat")
+    (tmp_path / "broken.mat").write_text("nothing")
+    assert "broken.mat" in refused(capsys, "data", "inspect", tmp_path / "broken.mat")
 
 
 # -- icons ------------------------------------------------------------------------------------------------------------
