@@ -179,7 +179,7 @@ def with_extra(method: Method, data: Data) -> Data:
     return data._replace(extra=method.prepare(data)) if method.prepare else data
 
 
-def _run(method: Method, data: Data, key: Array, params: Any, bits: int, iterations: int) -> tuple[Any, Array]:
+def run(method: Method, data: Data, key: Array, params: Any, bits: int, iterations: int) -> tuple[Any, Array]:
     outside = jax.config.read("jax_enable_x64")
 
     def iterate(state, _):
@@ -197,7 +197,7 @@ def _run(method: Method, data: Data, key: Array, params: Any, bits: int, iterati
 
 @partial(jax.jit, static_argnames=("method", "bits", "iterations"))
 def _fit(method: Method, data: Data, key: Array, params: Any, bits: int, iterations: int) -> tuple[Any, Array]:
-    return _run(method, with_extra(method, data), key, params, bits, iterations)
+    return run(method, with_extra(method, data), key, params, bits, iterations)
 
 
 @partial(jax.jit, static_argnames=("method", "bits", "iterations", "lanes", "output"))
@@ -208,7 +208,7 @@ def _sweep(
 
     def lane(key_and_params: tuple[Array, Any]) -> tuple[Any, Array]:
         key, params = key_and_params
-        state, objective = _run(method, data, key, params, bits, iterations)
+        state, objective = run(method, data, key, params, bits, iterations)
         return (state if output is None else output(state, data, params)), objective
 
     return lax.map(lane, (keys, params), batch_size=lanes)

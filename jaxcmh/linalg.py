@@ -86,14 +86,11 @@ def stacked_gram(columns: Sequence[Array], known: Sequence[Array]) -> Array:
         columns: (n, k) matrices.
         known: float64 Gram matrices of the first of them, so that they are not computed again.
     """
+    order = range(len(columns))
     with jax.enable_x64(True):
-        blocks = [[known[i] if i == j < len(known) else None for j in range(len(columns))] for i in range(len(columns))]
-        for i, X in enumerate(columns):
-            for j, Y in enumerate(columns[i:], i):
-                if blocks[i][j] is None:
-                    blocks[i][j] = cross(X, Y)
-                blocks[j][i] = blocks[i][j].T
-        return jnp.block(blocks)
+        upper = {(i, j): cross(columns[i], columns[j]) for i in order for j in order[i:] if i != j or i >= len(known)}
+        upper |= {(i, i): gram for i, gram in enumerate(known)}
+        return jnp.block([[upper[i, j] if i <= j else upper[j, i].T for j in order] for i in order])
 
 
 def descend(B: Array, target: Array, H: Array, project: Callable[[Array], Array]) -> Array:
@@ -165,7 +162,8 @@ def orthonormal(M: Array, mask: Array | None = None, centred: bool = False) -> A
         return orthonormal(M.T).T
 
     rows = jnp.ones(len(M), M.dtype) if mask is None else mask
-    fill = random.normal(random.key(0), M.shape, jnp.float32) * rows[:, None]
+    # An int64 seed, as a plain 0 is to callers who have float64 switched on, could not be lowered by those who do not.
+    fill = random.normal(random.key(jnp.uint32(0)), M.shape, jnp.float32) * rows[:, None]
 
     def factor(M: Array, rows: Array, fill: Array) -> Array:
         values, V = jnp.linalg.eigh(M.T @ M)

@@ -5,7 +5,9 @@ Kinds:
     orthonormal  the gradient is 0 along the matrices with orthonormal short side
     balanced     the same for columns that sum to 0 and have squared length n
     real in turn one view after the other, each given the last values of the rest: 0 in the last view
+    simplex      the gradient is the same in every entry: they sum to 1
     binary       no single flip of a sign lowers the objective
+    lower        not optimal in one go, but it lowers the objective
 An update that is absent here is no block minimiser (a multiplier step, a weight with a closed form of its own ...),
 and its method says so beside the entry.
 """
@@ -14,7 +16,7 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from jaxcmh.core import Method
-from jaxcmh.methods import aah, registry, variants
+from jaxcmh.methods import a2lh, aah, imads, registry, variants
 
 
 class Case(NamedTuple):
@@ -22,6 +24,7 @@ class Case(NamedTuple):
     objective: Callable | None = None  # what the updates minimise, where it is not the objective itself
     monotone: bool = True  # every listed update lowers the objective
     local: bool = True  # over sharded rows a step reduces small matrices only
+    rtol: float = 1e-7  # within which objectives of the same run, computed in another order, agree
 
 
 _dcgh = Case(
@@ -46,15 +49,86 @@ _aah = Case(
     objective=aah.lagrangian,
 )
 
+_a2lh = Case(
+    {
+        "update_mu": ("mu", "simplex"),
+        "update_R": ("R", "real"),
+        "update_C": ("C", "real"),
+        "update_B": ("B", "binary"),
+        "update_U": ("A", "real"),
+        "update_V": ("V", "orthonormal"),
+    }
+)
+_a2lh_m = Case(
+    {
+        "update_mu": ("mu", "simplex"),
+        "update_C": ("C", "real"),
+        "update_B_bit_by_bit": ("B", "lower"),
+        "update_U": ("A", "real"),
+        "update_V": ("V", "orthonormal"),
+    }
+)
+_a2lh_b = Case(
+    {
+        "update_mu": ("mu", "simplex"),
+        "update_R": ("R", "real"),
+        "update_C": ("C", "real"),
+        "update_relaxed_B": ("B", "real"),
+        "update_U": ("A", "real"),
+        "update_V": ("V", "orthonormal"),
+    }
+)
+# Absent: update_mu and update_U count with V = K, which the multipliers only approach; update_Lam takes a step.
+_a2lh_multipliers = Case(
+    {
+        "update_R": ("R", "real"),
+        "update_C": ("C", "real"),
+        "update_B": ("B", "binary"),
+        "update_V_by_multipliers": ("V", "orthonormal"),
+        "update_K": ("K", "orthonormal"),
+    },
+    objective=a2lh.lagrangian,
+)
+
+# Absent: update_D takes a step along the multipliers.
+_imads = Case(
+    {"update_B": ("B", "binary"), "update_C": ("C", "binary"), "update_P": ("P", "real")},
+    objective=imads.lagrangian,
+)
+_imads_r = Case({"update_relaxed_B": ("B", "lower"), "update_P": ("P", "real")})
+_imads_mapping = Case(
+    {
+        "update_bases": ("bases", "real"),
+        "update_V": ("A", "real in turn"),
+        "update_W": ("W", "real"),
+        "update_U": ("U", "real"),
+        "update_Q": ("Q", "real"),
+    },
+    rtol=1e-5,  # with more bits than classes its least squares have condition numbers of 1e9
+)
+
 cases: dict[str, Case] = {
     "dcgh": _dcgh,
     "dcgh-d": _dcgh,
     "dcgh-r": _dcgh,
+    "a2lh": _a2lh,
+    "a2lh-k": _a2lh,
+    "a2lh-m": _a2lh_m,
+    "a2lh-b": _a2lh_b,
+    "a2lh-multipliers": _a2lh_multipliers,
+    "a2lh-gaussian": _a2lh,
+    "a2lh-counts": _a2lh,
     "aah": _aah,
     "aah-knn": _aah._replace(local=False),
     "aah-nl": _aah,
     "aah-ng": _aah,
     "aah-na": _aah,
+    "imads": _imads,
+    "imads-mapping": _imads_mapping,
+    "imads-c": _imads,
+    "imads-l": _imads,
+    "imads-s": _imads,
+    "imads-r": _imads_r,
 }
 methods: dict[str, Method] = {
     **registry,
