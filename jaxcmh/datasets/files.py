@@ -240,23 +240,36 @@ def _parquet(path: Path) -> Iterator[Stored]:
 
 
 def _parquet_column(path: Path, name: str) -> np.ndarray:
+    """A column of numbers or texts as (n,), of lists of numbers as (n, d); read a batch at a time, for memory."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    column: Any = pq.read_table(path, columns=[name])[name].combine_chunks()
-    if column.null_count:
-        raise ValueError(f"{column.null_count} rows without a value")
-    if pa.types.is_nested(column.type):
-        flat = column.flatten()
-        if flat.null_count:
-            raise ValueError(f"{flat.null_count} numbers without a value")
-        if not pa.types.is_fixed_size_list(column.type):
-            lengths = np.diff(column.offsets.to_numpy())
-            if lengths.min() != lengths.max():
-                raise ValueError(f"rows of {lengths.min()} to {lengths.max()} numbers")
-        return flat.to_numpy(zero_copy_only=False).reshape(len(column), -1)
-    values = column.to_numpy(zero_copy_only=False)
-    return values.astype(str) if values.dtype == object else values
+    blocks: list[np.ndarray] = []
+    with pq.ParquetFile(path, buffer_size=1 << 20) as file:
+        n, start = file.metadata.num_rows, 0
+        for batch in file.iter_batches(batch_size=512, columns=[name]):
+            column: Any = batch.column(0)
+            listed = pa.types.is_nested(column.type)
+            flat = column.flatten() if listed else column
+            if column.null_count or flat.null_count:
+                raise ValueError("rows or numbers without a value")
+            values = flat.to_numpy(zero_copy_only=False)
+            if not listed:
+                blocks.append(values.astype(str) if values.dtype == object else values)
+                continue
+            if not pa.types.is_fixed_size_list(column.type):
+                lengths = np.diff(column.offsets.to_numpy())
+                if lengths.min() != lengths.max():
+                    raise ValueError(f"rows of {lengths.min()} to {lengths.max()} numbers")
+            values = values.reshape(len(column), -1)
+            if not blocks:
+                blocks.append(np.empty((n, values.shape[1]), values.dtype))
+            if values.shape[1] != blocks[0].shape[1]:
+                raise ValueError(f"rows of {blocks[0].shape[1]} and of {values.shape[1]} numbers")
+            blocks[0][start : start + len(values)] = values
+            start += len(values)
+    pa.default_memory_pool().release_unused()
+    return blocks[0] if len(blocks) == 1 else np.concatenate(blocks)
 
 
 def _list(path: Path) -> Iterator[Stored]:

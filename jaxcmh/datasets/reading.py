@@ -161,8 +161,11 @@ def _read(array: Stored) -> Any:
     stored = value.data if sparse.issparse(value) else value
     if stored.dtype.kind not in "biuf":
         raise ValueError(f"{_where(array)}: holds {stored.dtype}, expected numbers")
-    # A sum is finite only if all values are; where it overflows, they are looked at one by one.
-    if stored.dtype.kind == "f" and not np.isfinite(stored.sum()) and not np.isfinite(stored).all():
+    # A sum of squares is finite only if all values are; where it overflows, they are looked at one by one.
+    flat = stored.ravel(order="K")
+    with np.errstate(over="ignore"):
+        sure = stored.dtype.kind != "f" or np.isfinite(np.dot(flat, flat))
+    if not sure and not np.isfinite(stored).all():
         finite = np.isfinite(stored)
         row = 0 if sparse.issparse(value) else np.flatnonzero(~finite.reshape(len(finite), -1).all(1))[0]
         at = "" if sparse.issparse(value) else f", the first in row {row}"
@@ -283,16 +286,15 @@ def _from_whole(
             notes.append(selection.note)
         rows = random_rows(len(kept), min(2000, max(1, len(kept) // 10)) if query is None else query, train, seed)
         notes.append(f"random split with seed {seed}: {len(rows[0])} queries, {len(rows[1])} to train on")
-    ids = kept[np.concatenate(rows)]
-    first, second, last = np.cumsum([len(r) for r in rows])
-    for number, view in enumerate(views):
-        views[number] = _reordered(view, ids)
+    query_rows, train_rows, rest = (np.sort(kept[r]) for r in rows)
+    database_rows = np.sort(np.concatenate([train_rows, rest]))
     cut, names = _halved(views, kinds, halves)
-    everything = Part(cut, labels[ids], ids)
-    trained = take(everything, slice(first, second))
-    database = trained if second == last else take(everything, slice(first, last))
+    queries = Part(tuple(view[query_rows] for view in cut), labels[query_rows], query_rows)
+    views.clear()  # the arrays are used up: their rows are moved in place
+    database = Part(tuple(_kept(view, database_rows) for view in cut), labels[database_rows], database_rows)
+    trained = take(database, np.searchsorted(database_rows, train_rows)) if len(rest) else database
     items = Items(_words(group["names"])) if "names" in group else Items()
-    return Split(trained, take(everything, slice(first)), database, "", names, (), items, (), tuple(notes))
+    return Split(trained, queries, database, "", names, (), items, (), tuple(notes))
 
 
 def _words(array: Stored) -> list[str]:
@@ -326,13 +328,17 @@ def _numbered_rows(found: Found, parts: Mapping[str, dict[str, Stored]], n: int)
     return lists["query"] - base, lists["train"] - base, np.array([], np.int64)
 
 
-def _reordered(array: Any, order: np.ndarray) -> Any:
-    """The rows in another order. A dense array is changed in place, a few columns at a time: two may not fit."""
-    if sparse.issparse(array) or len(order) < len(array):
-        return array[order]
+def _kept(array: Any, rows: np.ndarray) -> Any:
+    """Some rows, ascending, of an array that is not needed any more: moved to its front, as two may not fit."""
+    if sparse.issparse(array):
+        return array[rows]
     if not array.flags.writeable:
         array = array.copy()
-    width = 1 if array.flags.f_contiguous else max(1, 256 // array.itemsize)
-    for start in range(0, array.shape[1], width):
-        array[:, start : start + width] = array[order, start : start + width]
-    return array
+    if array.flags.f_contiguous:
+        taken = np.empty(len(rows), array.dtype)
+        for column in array.T:
+            column[: len(rows)] = np.take(column, rows, out=taken, mode="clip")
+    else:
+        for start in range(0, len(rows), 2048):
+            array[start : start + 2048][: len(rows) - start] = array[rows[start : start + 2048]]
+    return array[: len(rows)]

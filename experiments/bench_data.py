@@ -1,0 +1,150 @@
+"""How long reading data takes against the bare library call, and how much memory it needs.
+
+python experiments/bench_data.py [--rows 184577]
+
+Prints for every kind of file at the N shape (NUS-WIDE: 500-d and 1,000-d float32, 10 labels): seconds of the library
+alone, seconds of `load_dataset`, their ratio; and for a file of 500 MB the peak memory of a fresh process in relation to
+the file. A file without a split also has its rows parted into queries and database, which the library does not do.
+"""
+
+import argparse
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+
+def write_v73(path: Path, arrays: dict[str, np.ndarray]) -> None:
+    """HDF5 as MATLAB writes it: axes reversed, the class of an array as an attribute."""
+    import h5py
+
+    with h5py.File(path, "w", userblock_size=512) as file:
+        for key, array in arrays.items():
+            item = file.create_dataset(key, data=np.ascontiguousarray(array.T))
+            item.attrs["MATLAB_class"] = np.bytes_("single")
+
+
+def write_parquet(path: Path, arrays: dict[str, np.ndarray]) -> None:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    columns = {k: pa.FixedSizeListArray.from_arrays(pa.array(a.ravel()), a.shape[1]) for k, a in arrays.items()}
+    pq.write_table(pa.table(columns), path, compression="none", use_dictionary=False)
+
+
+def bare_npz(path: Path) -> Any:
+    with np.load(path, allow_pickle=False) as file:
+        return {key: file[key] for key in file.files}
+
+
+def bare_h5(path: Path) -> Any:
+    import h5py
+
+    with h5py.File(path, "r") as file:
+        return {key: file[key][()] for key in file}  # pyright: ignore[reportIndexIssue]
+
+
+def bare_mat(path: Path) -> Any:
+    import scipy.io
+
+    return scipy.io.loadmat(path)
+
+
+def bare_parquet(path: Path) -> Any:
+    import pyarrow.parquet as pq
+
+    table = pq.read_table(path)
+    return {name: table[name].combine_chunks().flatten().to_numpy() for name in table.column_names}
+
+
+def savemat(path: Path, arrays: dict[str, np.ndarray]) -> None:
+    import scipy.io
+
+    scipy.io.savemat(path, arrays)
+
+
+KINDS: dict[str, tuple[Callable, Callable]] = {
+    "npz": (lambda path, arrays: np.savez(path, **arrays), bare_npz),
+    "h5": (write_v73, bare_h5),
+    "mat": (savemat, bare_mat),
+    "parquet": (write_parquet, bare_parquet),
+}
+
+
+def seconds(action: Callable[[Path], Any], path: Path) -> float:
+    start = time.perf_counter()
+    action(path)
+    return time.perf_counter() - start
+
+
+def speed(folder: Path, rows: int, repeats: int) -> None:
+    from jaxcmh.datasets import load_dataset
+
+    rng = np.random.default_rng(0)
+    n = {"tr": rows, "te": 2000}
+    arrays = {f"I_{s}": rng.random((k, 500), np.float32) for s, k in n.items()}
+    arrays |= {f"T_{s}": rng.random((k, 1000), np.float32) for s, k in n.items()}
+    arrays |= {f"L_{s}": (rng.random((k, 10)) < 0.2).astype(np.uint8) for s, k in n.items()}
+    whole = {"image": arrays["I_tr"], "text": arrays["T_tr"], "labels": arrays["L_tr"]}
+    print(f"{rows:,} + 2,000 rows, 500 + 1,000 columns, medians of {repeats} interleaved repeats, seconds")
+    print(f"{'file':<10}{'split in file':>14}{'library':>10}{'ours':>10}{'ratio':>8}")
+    for kind, (write, bare) in KINDS.items():
+        for split, content in ((True, arrays), (False, whole)):
+            if kind == "parquet" and split:
+                continue  # columns of a table have equally many rows
+            path = folder / f"set.{kind}"
+            write(path, content)
+            bare(path)
+            times = [(seconds(bare, path), seconds(load_dataset, path)) for _ in range(repeats)]
+            library, ours = np.median(times, axis=0)
+            print(
+                f"{kind:<10}{'yes' if split else 'no':>14}{library:>10.2f}{ours:>10.2f}{ours / library:>8.2f}",
+                flush=True,
+            )
+            path.unlink()
+
+
+def memory(folder: Path) -> None:
+    rng = np.random.default_rng(0)
+    n, halves = 60_000, (1042, 1042)
+    content: dict[str, np.ndarray] = {
+        "image": rng.random((n, halves[0]), np.float32),
+        "text": rng.random((n, halves[1]), np.float32),
+    }
+    content["labels"] = (rng.random((n, 10)) < 0.2).astype(np.uint8)
+    print("\npeak memory of a process that loads a file without a split, in relation to the file")
+    print(f"{'file':<10}{'MB':>8}{'peak MB':>10}{'ratio':>8}")
+    for kind, (write, _) in KINDS.items():
+        path = folder / f"set.{kind}"
+        write(path, content)
+        code = "import sys, experiments.bench_data as b; b.peak(sys.argv[1])"
+        command = [sys.executable, "-c", code, str(path)]
+        root = Path(__file__).resolve().parent.parent
+        peak = int(subprocess.run(command, cwd=root, capture_output=True, text=True, check=True).stdout)
+        size = path.stat().st_size / 1e6
+        print(f"{kind:<10}{size:>8.0f}{peak / 1e3:>10.0f}{peak / 1e3 / size:>8.2f}", flush=True)
+        path.unlink()
+
+
+def peak(path: str) -> None:
+    """Load a data set and print the largest memory this process has had, in kB, as Linux counts it."""
+    from jaxcmh.datasets import load_dataset
+
+    split = load_dataset(path)  # noqa: F841 (kept alive)
+    lines = Path("/proc/self/status").read_text().splitlines()
+    print(next(line.split()[1] for line in lines if line.startswith("VmHWM")))
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--rows", type=int, default=184_577)
+    parser.add_argument("--repeats", type=int, default=5)
+    arguments = parser.parse_args()
+    with tempfile.TemporaryDirectory() as place:
+        speed(Path(place), arguments.rows, arguments.repeats)
+        memory(Path(place))
