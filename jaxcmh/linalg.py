@@ -167,14 +167,13 @@ def orthonormal(M: Array, mask: Array | None = None, centred: bool = False) -> A
 
     def factor(M: Array, rows: Array, fill: Array) -> Array:
         values, V = jnp.linalg.eigh(M.T @ M)
-        keep = values > 1e-12 * values[-1]
-        left = M @ (V * jnp.where(keep, jnp.where(keep, values, 1) ** -0.5, 0))
+        values, V = values[::-1], V[:, ::-1]
+        keep = values > 1e-12 * values[0]
         if centred:
             fill = fill - rows[:, None] * (fill.sum(0) / rows.sum())
-        fill = fill - left @ (left.T @ fill)
-        Z = left + jnp.where(keep, 0, fill)
-        # Z is orthonormal up to the rounding of small values and the fill: one well-conditioned root ends it.
-        values, Q = jnp.linalg.eigh(Z.T @ Z)
-        return Z @ ((Q * values**-0.5) @ (Q.T @ V.T))
+        Z = jnp.where(keep, M @ (V * jnp.where(keep, values, 1) ** -0.5), fill / jnp.sqrt(rows.sum()))
+        # Columns are made orthonormal in order: what M says is so but for rounding, the completion comes after it.
+        R = jnp.linalg.cholesky(Z.T @ Z, upper=True)
+        return Z @ jax.scipy.linalg.solve_triangular(R, V.T)
 
     return in_float64(factor)(M, rows, fill)
