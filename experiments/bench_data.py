@@ -3,8 +3,8 @@
 python experiments/bench_data.py [--rows 184577]
 
 Prints for every kind of file at the N shape (NUS-WIDE: 500-d and 1,000-d float32, 10 labels): seconds of the library
-alone, seconds of `load_dataset`, their ratio; and for a file of 500 MB the peak memory of a fresh process in relation to
-the file. A file without a split also has its rows parted into queries and database, which the library does not do.
+alone, seconds of `load_dataset`, their ratio; and for a file of 500 MB the peak memory of a fresh process against
+the file. Rows of a file without a split are parted into queries and database too, which the library does not do.
 """
 
 import argparse

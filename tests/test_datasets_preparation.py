@@ -5,6 +5,7 @@ import pytest
 from scipy import sparse
 
 from jaxcmh.datasets import (
+    Maker,
     Part,
     Split,
     drop_labels,
@@ -90,11 +91,12 @@ def test_prepare_learns_nothing_from_queries_or_database():
 
 def test_prepared_sets_prepare_new_objects_too():
     split = synthetic(train=30, query=5, dims=(3, 4))
-    split = split._replace(featurise=(lambda raw: np.array(raw, float), lambda raw: np.array(raw, float)))
-    prepared = prepare(split, [["centre"], ["l2"]])
+    split = split._replace(makers=(Maker("words", ("cat", "dog", "emu")), Maker("words", ("a", "b", "c", "d"))))
+    prepared = prepare(split, [["centre", "l2"], []])
     assert prepared.database is prepared.train
-    new = featurise(prepared, 0, [[1, 2, 3]])
-    np.testing.assert_allclose(new, [np.array([1, 2, 3]) - split.train.views[0].mean(0, dtype=float)])
+    bag = np.array([1, 0, 1]) - split.train.views[0].mean(0, dtype=float)
+    np.testing.assert_allclose(featurise(prepared, 0, ["emu, cat"]), [bag / np.linalg.norm(bag)], rtol=1e-6)
+    np.testing.assert_array_equal(featurise(prepared, 1, ["b"]), [[0, 1, 0, 0]])
 
 
 # -- simulated faults -------------------------------------------------------------------------------------------------

@@ -6,13 +6,14 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from .icons import cache_folder, image_features, load_icons, text_features, words
+from .icons import cache_folder, load_icons
 from .inspection import describe, inspect_files, suspicions
 from .named import NAMED, Recipe, load_named
 from .preparation import prepare
+from .raw import drawing_features, featurise, photo_features, text_features, words
 from .reading import load_files
 from .simulation import drop_labels, flip_labels, unpair
-from .split import Items, Part, Split, featurise, one_hot, resplit, take, validation
+from .split import Items, Maker, Part, Split, one_hot, resplit, take, validation
 from .synthetic import SHAPES, Shape, synthetic
 
 __all__ = [
@@ -20,21 +21,23 @@ __all__ = [
     "NAMES",
     "SHAPES",
     "Items",
+    "Maker",
     "Part",
     "Recipe",
     "Shape",
     "Split",
     "cache_folder",
     "describe",
+    "drawing_features",
     "drop_labels",
     "featurise",
     "flip_labels",
-    "image_features",
     "inspect_files",
     "load_dataset",
     "load_files",
     "load_named",
     "one_hot",
+    "photo_features",
     "prepare",
     "resplit",
     "suspicions",

@@ -8,10 +8,8 @@ and database.
 import hashlib
 import json
 import os
-import re
 import tempfile
 import warnings
-from collections.abc import Iterable, Sequence
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -21,11 +19,11 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
 from .optional import require
-from .split import Items, Part, Split
+from .raw import bag_of_words, hog, square, words
+from .split import Items, Maker, Part, Split
 
 RECIPE = 2  # raise whenever the same package would give other arrays
 LEAST_ICONS = 20  # icons a category needs to be a class
-SIDE, MARGIN = 64, 4  # pixels of a picture, and its empty border
 FONT_PIXELS = 128
 
 
@@ -36,128 +34,6 @@ def cache_folder() -> Path:
     import platformdirs
 
     return Path(platformdirs.user_cache_dir("jaxcmh", appauthor=False))
-
-
-# -- pictures ---------------------------------------------------------------------------------------------------------
-
-
-def _ink(picture: Any) -> Any:
-    """A Pillow picture as grey levels, 255 where drawn: from its transparency, or from its difference to the border."""
-    from PIL import Image
-
-    if picture.mode in ("RGBA", "LA", "PA") or "transparency" in picture.info:
-        alpha = picture.convert("RGBA").getchannel("A")
-        if alpha.getextrema()[0] < 255:
-            return alpha
-    grey = np.asarray(picture.convert("L"), np.int16)
-    border = np.concatenate([grey[0], grey[-1], grey[:, 0], grey[:, -1]])
-    difference = np.abs(grey - int(np.median(border)))
-    if difference.max() == 0:
-        raise ValueError("the picture is blank")
-    return Image.fromarray((difference * 255 // difference.max()).astype(np.uint8))
-
-
-def _square(ink: Any) -> np.ndarray:
-    """The drawn part fitted into a SIDE x SIDE square, centred, in proportion, so that size and place do not matter."""
-    from PIL import Image
-
-    ink = ink.crop(ink.point(lambda level: 255 * (level > 16)).getbbox())
-    scale = (SIDE - 2 * MARGIN) / max(ink.size)
-    width, height = (max(1, round(side * scale)) for side in ink.size)
-    square = Image.new("L", (SIDE, SIDE))
-    square.paste(ink.resize((width, height), Image.Resampling.BILINEAR), ((SIDE - width) // 2, (SIDE - height) // 2))
-    return np.asarray(square)
-
-
-def _hog(pictures: Iterable[np.ndarray]) -> np.ndarray:
-    """Histograms of 9 oriented gradients in cells of 8 x 8 pixels, blocks of 2 x 2 cells: (n, 1764) float32."""
-    from skimage.feature import hog
-
-    return np.stack(
-        [hog(p, orientations=9, pixels_per_cell=(8, 8), cells_per_block=(2, 2)).astype(np.float32) for p in pictures]
-    )
-
-
-def image_features(pictures: Sequence[Any]) -> np.ndarray:
-    """HOG features of drawn pictures: icons, logos, sketches on an even or transparent ground, of any size and colour.
-
-    Args:
-        pictures: files (PNG, JPEG, ...), Pillow pictures, or arrays (height, width) or (height, width, 3 or 4) uint8.
-    Returns:
-        (len(pictures), 1764) float32, the image view of `load_dataset("icons")`.
-    Raises:
-        FileNotFoundError: a file is not there.
-        ValueError: a file is not a picture, or the picture is blank.
-    """
-    require("icons", "PIL", "skimage")
-    from PIL import Image, UnidentifiedImageError
-
-    squares = []
-    for number, given in enumerate(pictures):
-        where = given if isinstance(given, str | Path) else f"pictures[{number}]"
-        try:
-            if isinstance(given, str | Path):
-                with Image.open(given) as file:
-                    file.load()
-                    squares.append(_square(_ink(file)))
-            elif isinstance(given, Image.Image):
-                squares.append(_square(_ink(given)))
-            else:
-                squares.append(_square(_ink(Image.fromarray(np.asarray(given, np.uint8)))))
-        except FileNotFoundError:
-            raise FileNotFoundError(f"{where}: no such picture") from None
-        except (UnidentifiedImageError, OSError, TypeError) as error:
-            raise ValueError(f"{where}: not a picture that Pillow can read ({error})") from None
-        except ValueError as error:
-            raise ValueError(f"{where}: {error}") from None
-    return _hog(squares)
-
-
-# -- words ------------------------------------------------------------------------------------------------------------
-
-
-def words(text: str) -> list[str]:
-    """The words of a text in lower case: runs of letters and digits.
-
-    >>> words("Calendar-Days, 2nd")
-    ['calendar', 'days', '2nd']
-    """
-    return re.findall(r"[^\W_]+", text.lower())
-
-
-def bag_of_words(texts: Sequence[str], vocabulary: Sequence[str]) -> np.ndarray:
-    """Which words of a vocabulary a text holds.
-
-    Args:
-        texts: n texts.
-        vocabulary: d words in lower case.
-    Returns:
-        (n, d) float32, 1 where the word occurs.
-
-    >>> bag_of_words(["Dog, dog!", "cat or dog"], ["cat", "dog"])
-    array([[0., 1.],
-           [1., 1.]], dtype=float32)
-    """
-    column = {word: number for number, word in enumerate(vocabulary)}
-    bags = np.zeros((len(texts), len(vocabulary)), np.float32)
-    for row, text in enumerate(texts):
-        bags[row, [column[word] for word in words(text) if word in column]] = 1
-    return bags
-
-
-def text_features(texts: Sequence[str], vocabulary: Sequence[str]) -> np.ndarray:
-    """`bag_of_words` for new texts, which must hold something to go by.
-
-    Raises:
-        ValueError: a text without any word of the vocabulary.
-    """
-    bags = bag_of_words(texts, vocabulary)
-    empty = np.flatnonzero(~bags.any(1))
-    if empty.size:
-        raise ValueError(
-            f"texts[{empty[0]}]: no word of {texts[empty[0]]!r} is among the {len(vocabulary)} words of the data set"
-        )
-    return bags
 
 
 # -- the data set -----------------------------------------------------------------------------------------------------
@@ -184,13 +60,13 @@ def _build() -> tuple[dict[str, np.ndarray], dict[str, Any]]:
         left, top, right, bottom = font.getbbox(character)
         picture = Image.new("L", (int(right - left), int(bottom - top)))
         ImageDraw.Draw(picture).text((-left, -top), character, fill=255, font=font)
-        squares.append(_square(picture))
+        squares.append(square(picture))
 
     texts = [" ".join([name, icons[name]["label"], *map(str, icons[name]["search"]["terms"])]) for name in names]
     texts = [" ".join(dict.fromkeys(words(text))) for text in texts]
     query = np.arange(len(names)) % 5 == 4
     arrays = {
-        "image": _hog(squares),
+        "image": hog(squares),
         "pictures": np.stack(squares),
         "labels": np.array([[name in members for members in classes.values()] for name in names], np.uint8),
     }
@@ -238,7 +114,7 @@ def load_icons() -> Split:
 
     View 0: HOG of the drawn icon, (n, 1764) float32. View 1: bag of words (0/1) over the words in name, label and
     search terms of the training icons, (n, 2938) float32. Labels: the 52 categories with at least 20 icons, 1.96 each.
-    `items` holds names, words and pictures (n, 64, 64); `featurise` takes new texts and new drawings.
+    `items` holds names, words and pictures (n, 64, 64); `jaxcmh.datasets.featurise` takes new texts and new drawings.
 
     Built in a few seconds on first use and kept in the cache folder ($JAXCMH_CACHE); a damaged cache is built anew.
 
@@ -272,5 +148,5 @@ def load_icons() -> Split:
         view_names=("image", "text"),
         label_names=tuple(facts["label_names"]),
         items=Items(facts["names"], facts["texts"], arrays["pictures"]),
-        featurise=(image_features, lambda texts: text_features(texts, vocabulary)),
+        makers=(Maker("drawing"), Maker("words", tuple(vocabulary))),
     )

@@ -146,7 +146,7 @@ def prepare(split: Split, steps: Sequence[Sequence[str]]) -> Split:
         split: the data set.
         steps: for every view its steps in order: "centre", "standardise", "l2", "tfidf", or "pca:K" with K directions.
     Returns:
-        The data set with prepared views; its `featurise` prepares new rows in the same way.
+        The data set with prepared views; `jaxcmh.datasets.featurise` prepares new rows alike.
     Raises:
         ValueError: an unknown step, or not one list a view.
 
@@ -175,23 +175,15 @@ def prepare(split: Split, steps: Sequence[Sequence[str]]) -> Split:
     if same:
         parts.append(parts[0])
     told = "; ".join(f"view {m}: {', '.join(names)}" for m, names in enumerate(steps) if names)
-    featurise = tuple(
-        lambda raw, f=f, chain=chain: _chained(chain, f(raw)) for f, chain in zip(split.featurise, chains)
-    )
+    makers = tuple(maker._replace(steps=(*maker.steps, *chain)) for maker, chain in zip(split.makers, chains))
     return split._replace(
         train=parts[0],
         query=parts[1],
         database=parts[2],
-        featurise=featurise,
+        makers=makers,
         notes=(*split.notes, f"prepared on training rows: {told}"),
     )
 
 
 def _with_view(part: Part, m: int, view: Any) -> Part:
     return part._replace(views=(*part.views[:m], view, *part.views[m + 1 :]))
-
-
-def _chained(chain: Sequence[Fitted], x: Any) -> Any:
-    for fitted in chain:
-        x = apply(fitted, x)
-    return x

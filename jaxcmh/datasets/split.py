@@ -1,6 +1,6 @@
 """What a data set is: three parts (training, query, database), each with its views, labels and ids."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -37,6 +37,20 @@ class Items(NamedTuple):
     pictures: Any = ()
 
 
+class Maker(NamedTuple):
+    """How rows of a view are made from raw objects.
+
+    Attributes:
+        kind: "drawing", "photo", "words", "efficientnet-lite0" or "minilm", see `jaxcmh.datasets.raw`.
+        vocabulary: of "words".
+        steps: preparation after that, see `jaxcmh.datasets.preparation`.
+    """
+
+    kind: str
+    vocabulary: tuple[str, ...] = ()
+    steps: tuple[Any, ...] = ()
+
+
 class Split(NamedTuple):
     """A data set cut for retrieval. In the benchmark sets the database is the training part (the same object).
 
@@ -46,8 +60,7 @@ class Split(NamedTuple):
         view_names: a name a view, such as ("image", "text").
         label_names: a name a class, or nothing.
         items: what the rows stand for.
-        featurise: a function a view, from a list of raw objects (texts, picture files) to rows (k, d_m), or nothing;
-            see `jaxcmh.datasets.featurise`.
+        makers: how the rows of each view were made, or nothing; `jaxcmh.datasets.featurise` makes rows of new objects.
         notes: sentences about how the data were read.
     """
 
@@ -58,7 +71,7 @@ class Split(NamedTuple):
     view_names: tuple[str, ...] = ()
     label_names: tuple[str, ...] = ()
     items: Items = Items()
-    featurise: tuple[Callable[[Sequence[Any]], np.ndarray], ...] = ()
+    makers: tuple[Maker, ...] = ()
     notes: tuple[str, ...] = ()
 
 
@@ -195,29 +208,3 @@ def one_hot(classes: Any, n_classes: int | None = None) -> np.ndarray:
     labels = np.zeros((len(classes), columns), np.uint8)
     labels[np.arange(len(classes)), classes] = 1
     return labels
-
-
-def featurise(split: Split, view: int | str, raw: Sequence[Any]) -> np.ndarray:
-    """Turn new texts or pictures into rows of one of the data set's views, ready to be encoded or searched for.
-
-    Args:
-        split: a data set that knows how its features were made (`icons`, a folder of pictures and captions).
-        view: number or name of the view.
-        raw: the new objects: texts for a text view; files or pictures for an image view.
-    Returns:
-        (len(raw), d_view) float32.
-    Raises:
-        ValueError: no such view, or the data set holds only features and cannot make new ones.
-        FileNotFoundError: a picture file is not there.
-    """
-    if not split.featurise:
-        raise ValueError(
-            f"split: {split.name or 'this data set'} has features only; nothing is known of how they were made"
-        )
-    names = list(split.view_names)
-    number = names.index(view) if view in names else view
-    if not isinstance(number, int) or not 0 <= number < len(split.featurise):
-        raise ValueError(f"view: expected 0..{len(split.featurise) - 1} or one of {', '.join(names)}, got {view!r}")
-    if isinstance(raw, str | bytes) or len(raw) == 0:
-        raise ValueError(f"raw: expected a sequence of at least one object, got {raw!r}")
-    return split.featurise[number](raw)

@@ -1,0 +1,266 @@
+"""Features of raw pictures and texts without a learned network, and the making of rows for new ones of any data set."""
+
+import re
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from .optional import require
+from .preparation import apply
+from .split import Split
+
+SIDE, MARGIN = 64, 4  # pixels of a drawing, and its empty border
+PHOTO_SIDE = 128
+
+# -- pictures ---------------------------------------------------------------------------------------------------------
+
+
+def _pictures(given: Sequence[Any]) -> Iterator[tuple[str, Any]]:
+    """What to call each picture in an error, and the picture as Pillow has it."""
+    from PIL import Image, ImageOps, UnidentifiedImageError
+
+    for number, picture in enumerate(given):
+        is_file = isinstance(picture, str | Path)
+        where = str(picture) if is_file else f"pictures[{number}]"
+        try:
+            if is_file:
+                with Image.open(picture) as file:
+                    picture = ImageOps.exif_transpose(file)
+            elif not isinstance(picture, Image.Image):
+                picture = Image.fromarray(np.asarray(picture, np.uint8))
+            picture.load()
+        except FileNotFoundError:
+            raise FileNotFoundError(f"{where}: no such picture") from None
+        except (
+            UnidentifiedImageError,
+            Image.DecompressionBombError,
+            OSError,
+            SyntaxError,
+            TypeError,
+            ValueError,
+        ) as error:
+            raise ValueError(f"{where}: not a picture that Pillow can read ({error})") from None
+        yield where, picture
+
+
+def _transparency(picture: Any) -> Any:
+    """The alpha channel of a Pillow picture, or None where all of it is opaque."""
+    if picture.mode in ("RGBA", "LA", "PA") or "transparency" in picture.info:
+        alpha = picture.convert("RGBA").getchannel("A")
+        return alpha if alpha.getextrema()[0] < 255 else None
+    return None
+
+
+def opened(pictures: Sequence[Any]) -> Iterator[tuple[str, Any]]:
+    """Pictures as Pillow RGB on white, each with its name for messages.
+
+    Args:
+        pictures: files, Pillow pictures, or arrays (height, width) or (height, width, 3 or 4) uint8.
+    Raises:
+        FileNotFoundError: a file is not there.
+        ValueError: a file is not a picture.
+    """
+    require("icons", "PIL")
+    from PIL import Image
+
+    for where, picture in _pictures(pictures):
+        if _transparency(picture) is not None:
+            white = Image.new("RGBA", picture.size, "white")
+            picture = Image.alpha_composite(white, picture.convert("RGBA"))
+        yield where, picture.convert("RGB")
+
+
+def _ink(picture: Any) -> Any:
+    """A Pillow picture as grey levels, 255 where drawn: from its transparency, or from its difference to the border."""
+    from PIL import Image
+
+    alpha = _transparency(picture)
+    if alpha is not None:
+        return alpha
+    grey = np.asarray(picture.convert("L"), np.int16)
+    border = np.concatenate([grey[0], grey[-1], grey[:, 0], grey[:, -1]])
+    difference = np.abs(grey - int(np.median(border)))
+    return Image.fromarray((difference * 255 // max(1, difference.max())).astype(np.uint8))
+
+
+def square(ink: Any) -> np.ndarray | None:
+    """The drawn part fitted into a SIDE x SIDE square, so that size and place do not matter; None if nothing is drawn.
+
+    Args:
+        ink: a Pillow picture of grey levels, 255 where drawn.
+    """
+    from PIL import Image
+
+    box = ink.point(lambda level: 255 * (level > 16)).getbbox()
+    if box is None:
+        return None
+    ink = ink.crop(box)
+    scale = (SIDE - 2 * MARGIN) / max(ink.size)
+    width, height = (max(1, round(side * scale)) for side in ink.size)
+    whole = Image.new("L", (SIDE, SIDE))
+    whole.paste(ink.resize((width, height), Image.Resampling.BILINEAR), ((SIDE - width) // 2, (SIDE - height) // 2))
+    return np.asarray(whole)
+
+
+def hog(pictures: Sequence[np.ndarray], cell: int = 8) -> np.ndarray:
+    """Histograms of 9 oriented gradients (Dalal & Triggs 2005) in square cells, blocks of 2 x 2 cells.
+
+    Args:
+        pictures: n grey pictures of equal size.
+        cell: pixels of a cell's side.
+    Returns:
+        (n, 1764) float32 where a picture has 8 x 8 cells.
+    """
+    from skimage.feature import hog as of
+
+    return np.stack(
+        [
+            of(p, orientations=9, pixels_per_cell=(cell, cell), cells_per_block=(2, 2)).astype(np.float32)
+            for p in pictures
+        ]
+    )
+
+
+def drawing_features(pictures: Sequence[Any]) -> np.ndarray:
+    """HOG features of drawn pictures: icons, logos, sketches on an even or transparent ground, of any size and colour.
+
+    Args:
+        pictures: files (PNG, JPEG, ...), Pillow pictures, or arrays (height, width) or (height, width, 3 or 4) uint8.
+    Returns:
+        (len(pictures), 1764) float32, the image view of `load_dataset("icons")`.
+    Raises:
+        FileNotFoundError: a file is not there.
+        ValueError: a file is not a picture, or the picture is blank.
+    """
+    require("icons", "PIL", "skimage")
+    squares = []
+    for where, picture in _pictures(pictures):
+        drawn = square(_ink(picture))
+        if drawn is None:
+            raise ValueError(f"{where}: the picture is blank")
+        squares.append(drawn)
+    return hog(squares)
+
+
+def photo_features(pictures: Sequence[Any]) -> np.ndarray:
+    """HOG and colours of photographs: gradients in 8 x 8 cells of the picture, and the share of each of 64 colours.
+
+    Args:
+        pictures: as for `drawing_features`.
+    Returns:
+        (len(pictures), 1828) float32; both kinds of features have about the same length.
+    Raises:
+        FileNotFoundError: a file is not there.
+        ValueError: a file is not a picture.
+    """
+    require("icons", "PIL", "skimage")
+    from PIL import Image
+
+    small = [p.resize((PHOTO_SIDE, PHOTO_SIDE), Image.Resampling.BILINEAR) for _, p in opened(pictures)]
+    gradients = hog([np.asarray(p.convert("L")) for p in small], cell=PHOTO_SIDE // 8)
+    colours = [np.bincount(((np.asarray(p) // 64) @ [16, 4, 1]).ravel(), minlength=64) for p in small]
+    blocks = 7 * 7  # of gradients, each of length 1 or less
+    return np.hstack([gradients, np.sqrt(np.array(colours, np.float32) * (blocks / PHOTO_SIDE**2))])
+
+
+# -- words ------------------------------------------------------------------------------------------------------------
+
+
+def words(text: str) -> list[str]:
+    """The words of a text in lower case: runs of letters and digits.
+
+    >>> words("Calendar-Days, 2nd")
+    ['calendar', 'days', '2nd']
+    """
+    return re.findall(r"[^\W_]+", text.lower())
+
+
+def bag_of_words(texts: Sequence[str], vocabulary: Sequence[str]) -> np.ndarray:
+    """Which words of a vocabulary a text holds.
+
+    Args:
+        texts: n texts.
+        vocabulary: d words in lower case.
+    Returns:
+        (n, d) float32, 1 where the word occurs.
+
+    >>> bag_of_words(["Dog, dog!", "cat or dog"], ["cat", "dog"])
+    array([[0., 1.],
+           [1., 1.]], dtype=float32)
+    """
+    column = {word: number for number, word in enumerate(vocabulary)}
+    bags = np.zeros((len(texts), len(vocabulary)), np.float32)
+    for row, text in enumerate(texts):
+        bags[row, [column[word] for word in words(text) if word in column]] = 1
+    return bags
+
+
+def text_features(texts: Sequence[str], vocabulary: Sequence[str]) -> np.ndarray:
+    """`bag_of_words` for new texts, which must hold something to go by.
+
+    Raises:
+        ValueError: a text without any word of the vocabulary.
+    """
+    bags = bag_of_words(texts, vocabulary)
+    empty = np.flatnonzero(~bags.any(1))
+    if empty.size:
+        raise ValueError(
+            f"texts[{empty[0]}]: no word of {texts[empty[0]]!r} is among the {len(vocabulary)} words of the data set"
+        )
+    return bags
+
+
+# -- rows for new objects ---------------------------------------------------------------------------------------------
+
+
+def _deep_images(pictures: Sequence[Any], vocabulary: Sequence[str]) -> np.ndarray:
+    from jaxcmh.deep import image_embeddings
+
+    return image_embeddings(pictures)
+
+
+def _deep_texts(texts: Sequence[str], vocabulary: Sequence[str]) -> np.ndarray:
+    from jaxcmh.deep import text_embeddings
+
+    return text_embeddings(texts)
+
+
+KINDS: dict[str, Callable[[Sequence[Any], Sequence[str]], np.ndarray]] = {
+    "drawing": lambda pictures, vocabulary: drawing_features(pictures),
+    "photo": lambda pictures, vocabulary: photo_features(pictures),
+    "words": text_features,
+    "efficientnet-lite0": _deep_images,
+    "minilm": _deep_texts,
+}
+
+
+def featurise(split: Split, view: int | str, raw: Sequence[Any]) -> np.ndarray:
+    """Turn new texts or pictures into rows of one of the data set's views, ready to be encoded or searched for.
+
+    Args:
+        split: a data set that knows how its features were made (`icons`, a folder of pictures and captions).
+        view: number or name of the view.
+        raw: the new objects: texts for a text view; files or pictures for an image view.
+    Returns:
+        (len(raw), d_view) float32.
+    Raises:
+        ValueError: no such view, the data set holds only features and cannot make new ones, or an object is unusable.
+        FileNotFoundError: a picture file is not there.
+    """
+    if not split.makers:
+        raise ValueError(
+            f"split: {split.name or 'this data set'} has features only; nothing is known of how they were made"
+        )
+    names = list(split.view_names)
+    number = names.index(view) if view in names else view
+    if not isinstance(number, int) or not 0 <= number < len(split.makers):
+        raise ValueError(f"view: expected 0..{len(split.makers) - 1} or one of {', '.join(names)}, got {view!r}")
+    if isinstance(raw, str | bytes) or len(raw) == 0:
+        raise ValueError(f"raw: expected a sequence of at least one object, got {raw!r}")
+    maker = split.makers[number]
+    rows = KINDS[maker.kind](raw, maker.vocabulary)
+    for fitted in maker.steps:
+        rows = apply(fitted, rows)
+    return rows

