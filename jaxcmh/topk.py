@@ -3,18 +3,47 @@
 A packed code is a row of bytes with little bit order: bit j of byte b is code 8 b + j, 1 standing for +1, as in
 `np.packbits(signs > 0, axis=1, bitorder="little")`. Every search here is exact and returns items of equal distance
 (or score) in ascending order of their row number.
+
+The plan of a search. Items lie in chunks of C x S (`Blocks`): column s of a chunk holds its items s C ... s C + C - 1,
+so that one instruction works on many columns, and a column is a run of neighbours. For a batch of queries and a chunk:
+
+* Hamming, small k: all distances; the minimum of every column; the k best columns, which must hold the k best items
+  (ties too: an earlier column has the smaller row numbers); their k C distances; the best k of them.
+* Hamming, large k: all distances; the k-th smallest, t, by bisection on counts; a bit an item for "< t" and another
+  for "= t"; the positions of the first k set bits, from prefix sums of popcounts; a sort of k integers.
+* Look-up: scores of 32 queries side by side, as sums of rows of their tables; then as for small k.
+
+One more top-k merges the answers of the chunks, be they on one device or on many.
 """
 
+import os
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
+from jax.core import Tracer
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
-# Distances (or scores) held at one time, in items x queries: bounds the memory of a search.
-_PAIRS = 1 << 24
+from jaxcmh import checks
+
+# A chunk's codes, and a batch's distances to a chunk, should stay in the cache.
+CHUNK_BYTES, CHUNK_ITEMS, BATCH_PAIRS = 1 << 22, 1 << 18, 1 << 21
+LANES = 64  # columns come in multiples of this: XLA leaves loops scalar that it cannot split evenly over threads
+LOOKUP_BATCH = 32  # queries whose table entries lie side by side: whole registers of floats
+RANGE_QUERIES = 256  # queries whose items within a radius are sought together
+RUN = 32  # items of a column that look-up search takes or leaves together
+
+
+class Blocks(NamedTuple):
+    """Items arranged for search by `arrange`: item (c S + s) C + r is words[c, :, r, s]."""
+
+    words: jax.Array  # (chunks, bytes, C, S) uint8; zeros behind the last item
+    n: Any  # () int32, number of items
 
 
 def pack(signs: Any) -> jax.Array:
@@ -29,14 +58,14 @@ def pack(signs: Any) -> jax.Array:
     Raises:
         ValueError: signs is not a matrix, its width is not a positive multiple of 8, or an entry is neither -1 nor +1.
 
-    >>> pack([[1, 1, -1, -1, -1, -1, -1, -1]]).tolist()
-    [[3]]
+    Example:
+        >>> pack([[1, 1, -1, -1, -1, -1, -1, -1]]).tolist()
+        [[3]]
     """
-    if not isinstance(signs, jax.Array):
-        signs = np.asarray(signs)
+    signs = signs if isinstance(signs, jax.Array) else np.asarray(signs)
     if signs.ndim != 2 or signs.shape[1] == 0 or signs.shape[1] % 8:
         raise ValueError(f"signs: expected shape (n, bits), bits a positive multiple of 8; got {signs.shape}")
-    if not isinstance(signs, jax.core.Tracer):
+    if _concrete(signs):
         wrong = np.asarray((signs != 1) & (signs != -1)).any(axis=1)
         if wrong.any():
             raise ValueError(f"signs: every entry must be -1 or +1; row {wrong.argmax()} has another value")
@@ -47,12 +76,6 @@ def pack(signs: Any) -> jax.Array:
 def _pack(signs: jax.Array) -> jax.Array:
     ones = (signs > 0).reshape(signs.shape[0], -1, 8)
     return (ones << jnp.arange(8, dtype=jnp.uint8)).sum(axis=2, dtype=jnp.uint8)
-
-
-@jax.jit
-def _unpack(codes: jax.Array) -> jax.Array:
-    ones = (codes[:, :, None] >> jnp.arange(8, dtype=jnp.uint8)) & 1
-    return jnp.where(ones == 1, jnp.float32(1), jnp.float32(-1)).reshape(codes.shape[0], -1)
 
 
 def unpack(codes: Any) -> jax.Array:
@@ -67,121 +90,531 @@ def unpack(codes: Any) -> jax.Array:
     Raises:
         ValueError: codes is not a uint8 matrix.
 
-    >>> unpack(np.uint8([[3]])).tolist()
-    [[1.0, 1.0, -1.0, -1.0, -1.0, -1.0, -1.0, -1.0]]
+    Example:
+        >>> unpack(np.uint8([[3]])).tolist()
+        [[1.0, 1.0, -1.0, -1.0, -1.0, -1.0, -1.0, -1.0]]
     """
     return _unpack(_codes("codes", codes))
 
 
-def hamming_topk(query_codes: Any, database_codes: Any, k: int) -> tuple[jax.Array, jax.Array]:
+@jax.jit
+def _unpack(codes: jax.Array) -> jax.Array:
+    ones = (codes[:, :, None] >> jnp.arange(8, dtype=jnp.uint8)) & 1
+    return jnp.where(ones == 1, jnp.float32(1), jnp.float32(-1)).reshape(codes.shape[0], -1)
+
+
+def arrange(codes: Any, devices: int = 1) -> Blocks:
+    """Arrange codes for search, once for a database that is searched often.
+
+    Args:
+        codes: (n, bytes) uint8: packed bits, or word numbers of codebooks.
+        devices: make the number of chunks a multiple of this, to spread them over that many devices.
+
+    Returns:
+        The same items, accepted wherever a function of this module takes database codes.
+
+    Raises:
+        ValueError: codes is not a uint8 matrix, or devices not a positive integer.
+
+    Example:
+        >>> arrange(np.zeros((5, 8), np.uint8)).words.shape
+        (1, 8, 32, 64)
+    """
+    codes = _codes("codes", codes)
+    n, width = codes.shape
+    most = min(CHUNK_ITEMS, CHUNK_BYTES // width)
+    chunks = checks.integer(devices, "devices", least=1) * max(1, -(-n // (devices * most)))
+    run = 32 if n <= chunks << 16 else 128
+    # NumPy's integer, because JAX's would have to be waited for.
+    return Blocks(_spread(codes, (chunks, run, max(1, -(-n // (chunks * run * LANES))) * LANES)), np.int32(n))
+
+
+@partial(jax.jit, static_argnames="shape")
+def _spread(codes: jax.Array, shape: tuple[int, int, int]) -> jax.Array:
+    """(n, bytes) rows as (chunks, bytes, C, S)."""
+    n, width = codes.shape
+    chunks, run, columns = shape
+    padded = jnp.pad(codes, ((0, chunks * run * columns - n), (0, 0)))
+    return padded.reshape(chunks, columns, run, width).transpose(0, 3, 2, 1)
+
+
+def codes_of(blocks: Blocks) -> np.ndarray:
+    """The (n, bytes) uint8 codes that `arrange` was given.
+
+    Example:
+        >>> codes_of(arrange(np.uint8([[1], [2]]))).tolist()
+        [[1], [2]]
+    """
+    words = np.asarray(blocks.words)
+    return words.transpose(0, 3, 2, 1).reshape(-1, words.shape[1])[: int(blocks.n)]
+
+
+def hamming_topk(
+    query_codes: Any, database_codes: Any, k: int, *, mask: Any = None, mesh: Mesh | None = None
+) -> tuple[jax.Array, jax.Array]:
     """The k database items nearest to every query in Hamming distance, exactly.
 
     Args:
         query_codes: (n_q, bits / 8) uint8 packed codes.
-        database_codes: (n, bits / 8) uint8 packed codes.
-        k: items to return a query, 1 <= k <= n.
+        database_codes: (n, bits / 8) uint8 packed codes, or `arrange` of them.
+        k: items to return a query, from 1 to n, or to the number of items that mask leaves.
+        mask: (n,) bool, True for the items to search; all of them if None.
+        mesh: spread the database over these devices; each searches its part, and the result is the same.
 
     Returns:
         distances: (n_q, k) int32, ascending, in bits.
         ids: (n_q, k) int32 rows of the database; equal distances in ascending order of id.
 
     Raises:
-        ValueError: codes are not uint8 matrices of equal width, or k is out of range.
+        ValueError: codes are not uint8 matrices of equal width, mask does not fit, or k is out of range.
 
-    >>> hamming_topk(np.uint8([[7]]), np.uint8([[0], [7], [3]]), 2)[0].tolist()
-    [[0, 1]]
+    Example:
+        >>> hamming_topk(np.uint8([[7]]), np.uint8([[0], [7], [3]]), 2)[0].tolist()
+        [[0, 1]]
     """
-    query_codes, database_codes = _codes("query_codes", query_codes), _codes("database_codes", database_codes)
-    if query_codes.shape[1] != database_codes.shape[1]:
-        raise ValueError(
-            f"query_codes: {8 * query_codes.shape[1]} bits, but database_codes has {8 * database_codes.shape[1]}"
-        )
-    return _hamming_topk(query_codes, database_codes, _k(k, database_codes.shape[0]))
+    queries, blocks = _hamming_input(query_codes, database_codes, mesh)
+    available, mask = _available(mask, blocks)
+    k = checks.integer(k, "k", least=1, most=available)
+    batch = max(8, min(64, BATCH_PAIRS * len(blocks.words) // _slots(blocks)))
+    return _search(_hamming, queries, (), blocks, mask, k, batch, mesh)
 
 
-@partial(jax.jit, static_argnames="k")
-def _hamming_topk(queries: jax.Array, database: jax.Array, k: int) -> tuple[jax.Array, jax.Array]:
-    def nearest(query: jax.Array) -> tuple[jax.Array, jax.Array]:
-        distance = lax.population_count(query ^ database).sum(axis=1, dtype=jnp.int32)
-        # XLA's top_k is many times faster on float32 than on integers, and as stable.
-        best, ids = lax.top_k(-distance.astype(jnp.float32), k)
-        return (-best).astype(jnp.int32), ids
+def hamming_range(
+    query_codes: Any, database_codes: Any, radius: int, *, mask: Any = None
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """All database items within a Hamming distance of every query.
 
-    return lax.map(nearest, queries, batch_size=_batch(queries.shape[0], database.shape[0]))
+    Args:
+        query_codes: (n_q, bits / 8) uint8 packed codes.
+        database_codes: (n, bits / 8) uint8 packed codes, or `arrange` of them.
+        radius: the largest distance, in bits, at least 0.
+        mask: (n,) bool, True for the items to search; all of them if None.
+
+    Returns:
+        offsets: (n_q + 1,) int64; what belongs to query i is at offsets[i] : offsets[i + 1] of the other two.
+        distances: int32, ascending for each query.
+        ids: int32 rows of the database; equal distances in ascending order of id.
+
+    Raises:
+        ValueError: codes are not uint8 matrices of equal width, mask does not fit, or radius is out of range.
+
+    Example:
+        >>> offsets, distances, ids = hamming_range(np.uint8([[7], [255]]), np.uint8([[0], [7], [3]]), 1)
+        >>> offsets.tolist(), distances.tolist(), ids.tolist()
+        ([0, 2, 2], [0, 1], [1, 2])
+    """
+    queries, blocks = _hamming_input(query_codes, database_codes, None)
+    radius = min(checks.integer(radius, "radius", least=0), 8 * queries.shape[1])
+    available, mask = _available(mask, blocks)
+    counts = np.asarray(_within(queries, blocks, mask, jnp.int32(radius)), np.int64)
+    found: list[tuple[np.ndarray, ...]] = [(np.zeros(0, np.int32), np.zeros(0, np.int32))]
+    for start in range(0, len(queries), RANGE_QUERIES):
+        some = slice(start, start + RANGE_QUERIES)
+        if counts[some].any():
+            # A power of two, so that radii and queries share a few compiled programs.
+            k = min(1 << (int(counts[some].max()) - 1).bit_length(), available)
+            near = hamming_topk(queries[some], blocks, k, mask=mask)
+            found.append(tuple(np.asarray(x)[np.arange(k) < counts[some, None]] for x in near))
+    distances, ids = (np.concatenate(parts) for parts in zip(*found))
+    return np.concatenate([[0], np.cumsum(counts)]), distances, ids
 
 
-def lookup_topk(queries: Any, codes: Any, codebooks: Any, k: int) -> tuple[jax.Array, jax.Array]:
+def lookup_topk(
+    queries: Any, codes: Any, codebooks: Any, k: int, *, mask: Any = None, mesh: Mesh | None = None
+) -> tuple[jax.Array, jax.Array]:
     """The k database items of highest look-up score for every query, exactly.
 
     An item's score is the sum over books b of <query, codebooks[b, codes[item, b]]> (ACQH: the inner product of the
-    query's real representation with the item's composed code words).
+    query's real representation with the item's composed code words), added up in the order of the books in float32.
 
     Args:
         queries: (n_q, K) real vectors.
-        codes: (n, books) uint8 word numbers.
-        codebooks: (books, words, K) real code words, words <= 256.
-        k: items to return a query, 1 <= k <= n.
+        codes: (n, books) uint8 word numbers, or `arrange` of them.
+        codebooks: (books, words, K) real code words, at most 256 of them a book.
+        k: items to return a query, from 1 to n, or to the number of items that mask leaves.
+        mask: (n,) bool, True for the items to search; all of them if None.
+        mesh: spread the database over these devices; each searches its part, and the result is the same.
 
     Returns:
         scores: (n_q, k) float32, descending.
         ids: (n_q, k) int32 rows of the database; equal scores in ascending order of id.
 
     Raises:
-        ValueError: shapes or dtypes do not fit together, a number is not finite, a code names no word, or k is out of
-            range.
+        ValueError: shapes or dtypes do not fit together, a number is not finite, a code names no word, mask does not
+            fit, or k is out of range.
 
-    >>> books = np.float32([[[1, 0], [0, 1]]])
-    >>> lookup_topk(np.float32([[2, 3]]), np.uint8([[0], [1]]), books, 1)[1].tolist()
-    [[1]]
+    Example:
+        >>> books = np.float32([[[1, 0], [0, 1]]])
+        >>> lookup_topk(np.float32([[2, 3]]), np.uint8([[0], [1]]), books, 1)[1].tolist()
+        [[1]]
     """
-    codes = _codes("codes", codes)
+    blocks = _blocks("codes", codes, mesh)
     queries, codebooks = _real("queries", queries, 2), _real("codebooks", codebooks, 3)
     books, words, width = codebooks.shape
-    if codes.shape[1] != books:
-        raise ValueError(f"codes: {codes.shape[1]} books, but codebooks has {books}")
+    if blocks.words.shape[1] != books:
+        raise ValueError(f"codes: expected {books} books, as codebooks has; got {blocks.words.shape[1]}")
     if queries.shape[1] != width:
-        raise ValueError(f"queries: {queries.shape[1]} dimensions, but codebooks has {width}")
-    if words < 256 and not isinstance(codes, jax.core.Tracer) and codes.size and int(codes.max()) >= words:
-        raise ValueError(f"codes: word {int(codes.max())} in a codebook of {words} words")
-    return _lookup_topk(queries, codes, codebooks, _k(k, codes.shape[0]))
+        raise ValueError(f"queries: expected {width} dimensions, as codebooks has; got {queries.shape[1]}")
+    if words < 256 and _concrete(blocks.words) and int(blocks.words.max()) >= words:
+        raise ValueError(f"codes: expected words below {words}, as in codebooks; got {int(blocks.words.max())}")
+    available, mask = _available(mask, blocks)
+    k = checks.integer(k, "k", least=1, most=available)
+    return _search(_lookup, queries, (codebooks,), blocks, mask, k, LOOKUP_BATCH, mesh)
 
 
-@partial(jax.jit, static_argnames="k")
-def _lookup_topk(queries: jax.Array, codes: jax.Array, codebooks: jax.Array, k: int) -> tuple[jax.Array, jax.Array]:
-    items = sum(codebooks[b][codes[:, b]] for b in range(codebooks.shape[0]))
+def _search(
+    kernel: Callable,
+    queries: jax.Array,
+    extra: tuple[jax.Array, ...],
+    blocks: Blocks,
+    mask: jax.Array | None,
+    k: int,
+    batch: int,
+    mesh: Mesh | None,
+) -> tuple[jax.Array, jax.Array]:
+    """Run `_program`, on a CPU in as many threads as there may be: XLA itself spreads only its largest steps."""
+    program = partial(_program, queries, extra, blocks, mask, kernel=kernel, k=k, mesh=mesh)
+    n_q, pairs = len(queries), len(queries) * _slots(blocks)
+    threads = 1
+    if mesh is None and _concrete(queries) and _concrete(blocks.words) and jax.default_backend() == "cpu":
+        threads = max(1, min(_cpus(), n_q // batch, pairs // BATCH_PAIRS))
+    share = -(-n_q // threads)
+    batch = max(1, -(-share // max(1, -(-share // batch))))  # equal batches need the least padding
+    if threads == 1:
+        return program(share=share, batch=batch)
+    found = np.empty((n_q, k), np.int32 if kernel is _hamming else np.float32), np.empty((n_q, k), np.int32)
 
-    def best(query: jax.Array) -> tuple[jax.Array, jax.Array]:
-        return tuple(lax.top_k(items @ query, k))
+    def run(thread: int) -> None:
+        start = min(thread * share, n_q - share)
+        for whole, part in zip(found, program(start=start, share=share, batch=batch)):
+            whole[start : start + share] = part
 
-    return lax.map(best, queries, batch_size=_batch(queries.shape[0], codes.shape[0]))
+    with ThreadPoolExecutor(threads) as pool:
+        list(pool.map(run, range(threads)))
+    return jnp.asarray(found[0]), jnp.asarray(found[1])
 
 
-def _batch(queries: int, items: int) -> int:
-    return max(1, min(queries, _PAIRS // items))
+@partial(jax.jit, static_argnames=("share", "batch", "kernel", "k", "mesh"))
+def _program(
+    queries: jax.Array,
+    extra: tuple[jax.Array, ...],
+    blocks: Blocks,
+    mask: jax.Array | None,
+    *,
+    start: int = 0,
+    share: int,
+    batch: int,
+    kernel: Callable,
+    k: int,
+    mesh: Mesh | None,
+) -> tuple[jax.Array, jax.Array]:
+    """Answers for queries start .. start + share, from `kernel` on every batch of them and chunk of items."""
+    queries = lax.dynamic_slice_in_dim(queries, start, share)
+    queries = jnp.pad(queries, ((0, -share % batch), (0, 0))).reshape(-1, batch, queries.shape[1])
+
+    def of_chunk(batch: jax.Array, chunk: tuple[jax.Array, ...]) -> tuple[jax.Array, jax.Array]:
+        words, start, *rest = chunk
+        present = _present(*rest, run=words.shape[1])
+        scores, at = kernel(batch, *extra, words, present, min(k, present.size))
+        return scores, start + at
+
+    def of_chunks(queries: jax.Array, *data: jax.Array) -> tuple[jax.Array, jax.Array]:
+        def of_batch(batch: jax.Array) -> tuple[jax.Array, jax.Array]:
+            scores, ids = (x.swapaxes(0, 1) for x in lax.map(partial(of_chunk, batch), data))
+            scores, ids = (x.reshape(x.shape[0], -1) for x in (scores, ids))
+            return (scores, ids) if len(data[0]) == 1 else _best(scores, ids, min(k, scores.shape[1]))
+
+        return jax.tree.map(lambda x: x.reshape(-1, x.shape[2])[:share], lax.map(of_batch, queries))
+
+    data = _chunks(blocks, mask)
+    if mesh is None:
+        scores, ids = of_chunks(queries, *data)
+    else:
+        everywhere, spread = PartitionSpec(), PartitionSpec(mesh.axis_names)
+        on_mesh = jax.shard_map(
+            of_chunks,
+            mesh=mesh,
+            in_specs=(everywhere, *(spread for _ in data)),
+            out_specs=PartitionSpec(None, mesh.axis_names),
+            check_vma=False,
+        )
+        scores, ids = _best(*on_mesh(queries, *data), k)
+    return (-scores).astype(jnp.int32) if kernel is _hamming else scores, ids
+
+
+def _chunks(blocks: Blocks, mask: jax.Array | None) -> tuple[jax.Array, ...]:
+    """What there is to know of each chunk: words, first row, items in each column, and the mask if there is one."""
+    chunks, _, run, columns = blocks.words.shape
+    start = jnp.arange(chunks, dtype=jnp.int32) * (run * columns)
+    filled = jnp.clip(blocks.n - start[:, None] - run * jnp.arange(columns, dtype=jnp.int32), 0, run).astype(jnp.uint8)
+    masks = () if mask is None else (_spread(mask[:, None], (chunks, run, columns))[:, 0],)
+    return blocks.words, start, filled, *masks
+
+
+def _present(filled: jax.Array, mask: jax.Array | None = None, *, run: int) -> jax.Array:
+    """(C, S) bool: where a chunk has an item to search."""
+    present = jnp.arange(run, dtype=jnp.uint8)[:, None] < filled
+    return present if mask is None else present & mask
+
+
+def _best(scores: jax.Array, ids: jax.Array, k: int) -> tuple[jax.Array, jax.Array]:
+    """The k highest of (n_q, m) scores, descending; of equal ones those that come first."""
+    best, at = lax.top_k(scores, k)
+    return best, _take(ids, at)
+
+
+def _hamming(queries: jax.Array, words: jax.Array, present: jax.Array, k: int) -> tuple[jax.Array, jax.Array]:
+    """The k nearest items of a chunk for a batch of queries: negative distances, and positions in the chunk."""
+    distance = _distances(queries, words, present)
+    few = k <= min(16 + present.size // 8192, present.shape[1])
+    return (_nearest_few if few else _nearest_many)(distance, k)
+
+
+def _distances(queries: jax.Array, words: jax.Array, present: jax.Array) -> jax.Array:
+    """(B, C, S) distances, uint8 up to 248 bits and uint16 beyond; bits + 1 where there is no item."""
+    width, run, columns = words.shape
+    dtype = jnp.uint8 if width < 32 else jnp.uint16
+    words, present = words.reshape(width, -1), present.reshape(-1)
+
+    def of_query(query: jax.Array) -> jax.Array:
+        total = jnp.zeros((), dtype)
+        for start in range(0, width, 16):  # sums of 16 bytes' bits fit a byte
+            differing = [lax.population_count(query[w] ^ words[w]) for w in range(start, min(start + 16, width))]
+            total = total + sum(differing[1:], differing[0]).astype(dtype)
+        return jnp.where(present, total, dtype(8 * width + 1))
+
+    # A loop over queries, because its result is a buffer: without, XLA computes distances again at each use.
+    return lax.map(of_query, queries).reshape(-1, run, columns)
+
+
+def _over_run(distance: jax.Array, of: Callable, combine: Callable) -> jax.Array:
+    """Combine `of` (B, S) over the C items of each column: elementwise, so that XLA vectorises it."""
+    total = of(distance[:, 0])
+    for r in range(1, distance.shape[1]):
+        total = combine(total, of(distance[:, r]))
+    return total
+
+
+def _nearest_few(distance: jax.Array, k: int) -> tuple[jax.Array, jax.Array]:
+    batch, run, columns = distance.shape
+    minima = _over_run(distance, lambda x: x, jnp.minimum)
+    # XLA's top_k is many times faster on float32 than on integers, and as stable.
+    column = jnp.sort(lax.top_k(-minima.astype(jnp.float32), k)[1], axis=1)
+    at = (jnp.arange(run, dtype=jnp.int32) * columns + column[:, :, None]).reshape(batch, -1)
+    near = -_take(distance.reshape(batch, -1), at).astype(jnp.float32)
+    nearness, slot = lax.top_k(near, k)
+    return nearness, _take(column, slot // run) * run + slot % run
+
+
+def _nearest_many(distance: jax.Array, k: int) -> tuple[jax.Array, jax.Array]:
+    batch, run, columns = distance.shape
+    limit = _kth(distance, k).astype(distance.dtype)[:, None]
+    # Bit r % 32 of word (r // 32, s) tells of item s C + r; columns of "< limit" come first, then those of "= limit".
+    words = [
+        jnp.concatenate([_bits(part, lambda x: x < limit), _bits(part, lambda x: x == limit)], axis=1)
+        for part in jnp.split(distance, run // 32, axis=1)
+    ]
+    counts = [lax.population_count(word).astype(jnp.int32) for word in words]
+    before = _prefix(sum(counts[1:], counts[0]))
+    # Slot i holds the i-th set bit. A column starts at slot `before`, so slot i's column is the last to start by i.
+    row = jnp.arange(batch, dtype=jnp.int32)[:, None]
+    starts = jnp.zeros((batch, k + 1), jnp.int32).at[row, jnp.minimum(before, k)].add(1, mode="promise_in_bounds")
+    starts = starts[:, :k]
+    column = _prefix(starts) + starts - 1
+    rank = jnp.arange(k, dtype=jnp.int32) - _take(before, column)
+    word, group = _take(words[0], column), jnp.zeros_like(rank)
+    for i in range(1, len(words)):
+        passed = lax.population_count(word).astype(jnp.int32)
+        on = (rank >= passed) & (group == i - 1)
+        rank, group, word = rank - passed * on, group + on, jnp.where(on, _take(words[i], column), word)
+    bit = jnp.zeros_like(rank)
+    for width in (16, 8, 4, 2, 1):
+        low = lax.population_count(word & jnp.uint32((1 << width) - 1)).astype(jnp.int32)
+        on = rank >= low
+        rank, bit, word = rank - low * on, bit + width * on, jnp.where(on, word >> width, word)
+    column = column - columns * (column >= columns)
+    position = 32 * group + bit
+    near = _take(distance.reshape(batch, -1), position * columns + column).astype(jnp.int32)
+    # One integer holds distance and slot: XLA sorts integers several times faster than anything else.
+    shift = max(1, (k - 1).bit_length())
+    order = jnp.sort((near << shift) | jnp.arange(k, dtype=jnp.int32), axis=1)
+    nearness = -(order >> shift).astype(jnp.float32)
+    return nearness, _take(column * run + position, order & ((1 << shift) - 1))
+
+
+def _kth(distance: jax.Array, k: int) -> jax.Array:
+    """(B,) int32: the k-th smallest distance to the items of a chunk."""
+    minima = _over_run(distance, lambda x: x, jnp.minimum)
+
+    def count_columns(limit: jax.Array) -> jax.Array:
+        return (minima <= limit.astype(distance.dtype)[:, None]).sum(axis=1, dtype=jnp.int32)
+
+    low = minima.min(axis=1).astype(jnp.int32)
+    high = distance.max(axis=(1, 2)).astype(jnp.int32)
+    if minima.shape[1] >= k:
+        high = _smallest(count_columns, low, high, k)  # k columns reach this far, hence k items
+    return _smallest(partial(_count, distance), low, high, k)
+
+
+def _count(distance: jax.Array, limit: jax.Array) -> jax.Array:
+    """(B,) int32: how many of (B, C, S) distances are at most limit (B,)."""
+    limit = limit.astype(distance.dtype)[:, None]
+    within = _over_run(distance, lambda x: (x <= limit).astype(jnp.uint8), jnp.add)
+    return within.sum(axis=1, dtype=jnp.int32)
+
+
+def _smallest(count: Callable, low: jax.Array, high: jax.Array, k: int) -> jax.Array:
+    """By bisection, the smallest limit from low to high with count(limit) >= k; that of high is known to be."""
+
+    def halve(bounds: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, jax.Array]:
+        low, high = bounds
+        middle = (low + high) // 2
+        enough = (count(middle) >= k) | (low == high)
+        return jnp.where(enough, low, middle + 1), jnp.where(enough, middle, high)
+
+    return lax.while_loop(lambda bounds: (bounds[0] < bounds[1]).any(), halve, (low, high))[1]
+
+
+def _bits(distance: jax.Array, test: Callable) -> jax.Array:
+    """(B, S) uint32 with bit r set where test(distance[:, r]), r < 32."""
+    word = jnp.zeros((), jnp.uint32)
+    for start in range(0, 32, 8):  # bytes first: four times as many to an instruction
+        byte = jnp.zeros((), jnp.uint8)
+        for r in range(8):
+            byte = byte | (test(distance[:, start + r]).astype(jnp.uint8) << r)
+        word = word | (byte.astype(jnp.uint32) << start)
+    return word
+
+
+def _prefix(counts: jax.Array) -> jax.Array:
+    """(B, m) int32: sums of the counts before each, totals below 2**24. Products with triangles of ones beat cumsum."""
+    batch, m = counts.shape
+    if m <= 64:
+        before = jnp.triu(jnp.ones((m, m), jnp.float32), 1)
+        return jnp.dot(counts.astype(jnp.float32), before, precision=lax.Precision.HIGHEST).astype(jnp.int32)
+    parts = jnp.pad(counts, ((0, 0), (0, -m % 64))).reshape(batch, -1, 64)
+    inner = _prefix(parts.reshape(-1, 64)).reshape(parts.shape)
+    return (inner + _prefix(parts.sum(axis=2))[:, :, None]).reshape(batch, -1)[:, :m]
+
+
+def _lookup(
+    queries: jax.Array, codebooks: jax.Array, words: jax.Array, present: jax.Array, k: int
+) -> tuple[jax.Array, jax.Array]:
+    """The k best items of a chunk for a batch of queries: scores, and positions in the chunk."""
+    batch, (books, run, columns) = queries.shape[0], words.shape
+    tables = jnp.einsum("mwk,bk->mwb", codebooks, queries, precision=lax.Precision.HIGHEST)
+    parts = run // RUN
+
+    def scores_at(r: jax.Array) -> jax.Array:
+        """(S, B) scores of the r-th items of all columns; summed in the order of the books, as below."""
+        entries = [_rows(tables[b], words[b, r]) for b in range(books)]
+        return jnp.where(present[r][:, None], sum(entries[1:], entries[0]), -jnp.inf)
+
+    if 4 * k > parts * columns:
+        scores = lax.map(scores_at, jnp.arange(run, dtype=jnp.int32))
+        return lax.top_k(scores.transpose(2, 1, 0).reshape(batch, -1), k)
+
+    def best_of(part: jax.Array) -> jax.Array:
+        best = jnp.full((columns, batch), -jnp.inf)
+        return lax.fori_loop(0, RUN, lambda i, best: jnp.maximum(best, scores_at(part * RUN + i)), best)
+
+    maxima = lax.map(best_of, jnp.arange(parts, dtype=jnp.int32)).transpose(2, 1, 0).reshape(batch, -1)
+    block = jnp.sort(lax.top_k(maxima, k)[1], axis=1)  # numbers s C / RUN + part, as their items' rows ascend
+    position = (block[:, :, None] * RUN + jnp.arange(RUN, dtype=jnp.int32)).reshape(batch, -1)
+    at = position % run * columns + position // run
+
+    query = jnp.arange(batch, dtype=jnp.int32)[:, None]
+    words_at = [_rows(words[b].reshape(-1), at).astype(jnp.int32) for b in range(books)]
+    entries = [_rows(tables[b].reshape(-1), words_at[b] * batch + query) for b in range(books)]
+    scores = sum(entries[1:], entries[0])
+    best, slot = lax.top_k(jnp.where(_rows(present.reshape(-1), at), scores, -jnp.inf), k)
+    return best, _take(position, slot)
+
+
+def _rows(table: jax.Array, at: jax.Array) -> jax.Array:
+    """table[at] for indices known to be in range."""
+    return table.at[at.astype(jnp.int32)].get(mode="promise_in_bounds")
+
+
+def _take(table: jax.Array, at: jax.Array) -> jax.Array:
+    """table[i, at[i]] for every i, for indices known to be in range."""
+    return jnp.take_along_axis(table, at, axis=1, mode="promise_in_bounds")
+
+
+@jax.jit
+def _within(queries: jax.Array, blocks: Blocks, mask: jax.Array | None, radius: jax.Array) -> jax.Array:
+    """(n_q,) int32: items within the radius of each query."""
+
+    def of_query(query: jax.Array) -> jax.Array:
+        def of_chunk(chunk: tuple[jax.Array, ...]) -> jax.Array:
+            distance = _distances(query[None], chunk[0], _present(*chunk[2:], run=chunk[0].shape[1]))
+            return _count(distance, jnp.broadcast_to(radius, 1))[0]
+
+        return lax.map(of_chunk, _chunks(blocks, mask)).sum()
+
+    return lax.map(of_query, queries)
+
+
+def _hamming_input(query_codes: Any, database_codes: Any, mesh: Mesh | None) -> tuple[jax.Array, Blocks]:
+    queries, blocks = _codes("query_codes", query_codes), _blocks("database_codes", database_codes, mesh)
+    if queries.shape[1] != blocks.words.shape[1]:
+        raise ValueError(
+            f"query_codes: expected {8 * blocks.words.shape[1]} bits, as database_codes has; got {8 * queries.shape[1]}"
+        )
+    return queries, blocks
+
+
+def _blocks(name: str, codes: Any, mesh: Mesh | None) -> Blocks:
+    devices = 1 if mesh is None else mesh.size
+    blocks = codes if isinstance(codes, Blocks) else arrange(_codes(name, codes), devices)
+    if mesh is None:
+        return blocks
+    if blocks.words.shape[0] % devices:
+        raise ValueError(f"{name}: arrange them with devices={devices} for this mesh; got {len(blocks.words)} chunks")
+    spread = NamedSharding(mesh, PartitionSpec(mesh.axis_names))
+    return blocks._replace(words=jax.device_put(blocks.words, spread))
+
+
+def _available(mask: Any, blocks: Blocks) -> tuple[int, jax.Array | None]:
+    """How many items there are to search (under a trace, where that is not known, how many there may be); the mask."""
+    n = int(blocks.n) if _concrete(blocks.n) else _slots(blocks)
+    if mask is not None:
+        mask = mask if isinstance(mask, jax.Array) else np.asarray(mask)
+        if mask.dtype != bool or mask.shape != (n,):
+            raise ValueError(f"mask: expected {n} bools, one an item; got {mask.dtype} of {mask.shape}")
+        n = int(mask.sum()) if _concrete(mask) else n
+        mask = jnp.asarray(mask)
+    return n, mask
+
+
+def _slots(blocks: Blocks) -> int:
+    """Places for items."""
+    return blocks.words.size // blocks.words.shape[1]
 
 
 def _codes(name: str, codes: Any) -> jax.Array:
     codes = codes if isinstance(codes, jax.Array) else np.asarray(codes)
     if codes.ndim != 2 or codes.shape[1] == 0 or codes.dtype != np.uint8:
-        raise ValueError(
-            f"{name}: expected uint8 codes of shape (n, bytes), at least one byte; got {codes.dtype} of {codes.shape}"
-        )
+        raise ValueError(f"{name}: expected uint8 codes of shape (n, bytes); got {codes.dtype} of {codes.shape}")
     return jnp.asarray(codes)
 
 
 def _real(name: str, x: Any, ndim: int) -> jax.Array:
     x = x if isinstance(x, jax.Array) else np.asarray(x)
-    if x.ndim != ndim or 0 in x.shape[1:] or not jnp.issubdtype(x.dtype, jnp.number):
+    if x.ndim != ndim or 0 in x.shape[1:] or x.dtype.kind not in "fiu":
         raise ValueError(f"{name}: expected {ndim} dimensions of real numbers, none empty; got {x.dtype} of {x.shape}")
     x = jnp.asarray(x, jnp.float32)
-    if not isinstance(x, jax.core.Tracer):
+    if _concrete(x):
         wrong = ~np.isfinite(np.asarray(x)).reshape(x.shape[0], -1).all(axis=1)
         if wrong.any():
-            raise ValueError(f"{name}: every number must be finite; row {wrong.argmax()} has NaN or infinity")
+            raise ValueError(f"{name}: expected finite numbers; row {wrong.argmax()} holds NaN or infinity")
     return x
 
 
-def _k(k: int, items: int) -> int:
-    if isinstance(k, bool) or not isinstance(k, int | np.integer) or not 1 <= k <= items:
-        raise ValueError(f"k: expected an integer from 1 to the {items} items of the database; got {k!r}")
-    return int(k)
+def _concrete(x: Any) -> bool:
+    return not isinstance(x, Tracer)
+
+
+def _cpus() -> int:
+    """Processors that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

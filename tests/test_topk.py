@@ -24,10 +24,23 @@ def check_hamming(queries: np.ndarray, database: np.ndarray, k: int) -> None:
     assert distances.dtype == ids.dtype == np.int32
 
 
-@pytest.mark.parametrize("bits", [8, 16, 64, 256, 1024])
-@pytest.mark.parametrize("k", [1, 10, 333, 1000])
-def test_hamming_topk_is_a_stable_sort_cut_at_k(bits, k):
-    check_hamming(codes(0, 7, bits), codes(1, 1000, bits), k)
+@pytest.mark.parametrize(
+    ("bits", "n", "k"),
+    [
+        (8, 1000, 10),
+        (64, 1000, 1),
+        (64, 1000, 17),
+        (64, 1000, 1000),
+        (256, 1000, 10),
+        (1024, 1000, 333),
+        (64, 70_000, 20),  # columns of 128
+        (16, 70_000, 700),
+        (1024, 9000, 40),  # several chunks
+        (2048, 5000, 5000),
+    ],
+)
+def test_hamming_topk_is_a_stable_sort_cut_at_k(bits, n, k):
+    check_hamming(codes(0, 5, bits), codes(1, n, bits), k)
 
 
 def test_hamming_topk_with_every_item_equal_returns_ascending_ids():
@@ -72,15 +85,24 @@ BOOKS = np.ones((2, 4, 3), np.float32)
         (lambda: pack(np.ones(8)), "signs"),
         (lambda: pack(np.zeros((2, 8))), "signs: .*row 0"),
         (lambda: unpack(np.zeros((2, 2))), "codes: .*float64"),
-        (lambda: hamming_topk(GOOD, GOOD, 0), "k: .*1 to the 4 items.*got 0"),
-        (lambda: hamming_topk(GOOD, GOOD, 5), "k: .*1 to the 4 items.*got 5"),
+        (lambda: hamming_topk(GOOD, GOOD, 0), "k: .*from 1 to 4; got 0"),
+        (lambda: hamming_topk(GOOD, GOOD, 5), "k: .*from 1 to 4; got 5"),
         (lambda: hamming_topk(GOOD, GOOD, 2.0), "k: "),
-        (lambda: hamming_topk(GOOD[:, :1], GOOD, 1), "query_codes: 8 bits, but database_codes has 16"),
+        (lambda: hamming_topk(GOOD[:, :1], GOOD, 1), "query_codes: expected 16 bits.*got 8"),
         (lambda: hamming_topk(GOOD.astype(int), GOOD, 1), "query_codes: .*int64"),
-        (lambda: lookup_topk(np.ones((1, 3)), np.full((2, 2), 4, np.uint8), BOOKS, 1), "codes: word 4 .* 4 words"),
-        (lambda: lookup_topk(np.ones((1, 2)), np.zeros((2, 2), np.uint8), BOOKS, 1), "queries: 2 dimensions"),
-        (lambda: lookup_topk(np.ones((1, 3)), np.zeros((2, 1), np.uint8), BOOKS, 1), "codes: 1 books"),
-        (lambda: lookup_topk([[1, np.nan, 0]], np.zeros((2, 2), np.uint8), BOOKS, 1), "queries: .*finite; row 0"),
+        (
+            lambda: lookup_topk(np.ones((1, 3)), np.full((2, 2), 4, np.uint8), BOOKS, 1),
+            "codes: expected words below 4, .*got 4",
+        ),
+        (
+            lambda: lookup_topk(np.ones((1, 2)), np.zeros((2, 2), np.uint8), BOOKS, 1),
+            "queries: expected 3 dimensions.*got 2",
+        ),
+        (lambda: lookup_topk(np.ones((1, 3)), np.zeros((2, 1), np.uint8), BOOKS, 1), "codes: expected 2 books.*got 1"),
+        (
+            lambda: lookup_topk([[1, np.nan, 0]], np.zeros((2, 2), np.uint8), BOOKS, 1),
+            "queries: expected finite numbers; row 0",
+        ),
     ],
 )
 def test_wrong_input_is_named(call, message):
