@@ -4,7 +4,8 @@ import jax
 import numpy as np
 import pytest
 
-from jaxcmh.topk import hamming_topk, lookup_topk, pack, unpack
+from jaxcmh import mesh
+from jaxcmh.topk import arrange, codes_of, hamming_range, hamming_topk, lookup_topk, pack, unpack
 
 
 def codes(seed: int, n: int, bits: int) -> np.ndarray:
@@ -28,7 +29,6 @@ def check_hamming(queries: np.ndarray, database: np.ndarray, k: int) -> None:
     ("bits", "n", "k"),
     [
         (8, 1000, 10),
-        (64, 1000, 1),
         (64, 1000, 17),
         (64, 1000, 1000),
         (256, 1000, 10),
@@ -41,6 +41,74 @@ def check_hamming(queries: np.ndarray, database: np.ndarray, k: int) -> None:
 )
 def test_hamming_topk_is_a_stable_sort_cut_at_k(bits, n, k):
     check_hamming(codes(0, 5, bits), codes(1, n, bits), k)
+
+
+@pytest.mark.parametrize(("n", "k"), [(1000, 5), (1000, 300), (70_000, 100)])
+def test_a_mask_restricts_the_search(n, k):
+    queries, database = codes(0, 4, 16), codes(1, n, 16)
+    mask = np.random.default_rng(2).random(n) < 0.5
+    mask[: n // 3] = False
+    rows = np.flatnonzero(mask)
+    distances, ids = hamming_topk(queries, database, k, mask=mask)
+    expected_distances, at = hamming_topk(queries, database[rows], k)
+    np.testing.assert_array_equal(ids, rows[at])
+    np.testing.assert_array_equal(distances, expected_distances)
+
+
+@pytest.mark.parametrize(("n", "k", "masked"), [(1000, 10, False), (1003, 900, True)])
+def test_a_database_spread_over_devices_gives_the_same(n, k, masked):
+    queries, database = codes(0, 4, 16), codes(1, n, 16)
+    mask = np.arange(n) % 10 > 0 if masked else None
+    everywhere = mesh.row_mesh()
+    assert everywhere.size == 8
+    spread = arrange(database, devices=8)
+    assert len(spread.words) == 8
+    for given in (database, spread):
+        one, many = (hamming_topk(queries, given, k, mask=mask, mesh=m) for m in (None, everywhere))
+        np.testing.assert_array_equal(one, many)
+
+
+def test_queries_shared_out_to_threads_give_the_same():
+    queries, database = codes(0, 203, 16), codes(1, 70_000, 16)
+    whole = hamming_topk(queries, database, 3)
+    np.testing.assert_array_equal(
+        whole, np.concatenate([hamming_topk(queries[i : i + 29], database, 3) for i in range(0, 203, 29)], axis=1)
+    )
+
+
+def test_hamming_topk_inside_a_jitted_function():
+    queries, database = codes(0, 3, 16), codes(1, 50, 16)
+    np.testing.assert_array_equal(
+        jax.jit(lambda q, x: hamming_topk(q, x, 7))(queries, database), hamming_topk(queries, database, 7)
+    )
+
+
+def test_no_queries_get_no_answers():
+    assert hamming_topk(codes(0, 0, 16), codes(1, 50, 16), 7)[1].shape == (0, 7)
+    assert hamming_range(codes(0, 0, 16), codes(1, 50, 16), 7)[0].tolist() == [0]
+
+
+@pytest.mark.parametrize("masked", [False, True])
+@pytest.mark.parametrize("radius", [0, 3, 99])
+def test_hamming_range_returns_every_item_within_the_radius(radius, masked):
+    queries, database = codes(0, 300, 16), codes(1, 500, 16)
+    mask = np.arange(500) % 7 > 2
+    distance = brute_hamming(queries, database)
+    offsets, distances, ids = hamming_range(queries, database, radius, mask=mask if masked else None)
+    assert len(distances) == len(ids) == offsets[-1]
+    for i in range(300):
+        order = np.argsort(distance[i], kind="stable")
+        order = order[(distance[i, order] <= radius) & (mask[order] if masked else True)]
+        found = slice(offsets[i], offsets[i + 1])
+        np.testing.assert_array_equal(ids[found], order)
+        np.testing.assert_array_equal(distances[found], distance[i, order])
+
+
+def test_arranged_codes_come_back_row_by_row():
+    for n in (0, 1, 5000, 70_000):
+        database = codes(1, n, 16)
+        np.testing.assert_array_equal(codes_of(arrange(database)), database)
+        np.testing.assert_array_equal(codes_of(arrange(database, devices=3)), database)
 
 
 def test_hamming_topk_with_every_item_equal_returns_ascending_ids():
@@ -62,16 +130,56 @@ def test_pack_is_numpy_packbits_little_and_unpack_inverts_it():
     np.testing.assert_array_equal(jax.jit(pack)(signs), packed)
 
 
-@pytest.mark.parametrize("words", [16, 256])
-def test_lookup_topk_is_a_sort_of_the_table_sums(words):
+def lookup_case(n: int, words: int = 256):
     rng = np.random.default_rng(0)
     queries, books = rng.normal(size=(6, 12)).astype(np.float32), rng.normal(size=(3, words, 12)).astype(np.float32)
-    items = rng.integers(0, words, (500, 3), dtype=np.uint8)
-    exact = sum(np.float64(queries) @ np.float64(books[b, items[:, b]]).T for b in range(3))
-    scores, ids = (np.asarray(x) for x in lookup_topk(queries, items, books, 40))
-    np.testing.assert_allclose(scores, -np.sort(-exact, axis=1)[:, :40], rtol=1e-5, atol=1e-5)
+    return queries, rng.integers(0, words, (n, 3), dtype=np.uint8), books
+
+
+def table_sums(queries: np.ndarray, items: np.ndarray, books: np.ndarray) -> np.ndarray:
+    return sum(np.float64(queries) @ np.float64(books[b, items[:, b]]).T for b in range(len(books)))
+
+
+@pytest.mark.parametrize(("n", "words", "k"), [(500, 16, 40), (500, 256, 500), (70_000, 256, 40)])
+def test_lookup_topk_is_a_sort_of_the_table_sums(n, words, k):
+    queries, items, books = lookup_case(n, words)
+    exact = table_sums(queries, items, books)
+    scores, ids = (np.asarray(x) for x in lookup_topk(queries, items, books, k))
+    np.testing.assert_allclose(scores, -np.sort(-exact, axis=1)[:, :k], rtol=1e-5, atol=1e-5)
     np.testing.assert_allclose(np.take_along_axis(exact, ids, axis=1), scores, rtol=1e-5, atol=1e-5)
-    assert all(len(set(row)) == 40 for row in ids.tolist())
+    assert all(len(set(row)) == k for row in ids.tolist())
+
+
+@pytest.mark.parametrize("k", [20, 900])
+def test_lookup_topk_orders_items_of_equal_codes_by_id(k):
+    queries, items, books = lookup_case(1000, 4)  # 64 different items
+    scores, ids = (np.asarray(x) for x in lookup_topk(queries, items, books, k))
+    for row, found in zip(scores, ids):
+        order = np.lexsort((found, -row))
+        np.testing.assert_array_equal(order, np.arange(k))
+        for score in set(row[:-1][row[:-1] > row[-1]]):
+            same = (items == items[found[row == score][0]]).all(axis=1)
+            np.testing.assert_array_equal(found[row == score], np.flatnonzero(same))
+
+
+def test_lookup_topk_masked_and_spread_over_devices():
+    queries, items, books = lookup_case(1000, 64)
+    mask = np.arange(1000) % 3 > 0
+    rows = np.flatnonzero(mask)
+    scores, at = lookup_topk(queries, items[rows], books, 50)
+    for devices in (None, mesh.row_mesh()):
+        found = lookup_topk(queries, items, books, 50, mask=mask, mesh=devices)
+        np.testing.assert_array_equal(found[0], scores)
+        np.testing.assert_array_equal(found[1], rows[at])
+
+
+def test_lookup_topk_batched_over_many_queries():
+    queries, items, books = lookup_case(20_000)
+    many = np.tile(queries, (40, 1))
+    scores, ids = (np.asarray(x) for x in lookup_topk(many, items, books, 5))
+    alone = [np.asarray(x) for x in lookup_topk(queries, items, books, 5)]
+    np.testing.assert_array_equal(ids, np.tile(alone[1], (40, 1)))
+    np.testing.assert_allclose(scores, np.tile(alone[0], (40, 1)), rtol=1e-6)
 
 
 GOOD = codes(0, 4, 16)
@@ -88,6 +196,14 @@ BOOKS = np.ones((2, 4, 3), np.float32)
         (lambda: hamming_topk(GOOD, GOOD, 0), "k: .*from 1 to 4; got 0"),
         (lambda: hamming_topk(GOOD, GOOD, 5), "k: .*from 1 to 4; got 5"),
         (lambda: hamming_topk(GOOD, GOOD, 2.0), "k: "),
+        (lambda: hamming_topk(GOOD, GOOD, 2, mask=np.arange(4) == 1), "k: .*from 1 to 1; got 2"),
+        (lambda: hamming_topk(GOOD, GOOD, 1, mask=np.ones(3, bool)), "mask: expected 4 bools.*\\(3,\\)"),
+        (lambda: hamming_topk(GOOD, GOOD, 1, mask=np.ones(4)), "mask: expected 4 bools.*float64"),
+        (lambda: hamming_topk(GOOD, arrange(GOOD), 1, mesh=mesh.row_mesh()), "database_codes: .*devices=8"),
+        (lambda: hamming_topk(GOOD, GOOD[:0], 1), "k: .*from 1 to 0; got 1"),
+        (lambda: hamming_range(GOOD, GOOD, -1), "radius: .*at least 0; got -1"),
+        (lambda: hamming_range(GOOD, GOOD, 1.5), "radius: .*got 1.5"),
+        (lambda: arrange(GOOD, devices=0), "devices: .*at least 1; got 0"),
         (lambda: hamming_topk(GOOD[:, :1], GOOD, 1), "query_codes: expected 16 bits.*got 8"),
         (lambda: hamming_topk(GOOD.astype(int), GOOD, 1), "query_codes: .*int64"),
         (
