@@ -1,0 +1,531 @@
+"""How good a ranking is: mAP, precision-recall curve, topN precision, precision and recall within a Hamming radius.
+
+An item is relevant to a query when the two share at least one label.  Codes of few bits tie many items at every
+distance, so a ranking needs a rule for ties:
+
+* `expected`: the mean over all orders of the tied items (McSherry and Najork, ECIR 2008).  The default, because it
+  depends on nothing but the distances.
+* `stable`: tied items in database order, as a stable sort leaves them.  For comparison with published numbers.
+
+Hamming distances are never sorted.  One pass counts, for every query, the items and the relevant items at every
+distance; expected numbers and curves follow from the counts alone.  The stable order takes a second pass, in which
+every distance has a counter that starts at its first rank and moves on item by item.  Look-up scores are real numbers,
+which are sorted.
+"""
+
+import os
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import scipy.sparse
+from jax import Array, lax
+from scipy.special import gammaln
+
+from jaxcmh import checks
+
+# Ranks of topN precision unless told otherwise, as far as the database reaches.
+TOPN = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000)
+
+# Items counted at a time: their bucket numbers stay in a core's cache.
+_ITEMS = 16_384
+# Queries in one compiled call: the counters of the stable pass stay in the cache too, and calls run side by side.
+_QUERIES = 256
+# Look-up scores that one compiled call makes.
+_SCORES = 2**22
+
+
+class Metrics(NamedTuple):
+    """What a ranking of the database achieves.
+
+    All means are over the queries that have a relevant item in the database; the others are counted, not averaged.
+    """
+
+    ap: np.ndarray  # (n_q,) float64 average precision, nan for a query without any relevant item
+    map: float  # its mean; a cut-off mAP where `at` is not None
+    n_queries: int  # all queries
+    n_without_relevant: int  # those of them that no mean counts
+    topn: tuple[int, ...]  # ranks
+    topn_precision: np.ndarray  # (len(topn),) mean share of relevant items up to these ranks
+    pr_precision: (
+        np.ndarray
+    )  # (points,) precision-recall curve: a point for every radius, or for ranks of look-up scores
+    pr_recall: np.ndarray  # (points,)
+    radius_precision: np.ndarray  # (bits + 1,) mean precision within Hamming radius 0, 1, ...; empty for look-up scores
+    radius_recall: np.ndarray  # (bits + 1,) mean recall within Hamming radius 0, 1, ...; empty for look-up scores
+    ties: str  # the rule that `ap` and `topn_precision` follow
+    at: int | None  # rank at which `ap` is cut, None for the whole database
+
+
+def hamming_metrics(
+    query_codes: Any,
+    database_codes: Any,
+    query_labels: Any,
+    database_labels: Any,
+    *,
+    ties: str = "expected",
+    at: int | None = None,
+    topn: Sequence[int] | None = None,
+) -> Metrics:
+    """Measure the ranking of packed codes by Hamming distance.
+
+    With P relevant items among the first R = `at` ranks, at ranks k_1 < ... < k_P, the average precision of a query is
+    (1 / P) sum_i i / k_i.  So a cut-off AP is divided by the number of relevant items **retrieved**, as in the field's
+    evaluation code (trec_eval divides by all relevant items of the database); it is 0 where none is retrieved.  Under
+    `expected` ties it is the exact mean over all orders, of the divisor too.
+
+    The precision-recall curve has a point for every radius: mean precision and recall of the items within it, where a
+    query with nothing so near takes its nearest items.  `radius_precision` is that of a hash table look-up, where such
+    a query has precision 0.  Both are free of ties.
+
+    Args:
+        query_codes: (n_q, bits / 8) uint8, packed as by `topk.pack`.
+        database_codes: (n, bits / 8) uint8.
+        query_labels: (n_q, c) of 0 and 1, or (n_q,) classes 0, 1, 2, ...
+        database_labels: (n, c) or (n,), of the same kind.
+        ties: "expected" or "stable".
+        at: rank from 1 to n at which average precision is cut; the whole database if None.
+        topn: ranks from 1 to n for topN precision; 1, 2, 5, 10, ... 1000 as far as n reaches if None.
+
+    Returns:
+        `Metrics` of NumPy arrays.
+
+    Raises:
+        ValueError: an argument is not as described, rows or widths do not match, or no query has any relevant item.
+
+    Example:
+        Two items at distance 0, one of them relevant, so at rank 1 or 2:
+
+        >>> query, items = np.array([[0]], np.uint8), np.array([[0], [0], [255]], np.uint8)
+        >>> hamming_metrics(query, items, [3], [7, 3, 7]).map
+        0.75
+        >>> hamming_metrics(query, items, [3], [7, 3, 7], ties="stable").map
+        0.5
+    """
+    queries, items = _codes(query_codes, "query_codes"), _codes(database_codes, "database_codes")
+    if queries.shape[1] != items.shape[1]:
+        raise ValueError(f"query_codes: expected {items.shape[1]} bytes a code, as database_codes; got {queries.shape}")
+    query_sets, item_sets = _label_sets(query_labels, database_labels, len(queries), len(items))
+    cuts = _ranks(ties, at, topn, len(items))
+    bits = 8 * items.shape[1]
+    queries, items, item_sets = _words(queries), jnp.asarray(_words(items)), jnp.asarray(item_sets)
+    chunks = _chunked(items), _chunked(item_sets), _chunked(jnp.ones((len(items), 1), jnp.int32))
+
+    def measure(queries: np.ndarray, query_sets: np.ndarray) -> tuple:
+        counts = _count(queries, query_sets, *chunks, bits=bits)
+        if ties == "expected":
+            return (counts,)
+        return counts, *_stable(counts, queries.T, query_sets.T, items, item_sets, jnp.asarray(cuts, jnp.int32))
+
+    counts, *stable = _in_blocks(measure, queries, query_sets, size=_QUERIES)
+    tied, relevant = counts.astype(np.int64).sum(axis=2), counts[:, :, 1].astype(np.int64)
+    if stable:
+        gain, hits = stable
+        ap = gain / np.maximum(hits[:, 0], 1)
+    else:
+        ap = _expected_ap(tied, relevant, cuts[0], _sums(len(items)))
+        hits = np.stack([_expected_hits(*row, cuts) for row in zip(tied, relevant)])
+
+    within, found = np.cumsum(tied, axis=1), np.cumsum(relevant, axis=1)
+    nearest = np.maximum(np.arange(bits + 1), np.argmax(tied > 0, axis=1)[:, None])
+    curve = [np.take_along_axis(x, nearest, axis=1) for x in (within, found)]
+    return _metrics(ap, found[:, -1], cuts[1:], hits[:, 1:], curve, (within, found), ties, at)
+
+
+def score_metrics(
+    queries: Any,
+    database_codes: Any,
+    codebooks: Any,
+    query_labels: Any,
+    database_labels: Any,
+    *,
+    ties: str = "expected",
+    at: int | None = None,
+    topn: Sequence[int] | None = None,
+) -> Metrics:
+    """Measure the ranking of look-up codes by score, sum_b query · codebooks[b, code of the item in book b].
+
+    Scores are float32 sums over the books in their order, so items of equal codes tie exactly.  Average and topN
+    precision are those of `hamming_metrics`.  The points of the precision-recall curve are up to 100 ranks from 1 to n,
+    evenly spaced on a logarithmic scale, and follow `ties`.
+
+    Args:
+        queries: (n_q, K) real vectors.
+        database_codes: (n, books) uint8, the number of a word in every book.
+        codebooks: (books, words, K) real.
+        query_labels: (n_q, c) of 0 and 1, or (n_q,) classes 0, 1, 2, ...
+        database_labels: (n, c) or (n,), of the same kind.
+        ties: "expected" or "stable".
+        at: rank from 1 to n at which average precision is cut; the whole database if None.
+        topn: ranks from 1 to n for topN precision; 1, 2, 5, 10, ... 1000 as far as n reaches if None.
+
+    Returns:
+        `Metrics` of NumPy arrays.
+
+    Raises:
+        ValueError: an argument is not as described, rows or widths do not match, or no query has any relevant item.
+
+    Example:
+        Items 0 and 2 tie behind item 1, so the relevant one has rank 2 or 3:
+
+        >>> codebooks = np.array([[[1.0], [2.0]]])
+        >>> items = np.array([[0], [1], [0]], np.uint8)
+        >>> round(score_metrics([[1.0]], items, codebooks, [3], [3, 7, 7]).map, 6)
+        0.416667
+    """
+    queries = np.asarray(checks.rows(queries, "queries"), np.float32)
+    codes, books = _codes(database_codes, "database_codes"), np.asarray(codebooks)
+    if books.ndim != 3 or books.shape[::2] != (codes.shape[1], queries.shape[1]) or books.dtype.kind not in "fiu":
+        expected = f"({codes.shape[1]}, words, {queries.shape[1]})"
+        raise ValueError(f"codebooks: expected real numbers {expected}; got {books.dtype} of shape {books.shape}")
+    if not np.isfinite(books).all():
+        raise ValueError("codebooks: expected finite numbers; got NaN or infinity")
+    if codes.max() >= books.shape[1]:
+        raise ValueError(f"database_codes: expected words below {books.shape[1]}, as codebooks; got {codes.max()}")
+    query_sets, item_sets = _label_sets(query_labels, database_labels, len(queries), len(codes))
+    cuts = _ranks(ties, at, topn, len(codes))
+    points = np.unique(np.geomspace(1, len(codes), 100).round().astype(int))
+    sums = _sums(len(codes))
+    items = jnp.asarray(codes.T), jnp.asarray(item_sets.T), jnp.asarray(books, jnp.float32)
+
+    def measure(queries: np.ndarray, query_sets: np.ndarray) -> tuple:
+        keys, relevant, finite = _scores(queries, query_sets, *items)
+        if not finite:
+            raise ValueError("queries: scores are beyond the range of float32; scale queries or codebooks down")
+        rows = [_ranked(*row, ties, [*cuts, *points], sums) for row in zip(np.asarray(keys), np.asarray(relevant))]
+        return tuple(np.stack(column) for column in zip(*rows))
+
+    ap, found, hits = _in_blocks(measure, queries, query_sets, size=max(1, _SCORES // len(codes)))
+    curve = np.broadcast_to(points, (len(hits), len(points))), hits[:, len(cuts) :]
+    empty = np.empty((len(hits), 0))
+    return _metrics(ap, found, cuts[1:], hits[:, 1 : len(cuts)], curve, (empty, empty), ties, at)
+
+
+# Border
+
+
+def _codes(x: Any, name: str) -> np.ndarray:
+    x = np.asarray(x)
+    if x.dtype != np.uint8 or x.ndim != 2 or 0 in x.shape:
+        raise ValueError(f"{name}: expected a non-empty uint8 matrix, a row a code; got {x.dtype} of shape {x.shape}")
+    return x
+
+
+def _label_sets(query_labels: Any, database_labels: Any, n_queries: int, n: int) -> tuple[np.ndarray, np.ndarray]:
+    """Both sides' label sets as words of 32 labels: (n_q, words) and (n, words) uint32."""
+    given = [(query_labels, "query_labels", n_queries), (database_labels, "database_labels", n)]
+    sides = []
+    for x, name, rows in given:
+        x = x.toarray() if scipy.sparse.issparse(x) else np.asarray(x)
+        if x.ndim not in (1, 2) or len(x) != rows:
+            raise ValueError(f"{name}: expected {rows} rows of labels, one for each code; got shape {x.shape}")
+        if x.ndim == 1 and (x.dtype.kind not in "iu" or x.min() < 0):
+            raise ValueError(f"{name}: expected integer classes from 0; got {x.dtype} from {x.min()}")
+        sides.append(x)
+    query, items = sides
+    if query.shape[1:] != items.shape[1:]:
+        raise ValueError(
+            f"query_labels: expected the same classes as database_labels; got shapes {query.shape} and {items.shape}"
+        )
+    if query.ndim == 2:
+        query, items = (checks.labels(x, name) for x, (_, name, _) in zip(sides, given))
+        return _words(np.packbits(query, axis=1)), _words(np.packbits(items, axis=1))
+    _, column = np.unique(np.concatenate(sides), return_inverse=True)
+    sets = np.zeros((len(column), column.max() // 32 + 1), np.uint32)
+    sets[np.arange(len(column)), column // 32] = np.uint32(1) << (column % 32).astype(np.uint32)
+    return sets[:n_queries], sets[n_queries:]
+
+
+def _ranks(ties: str, at: int | None, topn: Sequence[int] | None, n: int) -> list[int]:
+    """The rank at which average precision ends, then those of topN precision."""
+    checks.choice(ties, "ties", ("expected", "stable"))
+    cut = n if at is None else checks.integer(at, "at", 1, n)
+    if topn is None:
+        return [cut, *(rank for rank in TOPN if rank <= n)]
+    return [cut, *(checks.integer(rank, "topn", 1, n) for rank in np.atleast_1d(np.asarray(topn)))]
+
+
+def _words(codes: np.ndarray) -> np.ndarray:
+    """uint32 words of rows of bytes."""
+    return np.pad(codes, ((0, 0), (0, -codes.shape[1] % 4))).view(np.uint32)
+
+
+def _chunked(rows: Array) -> Array:
+    """(n, w) -> (chunks, w, items): chunks of equal size, zeros at the end."""
+    chunks = -(-len(rows) // _ITEMS)
+    items = -(-len(rows) // chunks)
+    padded = jnp.pad(rows, ((0, chunks * items - len(rows)), (0, 0)))
+    return padded.reshape(chunks, items, -1).transpose(0, 2, 1)
+
+
+def _in_blocks(function: Callable[..., tuple], *rows: np.ndarray, size: int) -> list[np.ndarray]:
+    """`function` of blocks of at most `size` rows, all of one shape, on as many threads as there are cores."""
+    n = len(rows[0])
+    blocks = -(-n // size)
+    size = -(-n // blocks)
+    padded = [np.pad(x, ((0, blocks * size - n), (0, 0))).reshape(blocks, size, -1) for x in rows]
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        results = list(pool.map(lambda *block: tuple(map(np.asarray, function(*block))), *padded))
+    return [np.concatenate(parts)[:n] for parts in zip(*results)]
+
+
+# Passes over the database
+
+
+def _relevant(query: Array, items: Array) -> Array:
+    """Whether label sets meet, word by word: (words, ...) and (words, ...) -> bool (...)."""
+    shared = query[0] & items[0]
+    for w in range(1, len(query)):
+        shared |= query[w] & items[w]
+    return shared != 0
+
+
+def _distance(query: Array, items: Array) -> Array:
+    """Hamming distance, word by word: (words, ...) and (words, ...) -> uint32 (...)."""
+    distance = lax.population_count(query[0] ^ items[0])
+    for w in range(1, len(query)):
+        distance += lax.population_count(query[w] ^ items[w])
+    return distance
+
+
+@partial(jax.jit, static_argnames="bits")
+def _count(queries: Array, query_sets: Array, items: Array, item_sets: Array, weights: Array, *, bits: int) -> Array:
+    """Numbers of irrelevant and relevant items at every distance.
+
+    The loop over queries is inside that over chunks because XLA vectorises a kernel that reads a whole chunk, and not
+    one that slices the chunk out of the database as well.
+
+    Args:
+        queries: (b, words) uint32.
+        query_sets: (b, label words) uint32.
+        items: (chunks, words, items) uint32.
+        item_sets: (chunks, label words, items) uint32.
+        weights: (chunks, 1, items) int32, 0 for what pads the last chunk.
+
+    Returns:
+        (b, bits + 1, 2) int32.
+    """
+
+    def add(counts: Array, chunk: tuple[Array, Array, Array]) -> tuple[Array, None]:
+        items, item_sets, (weight,) = chunk
+
+        def one(query: tuple[Array, Array]) -> Array:
+            bucket = 2 * _distance(query[0], items) + _relevant(query[1], item_sets)
+            return jnp.zeros(2 * (bits + 1), jnp.int32).at[bucket].add(weight, mode="promise_in_bounds")
+
+        return counts + lax.map(one, (queries, query_sets)), None
+
+    start = jnp.zeros((len(queries), 2 * (bits + 1)), jnp.int32)
+    return lax.scan(add, start, (items, item_sets, weights))[0].reshape(len(queries), bits + 1, 2)
+
+
+@jax.jit
+def _stable(
+    counts: Array, queries: Array, query_sets: Array, items: Array, item_sets: Array, cuts: Array
+) -> tuple[Array, Array]:
+    """Walk the database in its order, all queries side by side.
+
+    For every query and distance an int64 holds the rank that the last item took there (low half) and the number of
+    relevant items up to it (high half); both start at their values before the distance's first item.
+
+    Args:
+        counts: (b, bits + 1, 2), from `_count`.
+        queries: (words, b) uint32.
+        query_sets: (label words, b) uint32.
+        items: (n, words) uint32.
+        item_sets: (n, label words) uint32.
+        cuts: (k,) int32 ranks.
+
+    Returns:
+        (b,) float64 sum, over the relevant items up to rank cuts[0], of the precision at their ranks, and (b, k) int32
+        number of relevant items up to each of the ranks.
+    """
+    with jax.enable_x64(True):  # for this pass alone: float32 sums lose four digits here
+        packed = counts.sum(axis=2, dtype=jnp.int64) + (counts[:, :, 1].astype(jnp.int64) << 32)
+        state = (jnp.cumsum(packed, axis=1) - packed).reshape(-1)
+        first = jnp.arange(len(counts), dtype=jnp.uint32) * jnp.uint32(counts.shape[1])
+
+        def place(carry: tuple[Array, Array, Array], item: tuple[Array, Array]) -> tuple[Any, None]:
+            state, gain, hits = carry
+            words, labels = item
+            bucket = first + _distance(queries, words)
+            relevant = _relevant(query_sets, labels)
+            now = state.at[bucket].get(mode="promise_in_bounds") + 1 + (relevant.astype(jnp.int64) << 32)
+            rank, found = now.astype(jnp.int32), (now >> 32).astype(jnp.int32)
+            counted = relevant & (rank <= cuts[:, None])
+            gain += jnp.where(counted[0], found.astype(jnp.float64) / rank.astype(jnp.float64), 0.0)
+            state = state.at[bucket].set(now, mode="promise_in_bounds", unique_indices=True)
+            return (state, gain, hits + counted.astype(jnp.int32)), None
+
+        start = state, jnp.zeros(len(counts), jnp.float64), jnp.zeros((len(cuts), len(counts)), jnp.int32)
+        (_, gain, hits), _ = lax.scan(place, start, (items, item_sets))
+        return gain, hits.T
+
+
+@jax.jit
+def _scores(
+    queries: Array, query_sets: Array, codes: Array, item_sets: Array, codebooks: Array
+) -> tuple[Array, Array, Array]:
+    """A uint32 key that falls as the score rises (b, n), relevance (b, n), and whether all scores are finite."""
+
+    def one(query: tuple[Array, Array]) -> tuple[Array, Array, Array]:
+        vector, labels = query
+        table = jnp.einsum("k,bwk->bw", vector, codebooks, precision="highest")
+        score = jnp.zeros(codes.shape[1], jnp.float32)
+        for book in range(len(codes)):
+            score += table[book].at[codes[book]].get(mode="promise_in_bounds")
+        raw = lax.bitcast_convert_type(jnp.where(score == 0, jnp.float32(0), score), jnp.uint32)  # -0 equals 0
+        key = jnp.where(raw >> 31 == 1, raw, ~raw & jnp.uint32(0x7FFFFFFF))
+        return key, _relevant(labels, item_sets), jnp.isfinite(score).all()
+
+    keys, relevant, finite = lax.map(one, (queries, query_sets))
+    return keys, relevant, finite.all()
+
+
+# From counts to numbers
+
+
+def _ranked(
+    keys: np.ndarray, relevant: np.ndarray, ties: str, cuts: Sequence[int], sums: tuple[np.ndarray, np.ndarray]
+) -> tuple[float, int, np.ndarray]:
+    """Average precision up to rank cuts[0], number of relevant items and hits at each cut, for one query's scores."""
+    order = np.argsort(keys.astype(np.uint16), kind="stable")  # of 16 bits: a radix sort, and two make one of 32
+    order = order[np.argsort((keys >> 16).astype(np.uint16)[order], kind="stable")]
+    relevant = relevant[order]
+    if ties == "stable":
+        ranks = np.flatnonzero(relevant) + 1
+        hits = np.searchsorted(ranks, cuts, side="right")
+        return (np.arange(1, hits[0] + 1) / ranks[: hits[0]]).sum() / max(hits[0], 1), len(ranks), hits
+    keys = keys[order]
+    last = np.append(np.flatnonzero(keys[1:] != keys[:-1]), len(keys) - 1)
+    tied, found = np.diff(last, prepend=-1), np.diff(np.cumsum(relevant)[last], prepend=0)
+    return _expected_ap(tied[None], found[None], cuts[0], sums)[0], relevant.sum(), _expected_hits(tied, found, cuts)
+
+
+def _sums(n: int) -> tuple[np.ndarray, np.ndarray]:
+    """(n + 1,) float64 tables: harmonic numbers 1 + 1/2 + ... + 1/i, and log i!."""
+    i = np.arange(n + 1)
+    return np.concatenate([[0.0], np.cumsum(1 / i[1:])]), gammaln(i + 1)
+
+
+def _bucket_gain(harmonic: np.ndarray, tied: Any, relevant: Any, before: Any, found: Any) -> np.ndarray:
+    """What a bucket adds to the sum of precisions at relevant ranks, in the mean over its orders.
+
+    Of its t = `tied` items m = `relevant` are relevant, of the T = `before` items ahead of it C = `found`.  Its p-th
+    place holds a relevant item in m / t of the orders, and then C + 1 + (p - 1) (m - 1) / (t - 1) relevant items in the
+    mean are at ranks up to T + p.  Their quotient, summed over p, with dH = sum_p 1 / (T + p):
+
+        (m / t) [(C + 1) dH + (m - 1) / (t - 1) (t - (T + 1) dH)]
+    """
+    step = harmonic[before + tied] - harmonic[before]
+    slope = (relevant - 1) / np.maximum(tied - 1, 1)
+    return relevant / np.maximum(tied, 1) * ((found + 1) * step + slope * (tied - (before + 1) * step))
+
+
+def _expected_ap(tied: np.ndarray, relevant: np.ndarray, at: int, sums: tuple[np.ndarray, np.ndarray]) -> np.ndarray:
+    """(n_q,) average precision up to rank `at`, mean over all orders within the buckets; 0 where nothing is relevant.
+
+    Args:
+        tied: (n_q, buckets) items in every bucket, in the order of the ranking.
+        relevant: (n_q, buckets) relevant ones among them.
+        at: rank from 1 to n.
+        sums: from `_sums`.
+    """
+    end, found = np.cumsum(tied, axis=1), np.cumsum(relevant, axis=1)
+    before, found = end - tied, found - relevant
+    whole = end <= at
+    hits = (relevant * whole).sum(axis=1)
+    some = np.flatnonzero(whole & (relevant > 0))
+    parts = _bucket_gain(sums[0], *(x.ravel()[some] for x in (tied, relevant, before, found)))
+    gain = np.bincount(some // tied.shape[1], parts, minlength=len(tied))
+    ap = gain / np.maximum(hits, 1)
+    cut = np.argmin(whole, axis=1)  # the bucket that the cut divides, if it divides one
+    for q in np.flatnonzero(~whole.all(axis=1)):
+        bucket = [int(x[q, cut[q]]) for x in (tied, relevant, before)]
+        if bucket[2] < at:
+            ap[q] = _divided(bucket, gain[q], hits[q], at, sums)
+    return ap
+
+
+def _divided(bucket: Sequence[int], gain: float, hits: int, at: int, sums: tuple[np.ndarray, np.ndarray]) -> float:
+    """Mean average precision over the orders of the bucket that rank `at` divides.
+
+    The number j of its relevant items among its first `places` is hypergeometric, and given j these places are a bucket
+    of their own, and the divisor is hits + j.
+
+    Args:
+        bucket: its items, relevant items, and items ahead of it.
+        gain: sum of precisions at the relevant ranks ahead of it.
+        hits: relevant items ahead of it.
+        at: the rank.
+        sums: from `_sums`.
+    """
+    tied, relevant, before = bucket
+    harmonic, log_factorial = sums
+    places = at - before
+    j = np.arange(max(0, places - (tied - relevant)), min(relevant, places) + 1)
+
+    def ways(n: int, k: np.ndarray) -> np.ndarray:
+        return log_factorial[n] - log_factorial[k] - log_factorial[n - k]
+
+    weight = ways(relevant, j) + ways(tied - relevant, places - j)
+    weight = np.exp(weight - weight.max())
+    inside = _bucket_gain(harmonic, places, j, before, hits)
+    return float(weight @ ((gain + inside) / np.maximum(hits + j, 1)) / weight.sum())
+
+
+def _expected_hits(tied: np.ndarray, relevant: np.ndarray, cuts: Sequence[int]) -> np.ndarray:
+    """(len(cuts),) mean number of relevant items up to each rank, from one query's (buckets,) counts."""
+    end, found = np.cumsum(tied), np.cumsum(relevant)
+    bucket = np.searchsorted(end, cuts)
+    missing = (end[bucket] - cuts) / tied[bucket]
+    return found[bucket] - relevant[bucket] * missing
+
+
+def _metrics(
+    ap: np.ndarray,
+    n_relevant: np.ndarray,
+    topn: Sequence[int],
+    hits: np.ndarray,
+    curve: Sequence[np.ndarray],
+    radius: Sequence[np.ndarray],
+    ties: str,
+    at: int | None,
+) -> Metrics:
+    """Means over queries with relevant items.
+
+    Args:
+        ap: (n_q,) average precision.
+        n_relevant: (n_q,) relevant items in the database.
+        topn: ranks.
+        hits: (n_q, len(topn)) relevant items up to these ranks.
+        curve: items retrieved and relevant ones among them, each (n_q, points), of the precision-recall curve.
+        radius: the same for every Hamming radius.
+        ties: the rule.
+        at: the cut.
+    """
+    measured = n_relevant > 0
+    if not measured.any():
+        raise ValueError("query_labels: expected labels that database_labels shares; no query has any relevant item")
+
+    def means(retrieved: np.ndarray, found: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        retrieved, found = retrieved[measured], found[measured]
+        recall = found / n_relevant[measured, None]
+        return (found / np.maximum(retrieved, 1)).mean(axis=0), recall.mean(axis=0)
+
+    return Metrics(
+        np.where(measured, ap, np.nan),
+        float(ap[measured].mean()),
+        len(ap),
+        int((~measured).sum()),
+        tuple(topn),
+        (hits[measured] / np.asarray(topn)).mean(axis=0),
+        *means(*curve),
+        *means(*radius),
+        ties,
+        at,
+    )
