@@ -27,6 +27,7 @@ BITS = (16, 32, 64)
 TUNED = (Features("laplace", 1500, 0.5, standardise=True), Features("rbf", 1500, 0.35))
 MAPS: dict[str, dict[str, Any]] = {
     "dcgh": {"rbf": Features(), "laplace": Features("laplace"), "tuned": TUNED},
+    "a2lh": {"rbf, 500 anchors": Features(anchors=500)},  # its paper has no Wiki; 2,500 anchors are more than rows
 }
 
 
@@ -38,6 +39,14 @@ def settings(methods: list[str], seeds: int) -> list[tuple[str, str, int, int]]:
         for bits in BITS
         for seed in range(seeds)
     ]
+
+
+def parameters(method: str) -> Any:
+    """What the paper gives for Wiki, or else the method's defaults."""
+    try:
+        return paper_params(method, "wiki")
+    except ValueError:
+        return registry[method].params
 
 
 def published() -> dict[tuple[str, str, int], float]:
@@ -98,7 +107,7 @@ def main() -> None:
             data="wiki",
             hashes=hashes,
             ties="stable",
-            params=paper_params(method, "wiki"),
+            params=parameters(method),
             features=MAPS.get(method, {"paper": None})[label],
         )
         for line in outcome.records:
