@@ -1,4 +1,4 @@
-"""The command `jaxcmh`: demo, train, evaluate, search, data.
+"""The command `jaxcmh`: demo, train, evaluate, search, data, features.
 
 Results go to standard output, everything else to standard error. Nothing heavy is imported before a command needs it.
 Exit codes: 0 done, 2 bad input (one line says what), 130 interrupted.
@@ -16,7 +16,7 @@ from cyclopts import App, CycloptsError, Parameter
 from cyclopts.exceptions import UnknownOptionError
 
 import jaxcmh
-from jaxcmh import terminal
+from jaxcmh import data_commands, terminal
 
 if TYPE_CHECKING:
     from jaxcmh.model import Model
@@ -33,6 +33,9 @@ app = App(
 )
 data_app = App(name="data", help="Look at data sets and files.")
 app.command(data_app)
+app.command(data_commands.features)
+data_app.command(data_commands.check)
+data_app.command(data_commands.download)
 
 Out = Annotated[Path | None, Parameter(name=["--out", "-o"])]
 Root = Annotated[Path | None, Parameter(name="--root")]
@@ -353,7 +356,7 @@ def info(name: str, /, *, root: Root = None, as_json: Json = False) -> None:
     order = sorted(range(len(counts)), key=lambda c: -counts[c])
     for title, classes in (("largest classes", order[:5]), ("smallest classes", order[-5:])):
         facts[title] = {names[c]: int(counts[c]) for c in classes}
-    _print_facts(facts, as_json)
+    data_commands.print_facts(facts, as_json)
 
 
 @data_app.command
@@ -372,14 +375,7 @@ def inspect(files: list[Path], /, *, as_json: Json = False) -> None:
     with terminal.progress() as steps:
         steps.step("reading files")
         facts = inspect_files(files)
-    _print_facts(facts, as_json)
-
-
-def _print_facts(facts: dict[str, Any], as_json: bool) -> None:
-    if as_json:
-        print(json.dumps(facts))
-    else:
-        terminal.print_facts(facts)
+    data_commands.print_facts(facts, as_json)
 
 
 # -- pieces -----------------------------------------------------------------------------------------------------------

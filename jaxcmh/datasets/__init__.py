@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from .folder import check_folder, lists_of, load_folder, save_split
 from .icons import cache_folder, load_icons
 from .inspection import describe, inspect_files, suspicions
 from .named import NAMED, Recipe, load_named
@@ -27,6 +28,7 @@ __all__ = [
     "Shape",
     "Split",
     "cache_folder",
+    "check_folder",
     "describe",
     "drawing_features",
     "drop_labels",
@@ -35,11 +37,13 @@ __all__ = [
     "inspect_files",
     "load_dataset",
     "load_files",
+    "load_folder",
     "load_named",
     "one_hot",
     "photo_features",
     "prepare",
     "resplit",
+    "save_split",
     "suspicions",
     "synthetic",
     "take",
@@ -60,10 +64,10 @@ def load_dataset(
     Args:
         name_or_path: "icons" (embedded default); "synthetic" or "synthetic:SHAPE"; "wiki", "mirflickr25k",
             "nuswide10" or "iaprtc12", also with the paper whose split is meant ("wiki:dcgh"); or a file, a folder of
-            files, or several files of any known layout.
+            files, or several files of any known layout; or a folder of pictures with a list of captions and labels.
         root: folder with the files of a named data set; by default the folder in $JAXCMH_DATA.
         options: for "synthetic", see `jaxcmh.datasets.synthetic`; for a benchmark set, see
-            `jaxcmh.datasets.load_named`; for files, `jaxcmh.datasets.load_files`. "icons" takes none.
+            `jaxcmh.datasets.load_named`; for files, `load_files`; for pictures, `load_folder`. "icons" takes none.
     Returns:
         A `Split` with parts `train`, `query`, `database`, each with `views`, `labels`, `ids`.
     Raises:
@@ -85,8 +89,11 @@ def load_dataset(
         if kind in NAMED:
             paper = {"paper": shape} if shape else {}
             return load_named(kind, data_folder(kind, root), **paper, **options)
-        if Path(name).expanduser().exists():
-            return load_files(name, **options)
+        path = Path(name).expanduser()
+        if path.is_dir() and lists_of(path):
+            return load_folder(path, **options)
+        if path.exists():
+            return load_files(path, **options)
     except TypeError as error:
         if "unexpected keyword argument" not in str(error):
             raise

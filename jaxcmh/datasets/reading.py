@@ -1,5 +1,6 @@
 """From recognised arrays to a `Split`: rows aligned, labels 0/1, all finite, or one error that names file and key."""
 
+import json
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -9,7 +10,7 @@ from scipy import sparse
 
 from .files import Stored
 from .layouts import ROLES, Found, files_of, normal_key, recognise, turned
-from .split import PARTS, Items, Part, Split, one_hot, random_rows, resplit, take
+from .split import PARTS, Items, Maker, Part, Split, one_hot, random_rows, resplit, take
 
 NO_VIEW = ("labels", "labels2", "rows", "names", "split")
 
@@ -59,6 +60,9 @@ def load_files(
     """
     files = files_of(paths)
     found = recognise(files, keys)
+    facts = _facts(found)
+    if facts:
+        found = recognise(files, {**{f"all.{view}": f"view.{view}" for view in facts["views"]}, **(keys or {})})
     for array in found.unused:
         if array.read is None and ROLES.get(normal_key(array), "") not in ("", *found.chosen):
             raise MissingArrayError(f"{_where(array)}: holds {array.dtype}, expected numbers")
@@ -78,7 +82,29 @@ def load_files(
         split = _from_whole(found, parts, halves, select, query, train, seed)
         query = train = None
     split = split._replace(name=name, notes=(*notes, *split.notes))
+    if facts:
+        split = split._replace(
+            label_names=tuple(facts["label_names"]),
+            items=Items(**facts["items"]),
+            makers=tuple(Maker(maker["kind"], tuple(maker["vocabulary"])) for maker in facts["makers"]),
+        )
     return split if query is None and train is None else resplit(split, query, train, seed)
+
+
+def _facts(found: Found) -> dict[str, Any] | None:
+    """What `save_split` wrote beside the arrays."""
+    array = next((a for a in found.unused if a.key == "jaxcmh" and a.dtype == "uint8"), None)
+    if array is None:
+        return None
+    try:
+        facts = json.loads(_read(array).tobytes())
+        known = facts["format"] == 1 and set(facts) >= {"views", "label_names", "items", "makers"}
+    except (ValueError, TypeError, KeyError):
+        known = False
+    if not known:
+        raise ValueError(f"{_where(array)}: damaged, or written by a later jaxcmh")
+    found.unused.remove(array)
+    return facts
 
 
 # -- what is there ----------------------------------------------------------------------------------------------------

@@ -1,0 +1,360 @@
+"""A folder of pictures with captions and labels: checked, read, made features of, written and read back."""
+
+import functools
+import http.server
+import json
+import threading
+import zipfile
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from jaxcmh.cli import main
+from jaxcmh.datasets import (
+    check_folder,
+    download,
+    featurise,
+    load_dataset,
+    load_folder,
+    prepare,
+    save_split,
+    synthetic,
+)
+from jaxcmh.datasets.raw import opened, photo_features
+
+WORDS = {"red": (220, 30, 30), "green": (30, 200, 40), "blue": (20, 40, 230)}
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """Thirty plain pictures in three colours, with stripes or without, captions and labels in metadata.csv."""
+    place = tmp_path / "pictures"
+    place.mkdir()
+    lines = ["file_name,text,labels"]
+    rng = np.random.default_rng(0)
+    for i in range(30):
+        colour = list(WORDS)[i % 3]
+        pixels = np.full((40 + i, 50, 3), WORDS[colour], np.uint8)
+        striped = i % 2 == 0
+        if striped:
+            pixels[:, ::7] = 255
+        pixels[:3] = rng.integers(0, 255, (3, 50, 3))
+        Image.fromarray(pixels).save(place / f"{i:02}.png")
+        text = f"A {colour} picture{', with stripes' if striped else ''}"
+        lines.append(f'{i:02}.png,"{text}",{colour}{";striped" if striped else ""}')
+    (place / "metadata.csv").write_text("\n".join(lines))
+    return place
+
+
+def as_jsonl(folder, change=lambda number, record: record):
+    """The list as JSON lines, each record changed."""
+    lines = (folder / "metadata.csv").read_text().splitlines()[1:]
+    records = []
+    for number, line in enumerate(lines):
+        file, rest = line.split(",", 1)
+        text, labels = rest.rsplit(",", 1)
+        record = change(number, {"file_name": file, "text": text.strip('"'), "labels": labels.split(";")})
+        records.append(json.dumps(record))
+    (folder / "metadata.csv").unlink()
+    (folder / "metadata.jsonl").write_text("\n".join(records))
+
+
+def test_a_folder_becomes_a_data_set(folder):
+    split = load_dataset(folder)
+    assert split.label_names == ("blue", "green", "red", "striped")
+    assert (len(split.train.ids), len(split.query.ids)) == (27, 3)
+    assert split.database is split.train
+    for part in (split.train, split.query):
+        for row, labels in zip(part.ids, part.labels):
+            expected = {list(WORDS)[row % 3], *(["striped"] if row % 2 == 0 else [])}
+            assert {split.label_names[c] for c in np.flatnonzero(labels)} == expected
+            assert split.items.names[row] == f"{row:02}.png"
+    assert split.makers[1].vocabulary == ("a", "blue", "green", "picture", "red", "stripes", "with")
+    row = split.train.ids[5]
+    np.testing.assert_array_equal(featurise(split, "image", [split.items.pictures[row]])[0], split.train.views[0][5])
+    np.testing.assert_array_equal(featurise(split, "text", [split.items.texts[row]])[0], split.train.views[1][5])
+
+
+def test_lists_in_json_with_a_split(folder):
+    def change(number, record):
+        record["split"] = "test" if number < 6 else "database" if number < 10 else "train"
+        return record
+
+    csv = load_folder(folder)
+    as_jsonl(folder, change)
+    split = load_folder(folder)
+    assert [len(part.ids) for part in split[:3]] == [20, 6, 24]
+    assert split.query.ids.tolist() == list(range(6))
+    labels = {i: row.tolist() for part in csv[:2] for i, row in zip(part.ids, part.labels)}
+    assert all(labels[i] == row.tolist() for part in split[:3] for i, row in zip(part.ids, part.labels))
+    assert len(load_folder(folder, query=4, seed=2).query.ids) == 4
+
+
+def test_subfolders_are_classes_and_parts(folder):
+    """As ImageFolder has it: train/red/01.png, and a list in each part."""
+    for part, rows in (("train", range(24)), ("test", range(24, 30))):
+        lines = ["file_name,text"]
+        for i in rows:
+            colour = list(WORDS)[i % 3]
+            (folder / part / colour).mkdir(parents=True, exist_ok=True)
+            (folder / f"{i:02}.png").rename(folder / part / colour / f"{i:02}.png")
+            lines.append(f"{colour}/{i:02}.png,some {colour} picture")
+        (folder / part / "metadata.csv").write_text("\n".join(lines))
+    (folder / "metadata.csv").unlink()
+    split = load_dataset(folder)
+    assert split.label_names == ("blue", "green", "red")
+    assert (len(split.train.ids), len(split.query.ids)) == (24, 6)
+    assert split.items.names[0] == "train/red/00.png"
+    assert split.query.labels.argmax(1).tolist() == [2, 1, 0, 2, 1, 0]
+
+
+def test_captions_may_lie_elsewhere(folder, tmp_path):
+    (folder / "metadata.csv").rename(tmp_path / "captions.csv")
+    assert len(load_folder(folder, captions=tmp_path / "captions.csv").train.ids) == 27
+    text = (tmp_path / "captions.csv").read_text().replace("file_name,text,labels", "image\tcaption\tlabel")
+    lines = [
+        text.splitlines()[0],
+        *(line.replace(".png,", ".png\t").replace('",', '"\t') for line in text.splitlines()[1:]),
+    ]
+    (tmp_path / "captions.tsv").write_text("\ufeff" + "\n".join(lines))
+    assert len(load_folder(folder, captions=tmp_path / "captions.tsv").train.ids) == 27
+    with pytest.raises(FileNotFoundError, match=r"gone\.csv: no such file"):
+        load_folder(folder, captions=tmp_path / "gone.csv")
+
+
+def spoil(folder):
+    """One line of every kind that cannot be used."""
+    (folder / "broken.png").write_bytes((folder / "00.png").read_bytes()[:60])
+    (folder / "extra.png").write_bytes((folder / "00.png").read_bytes())
+    (folder / "bare.png").write_bytes((folder / "00.png").read_bytes())
+    (folder.parent / "secret.png").write_bytes((folder / "00.png").read_bytes())
+    with open(folder / "metadata.csv", "a") as file:
+        file.write("\ngone.png,a text,red\nbroken.png,a text,red\n00.png,again,red\nbare.png,,red\n")
+        file.write("bare.png,a text,\n../secret.png,a text,red\n")
+
+
+def test_unusable_lines_are_told_or_left_out(folder):
+    spoil(folder)
+    report = check_folder(folder)
+    assert (report["items"], report["usable"]) == (36, 30)
+    assert report["problems"] == {
+        "missing file": "1: metadata.csv, line 32: gone.png",
+        "no picture that Pillow can read": "1: metadata.csv, line 33: broken.png",
+        "listed twice": "2: metadata.csv, line 34: 00.png; metadata.csv, line 36: bare.png",
+        "no text": "1: metadata.csv, line 35: bare.png",
+        "outside the folder": "1: metadata.csv, line 37: ../secret.png",
+    }
+    assert report["not listed"] == "1: extra.png"
+    assert report["labels"] == {"striped": 15, "red": 10, "green": 10, "blue": 10}
+    assert report["picture sizes"] == "50 x 40 to 50 x 69"
+    with pytest.raises(ValueError, match=r"missing file: 1: metadata\.csv, line 32: gone\.png"):
+        load_folder(folder)
+    split = load_folder(folder, skip=True)
+    assert len(split.train.ids) + len(split.query.ids) == 30
+    assert "6 unusable lines left out" in split.notes
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("", "expected pictures of two classes or more, got 0"),
+        ("file_name,labels\n00.png,red\n", r"metadata\.csv, line 2: no text column \(text, caption"),
+        ("text,labels\na,red\n", r"line 2: no file column"),
+        ("file_name,text,labels\n00.png,a b,red\n01.png,a b,red\n", "two classes or more, got 2 of 1"),
+        ("file_name,text,labels\n00.png,a,red,b\n", r"line 2: more columns than the first line names"),
+        ("file_name,text,labels\n00.png,a b,red\n01.png,c d,blue\n02.png,e f,red\n", r"no word is in 2 of the 2"),
+    ],
+)
+def test_bad_lists_are_told(folder, content, message):
+    (folder / "metadata.csv").write_text(content)
+    with pytest.raises(ValueError, match=message):
+        load_folder(folder)
+
+
+def test_bad_json_and_bad_encodings_are_told(folder):
+    (folder / "metadata.csv").unlink()
+    for content, message in ((b"{", "line 1: not JSON"), (b"3", "line 1: expected an object"), (b"\xff\xfe", "UTF-8")):
+        (folder / "metadata.jsonl").write_bytes(content)
+        with pytest.raises(ValueError, match=rf"metadata\.jsonl.*{message}"):
+            load_folder(folder)
+    (folder / "metadata.jsonl").unlink()
+    with pytest.raises(FileNotFoundError, match=r"metadata\.csv: no such file"):
+        check_folder(folder)
+    with pytest.raises(FileNotFoundError, match="no such folder"):
+        check_folder(folder / "gone")
+    with pytest.raises(ValueError, match="image: expected photo or drawing"):
+        load_folder(folder, image="hog")
+
+
+# -- features of photographs ------------------------------------------------------------------------------------------
+
+
+def test_photographs_of_one_colour_differ_from_another_and_striped_from_plain(folder):
+    x = photo_features([folder / f"{i:02}.png" for i in range(12)])
+    assert x.shape == (12, 1828)
+    assert np.isfinite(x).all()
+    distance = ((x[:, None] - x[None]) ** 2).sum(2)
+    assert distance[0, 6] < min(distance[0, 1], distance[0, 2], distance[0, 3])  # same colour and stripes
+    np.testing.assert_allclose((x[:, -64:] ** 2).sum(1), 49, rtol=1e-5)
+
+
+def test_pictures_of_any_kind_open_the_same(folder, tmp_path):
+    picture = Image.open(folder / "00.png")
+    picture.save(tmp_path / "a.bmp")
+    clear = picture.convert("RGBA")
+    clear.putpixel((0, 0), (0, 0, 0, 0))
+    (_, first), (_, second), (_, third) = opened([folder / "00.png", tmp_path / "a.bmp", clear])
+    np.testing.assert_array_equal(np.asarray(first), np.asarray(second))
+    assert third.getpixel((0, 0)) == (255, 255, 255)
+    turned = picture.copy()
+    exif = turned.getexif()
+    exif[0x0112] = 6  # the camera was held upright
+    turned.save(tmp_path / "turned.jpg", exif=exif)
+    ((_, upright),) = opened([tmp_path / "turned.jpg"])
+    assert upright.size == picture.size[::-1]
+
+
+# -- writing and reading back -----------------------------------------------------------------------------------------
+
+
+def test_a_data_set_written_is_read_back_whole(folder, tmp_path):
+    split = load_folder(folder, query=5, train=20)
+    save_split(split, tmp_path / "pairs.npz")
+    again = load_dataset(tmp_path / "pairs.npz")
+    for a, b in zip(split[:3], again[:3]):
+        np.testing.assert_array_equal(a.ids, b.ids)
+        np.testing.assert_array_equal(a.labels, b.labels)
+        assert all(np.array_equal(x, y) and x.dtype == y.dtype for x, y in zip(a.views, b.views))
+    assert again.label_names == split.label_names
+    assert again.makers == split.makers
+    assert again.view_names == split.view_names
+    assert [list(field) for field in again.items] == [list(field) for field in split.items]
+    picture = folder / "07.png"
+    np.testing.assert_array_equal(featurise(again, "image", [picture]), featurise(split, "image", [picture]))
+    assert list(tmp_path.glob("*.npz")) == [tmp_path / "pairs.npz"]
+
+
+def test_any_views_can_be_written(tmp_path):
+    split = synthetic(train=20, query=5, dims=(3, 4, 5))
+    save_split(split, tmp_path / "three.npz")
+    again = load_dataset(tmp_path / "three.npz")
+    assert again.view_names == ("view0", "view1", "view2")
+    np.testing.assert_array_equal(again.query.views[2], split.query.views[2])
+    with pytest.raises(ValueError, match=r"ends in \.npz"):
+        save_split(split, tmp_path / "three.mat")
+    icons = split._replace(makers=load_dataset("icons").makers)
+    with pytest.raises(ValueError, match="write them before preparing"):
+        save_split(prepare(icons._replace(view_names=()), [["l2"], [], []]), tmp_path / "x.npz")
+
+
+def test_damaged_facts_are_told(tmp_path):
+    split = synthetic(train=20, query=5)
+    save_split(split, tmp_path / "set.npz")
+    with np.load(tmp_path / "set.npz") as stored:
+        arrays = dict(stored)
+    for facts in (b"{", b"[]", b'{"format": 2}'):
+        np.savez(tmp_path / "set.npz", **arrays | {"jaxcmh": np.frombuffer(facts, np.uint8)})
+        with pytest.raises(ValueError, match=r"set\.npz: jaxcmh: damaged, or written by a later jaxcmh"):
+            load_dataset(tmp_path / "set.npz")
+
+
+# -- commands ---------------------------------------------------------------------------------------------------------
+
+
+def test_from_a_folder_to_an_answer(folder, tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert main(["features", "pictures", "-o", "pairs.npz", "--image", "photo", "--text", "words"]) == 0
+    assert "27 training items, 3 queries, image 1828-d, text 7-d, 4 classes" in capsys.readouterr().out
+    assert main(["train", "dcgh", "--data", "pairs.npz", "--bits", "16", "--out", "run"]) == 0
+    capsys.readouterr()
+    assert main(["search", "run", "--text", "blue stripes", "-k", "3", "--json"]) == 0
+    answers = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert "blue" in json.dumps(answers[0])
+
+
+def test_features_command_refuses(folder, tmp_path, capsys):
+    out = tmp_path / "pairs.npz"
+    spoil(folder)
+    options = ["--image", "photo", "--text", "words"]
+    assert main(["features", str(folder), "-o", str(out), *options]) == 2
+    assert "missing file" in capsys.readouterr().err
+    assert not out.exists()
+    assert main(["features", str(folder), "-o", str(out), *options, "--skip"]) == 0
+    assert main(["features", str(folder), "-o", str(out), *options, "--skip"]) == 2
+    assert "is there already" in capsys.readouterr().err
+    assert main(["features", str(folder), "-o", str(tmp_path / "pairs.mat")]) == 2
+    assert "ends in .npz" in capsys.readouterr().err
+
+
+def test_check_command(folder, tmp_path, capsys):
+    assert main(["data", "check", str(folder)]) == 0
+    assert "striped: 15" in capsys.readouterr().out
+    spoil(folder)
+    assert main(["data", "check", str(folder), "--json"]) == 2
+    captured = capsys.readouterr()
+    assert json.loads(captured.out)["usable"] == 30
+    assert captured.err.strip() == "jaxcmh: 6 of 36 lines cannot be used"
+    arrays = {"image": np.eye(8), "text": np.eye(8), "labels": np.arange(8) % 2}
+    np.savez(tmp_path / "set.npz", **arrays)
+    assert main(["data", "check", str(tmp_path / "set.npz")]) == 0
+    del arrays["text"]
+    np.savez(tmp_path / "set.npz", **arrays)
+    assert main(["data", "check", str(tmp_path / "set.npz")]) == 2
+    assert "no all.text" in capsys.readouterr().err
+
+
+# -- download ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def server(tmp_path):
+    """A web server on this machine that serves a folder, and its address."""
+    pytest.importorskip("pooch")
+    (tmp_path / "web").mkdir()
+
+    class Quiet(http.server.SimpleHTTPRequestHandler):
+        def log_message(self, *_):
+            pass
+
+    with http.server.ThreadingHTTPServer(
+        ("127.0.0.1", 0), functools.partial(Quiet, directory=tmp_path / "web")
+    ) as running:
+        thread = threading.Thread(target=running.serve_forever)
+        thread.start()
+        yield tmp_path / "web", f"http://127.0.0.1:{running.server_port}/set.zip"
+        running.shutdown()
+        thread.join()
+
+
+def test_wiki_is_downloaded_and_checked(shared_data, server, tmp_path, monkeypatch, capsys):
+    web, address = server
+    monkeypatch.setattr(download, "WIKI", address)
+    with zipfile.ZipFile(web / "set.zip", "w") as archive:
+        for file in download.WIKI_FILES:
+            archive.write(shared_data / "wiki" / file, f"wikipedia_dataset/{file}")
+    assert main(["data", "download", "wiki", "--root", str(tmp_path / "data")]) == 0
+    assert capsys.readouterr().out.strip() == str(tmp_path / "data" / "wiki")
+    assert len(load_dataset("wiki", tmp_path / "data").train.ids) == 2173
+    assert sorted(f.name for f in (tmp_path / "data" / "wiki").iterdir()) == sorted(download.WIKI_FILES)
+
+
+def test_a_download_of_something_else_leaves_nothing(server, tmp_path, monkeypatch):
+    web, address = server
+    monkeypatch.setattr(download, "WIKI", address)
+    monkeypatch.setattr(download, "WIKI_SHA256", "0" * 64)
+    (web / "set.zip").write_text("moved")
+    with pytest.raises(ValueError, match="not the archive that was there"):
+        download.download("wiki", tmp_path / "data")
+    with zipfile.ZipFile(web / "set.zip", "w") as archive:
+        archive.writestr("raw_features.mat", "")
+    with pytest.raises(ValueError, match="not the archive that was there"):
+        download.download("wiki", tmp_path / "data")
+    (web / "set.zip").unlink()
+    with pytest.raises(OSError, match="cannot be downloaded"):
+        download.download("wiki", tmp_path / "data")
+    assert not any((tmp_path / "data" / "wiki").iterdir())
+    with pytest.raises(
+        ValueError, match=r"no stable address is known for nuswide10; put into .*nus-wide-tc10-yall\.mat"
+    ):
+        download.download("nuswide10", tmp_path)
