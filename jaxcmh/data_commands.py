@@ -102,6 +102,9 @@ def features(
     if out.exists():
         raise FileExistsError(f"--out: {out} is there already; name another file or remove it first")
     with terminal.progress() as steps:
+        if image == "efficientnet-lite0" or text == "minilm":
+            steps.step("starting jax")
+            terminal.say(terminal.start_jax())
         steps.step(f"reading {folder}")
         split = load_folder(
             folder,

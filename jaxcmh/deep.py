@@ -158,7 +158,7 @@ def image_classes(pictures: Sequence[Any]) -> np.ndarray:
 
 @functools.cache
 def _minilm() -> tuple[Weights, Any]:
-    """Weights and tokenizer."""
+    """Weights, those of the layers stacked, and tokenizer."""
     require("deep", "tokenizers")
     from tokenizers import Tokenizer
 
@@ -167,34 +167,43 @@ def _minilm() -> tuple[Weights, Any]:
     tokenizer.no_padding()
     tokenizer.enable_truncation(WORDS)
     stored = load_file(folder / "model.safetensors")
-    return {name: jnp.asarray(value) for name, value in stored.items() if value.dtype == np.float32}, tokenizer
+    weights = {name: jnp.asarray(value) for name, value in stored.items() if name.startswith("embeddings")}
+    for name in stored:
+        if name.startswith("encoder.layer.0."):
+            part = name.removeprefix("encoder.layer.0.")
+            weights[part] = jnp.stack([stored[f"encoder.layer.{i}.{part}"] for i in range(LAYERS)])
+    return weights, tokenizer
+
+
+def _dense(weights: Weights, name: str, x: jax.Array) -> jax.Array:
+    return x @ weights[f"{name}.weight"].T + weights[f"{name}.bias"]
+
+
+def _norm(weights: Weights, name: str, x: jax.Array) -> jax.Array:
+    x = (x - x.mean(-1, keepdims=True)) / jnp.sqrt(x.var(-1, keepdims=True) + 1e-12)
+    return x * weights[f"{name}.LayerNorm.weight"] + weights[f"{name}.LayerNorm.bias"]
 
 
 @jax.jit
 def _text_network(weights: Weights, pieces: jax.Array, known: jax.Array) -> jax.Array:
     """(n, t) word pieces and which of them are there -> (n, 384) of length 1."""
 
-    def norm(name: str, x: jax.Array) -> jax.Array:
-        x = (x - x.mean(-1, keepdims=True)) / jnp.sqrt(x.var(-1, keepdims=True) + 1e-12)
-        return x * weights[f"{name}.LayerNorm.weight"] + weights[f"{name}.LayerNorm.bias"]
-
-    def dense(name: str, x: jax.Array) -> jax.Array:
-        return x @ weights[f"{name}.weight"].T + weights[f"{name}.bias"]
-
-    def heads(x: jax.Array) -> jax.Array:
-        return x.reshape(*x.shape[:2], HEADS, -1)
+    def layer(x: jax.Array, weights: Weights) -> tuple[jax.Array, None]:
+        query, key, value = (
+            _dense(weights, f"attention.self.{name}", x).reshape(*x.shape[:2], HEADS, -1)
+            for name in ("query", "key", "value")
+        )
+        scores = jnp.einsum("nqhd,nkhd->nhqk", query, key) / math.sqrt(query.shape[-1])
+        share = jax.nn.softmax(jnp.where(known[:, None, None, :], scores, -jnp.inf), axis=-1)
+        mixed = jnp.einsum("nhqk,nkhd->nqhd", share, value).reshape(x.shape)
+        x = _norm(weights, "attention.output", _dense(weights, "attention.output.dense", mixed) + x)
+        inner = jax.nn.gelu(_dense(weights, "intermediate.dense", x), approximate=False)
+        return _norm(weights, "output", _dense(weights, "output.dense", inner) + x), None
 
     table = {name: weights[f"embeddings.{name}_embeddings.weight"] for name in ("word", "position", "token_type")}
-    x = norm("embeddings", table["word"][pieces] + table["position"][: pieces.shape[1]] + table["token_type"][0])
-    for number in range(LAYERS):
-        layer = f"encoder.layer.{number}."
-        query, key, value = (heads(dense(f"{layer}attention.self.{name}", x)) for name in ("query", "key", "value"))
-        scores = jnp.einsum("nqhd,nkhd->nhqk", query, key) / math.sqrt(query.shape[-1])
-        weight = jax.nn.softmax(jnp.where(known[:, None, None, :], scores, -jnp.inf), axis=-1)
-        mixed = jnp.einsum("nhqk,nkhd->nqhd", weight, value).reshape(x.shape)
-        x = norm(f"{layer}attention.output", dense(f"{layer}attention.output.dense", mixed) + x)
-        inner = jax.nn.gelu(dense(f"{layer}intermediate.dense", x), approximate=False)
-        x = norm(f"{layer}output", dense(f"{layer}output.dense", inner) + x)
+    x = table["word"][pieces] + table["position"][: pieces.shape[1]] + table["token_type"][0]
+    layers = {name: value for name, value in weights.items() if not name.startswith("embeddings")}
+    x, _ = jax.lax.scan(layer, _norm(weights, "embeddings", x), layers)
     mean = (x * known[:, :, None]).sum(1) / known.sum(1, keepdims=True)
     return mean / jnp.linalg.norm(mean, axis=1, keepdims=True)
 
@@ -214,21 +223,29 @@ def text_embeddings(texts: Sequence[str], progress: Callable[[int], None] | None
     for number, text in enumerate(texts):
         if not isinstance(text, str) or not text.strip():
             raise ValueError(f"texts[{number}]: expected a text with something in it, got {text!r}")
+    if not len(texts):
+        raise ValueError("expected at least one text")
     weights, tokenizer = _minilm()
     pieces = [encoding.ids for encoding in tokenizer.encode_batch(list(texts))]
-    order = sorted(range(len(pieces)), key=lambda i: len(pieces[i]))  # texts of like length make a batch
+    # Few different shapes, for each is compiled: widths are powers of two, and every batch has as many word pieces.
+    widths = np.array([max(16, 1 << (len(ids) - 1).bit_length()) for ids in pieces])
+    features = np.empty((len(texts), weights["embeddings.word_embeddings.weight"].shape[1]), np.float32)
+    done = 0
 
-    def run(batch: Sequence[list[int]]) -> np.ndarray:
-        longest = max(map(len, batch))
-        width = min(WORDS, 1 << max(4, (longest - 1).bit_length()))  # few different shapes, for each is compiled
+    def run(batch: Sequence[list[int]], width: int) -> np.ndarray:
         padded = np.zeros((len(batch), width), np.int32)
         for row, ids in zip(padded, batch):
             row[: len(ids)] = ids
         known = np.arange(width) < np.array([len(ids) for ids in batch])[:, None]
         return np.asarray(_text_network(weights, padded, known))
 
-    features = _batched([pieces[i] for i in order], run, progress, batch=32 if len(pieces) > 4 else 1)
-    return features[np.argsort(order)]
+    for width in np.unique(widths).tolist():
+        rows = np.flatnonzero(widths == width)
+        told = (lambda count, before=done: progress(before + count)) if progress else None
+        batch = 2048 // width if len(rows) > 4 else 1
+        features[rows] = _batched([pieces[i] for i in rows], functools.partial(run, width=width), told, batch)
+        done += len(rows)
+    return features
 
 
 def _batched(

@@ -270,7 +270,11 @@ def test_from_a_folder_to_an_answer(folder, tmp_path, capsys, monkeypatch):
     capsys.readouterr()
     assert main(["search", "run", "--text", "blue stripes", "-k", "3", "--json"]) == 0
     answers = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
-    assert "blue" in json.dumps(answers[0])
+    assert all("blue" in answer["labels"] for answer in answers)
+    assert len(answers) == 3
+    assert main(["search", "run", "--image", "pictures/03.png", "-k", "2", "--json"]) == 0
+    answers = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert [answer["labels"] for answer in answers] == [["red"]] * 2
 
 
 def test_features_command_refuses(folder, tmp_path, capsys):
