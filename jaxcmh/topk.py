@@ -19,7 +19,7 @@ One more top-k merges the answers of the chunks, be they on one device or on man
 import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from functools import partial
+from functools import cache, partial
 from typing import Any, NamedTuple
 
 import jax
@@ -33,6 +33,7 @@ from jaxcmh import checks
 
 # A chunk's codes, and a batch's distances to a chunk, should stay in the cache.
 CHUNK_BYTES, CHUNK_ITEMS, BATCH_PAIRS = 1 << 22, 1 << 18, 1 << 21
+NUMBA_PAIRS = 1 << 25  # queries x items from which on the second that numba takes to load is worth it
 LANES = 64  # columns come in multiples of this: XLA leaves loops scalar that it cannot split evenly over threads
 LOOKUP_BATCH = 32  # queries whose table entries lie side by side: whole registers of floats
 RANGE_QUERIES = 256  # queries whose items within a radius are sought together
@@ -150,7 +151,13 @@ def codes_of(blocks: Blocks) -> np.ndarray:
 
 
 def hamming_topk(
-    query_codes: Any, database_codes: Any, k: int, *, mask: Any = None, mesh: Mesh | None = None
+    query_codes: Any,
+    database_codes: Any,
+    k: int,
+    *,
+    mask: Any = None,
+    mesh: Mesh | None = None,
+    engine: str = "auto",
 ) -> tuple[jax.Array, jax.Array]:
     """The k database items nearest to every query in Hamming distance, exactly.
 
@@ -160,13 +167,17 @@ def hamming_topk(
         k: items to return a query, from 1 to n, or to the number of items that mask leaves.
         mask: (n,) bool, True for the items to search; all of them if None.
         mesh: spread the database over these devices; each searches its part, and the result is the same.
+        engine: "jax", or "numba" (extra `fast`; on a CPU, without a mesh, not inside jit), or "auto": numba where it is
+            installed, can be used and is worth its start, namely in large searches with a k that is not small. The
+            result is the same.
 
     Returns:
         distances: (n_q, k) int32, ascending, in bits.
         ids: (n_q, k) int32 rows of the database; equal distances in ascending order of id.
 
     Raises:
-        ValueError: codes are not uint8 matrices of equal width, mask does not fit, or k is out of range.
+        ValueError: codes are not uint8 matrices of equal width, mask does not fit, k is out of range, or engine is not
+            one of these or cannot be used here.
 
     Example:
         >>> hamming_topk(np.uint8([[7]]), np.uint8([[0], [7], [3]]), 2)[0].tolist()
@@ -175,6 +186,12 @@ def hamming_topk(
     queries, blocks = _hamming_input(query_codes, database_codes, mesh)
     available, mask = _available(mask, blocks)
     k = checks.integer(k, "k", least=1, most=available)
+    compiled = _compiled(engine, queries, blocks, mesh, k)
+    if compiled is not None:
+        words = np.asarray(blocks.words)
+        present = np.empty((0, *words.shape[2:]), bool) if mask is None else np.asarray(_chunks(blocks, mask)[3])
+        found = compiled(words, int(blocks.n), np.asarray(queries), present, k, _cpus())
+        return jnp.asarray(found[0]), jnp.asarray(found[1])
     batch = max(8, min(64, BATCH_PAIRS * len(blocks.words) // _slots(blocks)))
     return _search(_hamming, queries, (), blocks, mask, k, batch, mesh)
 
@@ -366,8 +383,12 @@ def _best(scores: jax.Array, ids: jax.Array, k: int) -> tuple[jax.Array, jax.Arr
 def _hamming(queries: jax.Array, words: jax.Array, present: jax.Array, k: int) -> tuple[jax.Array, jax.Array]:
     """The k nearest items of a chunk for a batch of queries: negative distances, and positions in the chunk."""
     distance = _distances(queries, words, present)
-    few = k <= min(16 + present.size // 8192, present.shape[1])
-    return (_nearest_few if few else _nearest_many)(distance, k)
+    return (_nearest_few if k <= _few(present.size) else _nearest_many)(distance, k)
+
+
+def _few(items: int) -> int:
+    """The largest k for which picking columns is faster than thresholds."""
+    return 16 + items // 8192
 
 
 def _distances(queries: jax.Array, words: jax.Array, present: jax.Array) -> jax.Array:
@@ -613,6 +634,29 @@ def _real(name: str, x: Any, ndim: int) -> jax.Array:
 
 def _concrete(x: Any) -> bool:
     return not isinstance(x, Tracer)
+
+
+def _compiled(engine: str, queries: jax.Array, blocks: Blocks, mesh: Mesh | None, k: int) -> Callable | None:
+    """`fast.nearest` where it is asked for, or where it may be used and is worth it."""
+    checks.choice(engine, "engine", ("auto", "jax", "numba"))
+    possible = mesh is None and _concrete(queries) and _concrete(blocks.words) and jax.default_backend() == "cpu"
+    slots = _slots(blocks)
+    worth_it = k > _few(slots // len(blocks.words)) and len(queries) * slots >= NUMBA_PAIRS
+    if engine == "numba":
+        if not possible:
+            raise ValueError("engine: numba searches on a CPU only, without a mesh, and not inside jit")
+        if _numba() is None:
+            raise ValueError('engine: numba is not installed (python -m pip install "jaxcmh[fast]")')
+    return _numba() if engine == "numba" or (engine == "auto" and possible and worth_it) else None
+
+
+@cache
+def _numba() -> Callable | None:
+    try:
+        from jaxcmh import fast
+    except ImportError:
+        return None
+    return fast.nearest
 
 
 def _cpus() -> int:

@@ -4,7 +4,7 @@ import jax
 import numpy as np
 import pytest
 
-from jaxcmh import mesh
+from jaxcmh import mesh, topk
 from jaxcmh.topk import arrange, codes_of, hamming_range, hamming_topk, lookup_topk, pack, unpack
 
 
@@ -81,6 +81,49 @@ def test_hamming_topk_inside_a_jitted_function():
     np.testing.assert_array_equal(
         jax.jit(lambda q, x: hamming_topk(q, x, 7))(queries, database), hamming_topk(queries, database, 7)
     )
+
+
+@pytest.mark.parametrize(
+    ("bits", "n", "k", "masked"),
+    [
+        (64, 1000, 1, False),
+        (64, 1000, 1000, False),
+        (72, 70_000, 100, True),
+        (16, 70_000, 3000, False),
+        (256, 20_000, 50, True),
+        (1024, 9000, 40, False),
+    ],
+)
+def test_numba_gives_the_same(bits, n, k, masked):
+    pytest.importorskip("numba", reason="extra fast is not installed")
+    queries, database = codes(0, 5, bits), codes(1, n, bits)
+    mask = np.arange(n) % 3 > 0 if masked else None
+    distance = brute_hamming(queries, database)
+    if masked:
+        distance = np.where(mask, distance, bits + 1)
+    order = np.argsort(distance, axis=1, kind="stable")[:, :k]
+    distances, ids = hamming_topk(queries, database, k, mask=mask, engine="numba")
+    np.testing.assert_array_equal(ids, order)
+    np.testing.assert_array_equal(distances, np.take_along_axis(distance, order, axis=1))
+
+
+def test_numba_is_chosen_for_large_searches_with_large_k_only(monkeypatch):
+    used = []
+
+    def nearest(words, n, queries, present, k, threads):
+        used.append((len(queries), k))
+        return np.zeros((len(queries), k), np.int32), np.zeros((len(queries), k), np.int32)
+
+    monkeypatch.setattr(topk, "_numba", lambda: nearest)
+    database = arrange(codes(1, 18_000, 16))
+    for n_q, k in ((2000, 10), (2000, 100), (1, 100)):
+        hamming_topk(codes(0, n_q, 16), database, k)
+    hamming_topk(codes(0, 2000, 16), database, 100, engine="jax")
+    assert used == [(2000, 100)]
+    monkeypatch.setattr(topk, "_numba", lambda: None)
+    assert hamming_topk(codes(0, 2000, 16), database, 100)[0].shape == (2000, 100)
+    with pytest.raises(ValueError, match="engine: numba is not installed"):
+        hamming_topk(codes(0, 1, 16), database, 1, engine="numba")
 
 
 def test_no_queries_get_no_answers():
@@ -201,6 +244,8 @@ BOOKS = np.ones((2, 4, 3), np.float32)
         (lambda: hamming_topk(GOOD, GOOD, 1, mask=np.ones(4)), "mask: expected 4 bools.*float64"),
         (lambda: hamming_topk(GOOD, arrange(GOOD), 1, mesh=mesh.row_mesh()), "database_codes: .*devices=8"),
         (lambda: hamming_topk(GOOD, GOOD[:0], 1), "k: .*from 1 to 0; got 1"),
+        (lambda: hamming_topk(GOOD, GOOD, 1, engine="C"), "engine: expected one of auto, jax, numba; got 'C'"),
+        (lambda: hamming_topk(GOOD, GOOD, 1, mesh=mesh.row_mesh(), engine="numba"), "engine: numba .* without a mesh"),
         (lambda: hamming_range(GOOD, GOOD, -1), "radius: .*at least 0; got -1"),
         (lambda: hamming_range(GOOD, GOOD, 1.5), "radius: .*got 1.5"),
         (lambda: arrange(GOOD, devices=0), "devices: .*at least 1; got 0"),
