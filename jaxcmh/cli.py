@@ -54,7 +54,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     0.1.0
     0
     """
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # read when jax is imported
+    # Both are read when NumPy and jax are imported. Two BLAS threads on busy cores make small solves many times slower;
+    # jax keeps its own threads for products.
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     try:
         app(sys.argv[1:] if arguments is None else arguments)
         sys.stdout.flush()
