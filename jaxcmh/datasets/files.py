@@ -120,7 +120,7 @@ def _npz(path: Path) -> Iterator[Stored]:
             with archive.open("data.npy") as file:
                 dtype = _npy_header(file)[1]
             shape = tuple(member("shape").tolist())
-            yield Stored(path, path.stem, shape, f"sparse {dtype}", lambda: sparse.load_npz(path).tocsr())
+            yield Stored(path, path.stem, shape, f"sparse {dtype}", lambda: _csr(sparse.load_npz(path)))
             return
         for name in names:
             with archive.open(name) as file:
@@ -133,12 +133,12 @@ def _npz(path: Path) -> Iterator[Stored]:
 
 def _mat(path: Path) -> Iterator[Stored]:
     def variable(name: str) -> Any:
-        return scipy.io.loadmat(path, variable_names=[name], spmatrix=False)[name]
+        return scipy.io.loadmat(path, variable_names=[name])[name]
 
     try:
         listed = scipy.io.whosmat(path)
     except TypeError:  # of a MATLAB string or table, which can be loaded (as nothing of use) but not listed
-        for name, value in scipy.io.loadmat(path, spmatrix=False).items():
+        for name, value in scipy.io.loadmat(path).items():
             if not name.startswith("__"):
                 yield from _mat_value(path, name, value)
         return
@@ -162,7 +162,7 @@ def _mat_value(path: Path, key: str, value: Any) -> Iterator[Stored]:
 
 
 def _csr(array: Any) -> Any:
-    return array.tocsr() if sparse.issparse(array) else array
+    return sparse.csr_array(array) if sparse.issparse(array) else array
 
 
 def _hdf5(path: Path) -> Iterator[Stored]:
