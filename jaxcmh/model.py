@@ -106,6 +106,8 @@ def train(
     bits = checks.bits(bits)
     seed = checks.integer(seed, "seed", least=0, most=2**32 - 1)
     params = checks.params(params, method.params)
+    if method.check:
+        method.check(params)
     iterations = checks.integer(method.iterations if iterations is None else iterations, "iterations", least=1)
     checks.choice(hash_function, "hash_function", ("ridge",))
     if not isinstance(views, Sequence) or len(views) < 2:

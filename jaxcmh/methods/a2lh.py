@@ -25,7 +25,7 @@ from jax import Array, random
 from jaxcmh.core import Data, Method, random_rows
 from jaxcmh.encoders import ridge
 from jaxcmh.features import Features
-from jaxcmh.linalg import cross, descend, double, orthonormal, sign, solve, sqnorm, stacked_gram
+from jaxcmh.linalg import cross, descend, double, sign, solve, sqnorm, stacked_gram
 
 
 class Params(NamedTuple):
@@ -102,6 +102,17 @@ def own_codes(s: State, data: Data) -> tuple[Array, Array, Array]:
     return cross(s.B, s.B), cross(data.extra.Y, s.B), cross(s.B, data.mask[:, None])[:, 0]
 
 
+def polar(M: Array) -> Array:
+    """P(M) of a float64 matrix (q_m, q) of any rank, three times as fast as from its singular value decomposition.
+
+    The right singular vectors are those of MᵀM.  They are blurred where singular values are below 1e-8 of the
+    largest; there the QR factor is as orthonormal, and |M|_* - tr(MᵀZ) stays below 1e-6 |M|_* for kernel features.
+    """
+    V = jnp.linalg.eigh(M.T @ M)[1][:, ::-1]
+    Q, R = jnp.linalg.qr(M @ V)
+    return (Q * jnp.where(jnp.diag(R) < 0, -1, 1)) @ V.T
+
+
 def distances(s: State, data: Data) -> Array:
     """|X_m - U V_mᵀ|², one a view."""
     ZU = ZTZ_times(s.A, s, data)
@@ -122,7 +133,7 @@ def init(key: Array, data: Data, p: Params, bits: int, gaussian: bool = False) -
     def normal(key: Array, *shape: int) -> Array:
         return random.normal(key, shape, jnp.float32).astype(jnp.float64)
 
-    V = [orthonormal(normal(key, size, q)) if gaussian else jnp.eye(size, q) for key, size in zip(keys, sizes)]
+    V = [polar(normal(key, size, q)) if gaussian else jnp.eye(size, q) for key, size in zip(keys, sizes)]
     embedding = Y @ normal(key_B, c, bits).astype(dtype)
     B = sign(random_rows(key_B, data, bits) if gaussian else embedding, data.mask)
     return State(
@@ -212,7 +223,7 @@ def update_U(s: State, data: Data, p: Params, left=embedded_labels) -> State:
 def update_V(s: State, data: Data, p: Params) -> State:
     """Eq. 26 exactly: |U V_mᵀ|² = |U|² is constant, so what the paper splits and penalises has a closed form."""
     XU, *_ = parts(ZTZ_times(s.A, s, data), data)
-    return s._replace(V=tuple(map(orthonormal, XU)))
+    return s._replace(V=tuple(map(polar, XU)))
 
 
 @double
@@ -221,7 +232,7 @@ def update_V_by_multipliers(s: State, data: Data, p: Params) -> State:
     ZU, w = ZTZ_times(s.A, s, data), s.mu**p.zeta
     UU, (XU, *_) = s.A.T @ ZU, parts(ZU, data)
     O = (2 * w_m * M - w_m * K @ UU + p.lam * K - Lam for w_m, M, K, Lam in zip(w, XU, s.K, s.Lam))
-    return s._replace(V=tuple(map(orthonormal, O)))
+    return s._replace(V=tuple(map(polar, O)))
 
 
 @double
@@ -229,7 +240,7 @@ def update_K(s: State, data: Data, p: Params) -> State:
     """Eq. 31, with V where it prints its transpose."""
     UU, w = s.A.T @ ZTZ_times(s.A, s, data), s.mu**p.zeta
     O = (p.lam * V + Lam - w_m * V @ UU for w_m, V, Lam in zip(w, s.V, s.Lam))
-    return s._replace(K=tuple(map(orthonormal, O)))
+    return s._replace(K=tuple(map(polar, O)))
 
 
 @double
@@ -285,6 +296,11 @@ def diagnostics(s: State, data: Data, p: Params) -> dict[str, Array]:
     }
 
 
+def check(p: Params) -> None:
+    if not (p.zeta == 0 or p.zeta > 1):
+        raise ValueError(f"params.zeta: expected 0, for equal weights, or a number above 1; got {p.zeta!r}")
+
+
 updates = (update_mu, update_R, update_C, update_B, update_U, update_V)
 method = Method(
     "a2lh",
@@ -297,6 +313,7 @@ method = Method(
     features=Features(anchors=2500),
     prepare=prepare,
     diagnostics=diagnostics,
+    check=check,
 )
 paper_params = {"mirflickr25k": Params(), "nuswide10": Params()}
 of_codes = {"left": own_codes}

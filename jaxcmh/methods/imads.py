@@ -296,10 +296,10 @@ paper_params = {
     "mirflickr25k": Params(lam3=1e5, lam5=1e-4, alpha=1e5, beta=0.1, theta=1e-4),
     "nuswide10": Params(lam3=1e5, lam5=1e-4, alpha=1e5, beta=0.1, theta=1e-4),
 }
-shared = mapping._replace(init=partial(init_mapping, shared=True), updates=mapping.updates[:-1])
+shared_mapping = mapping._replace(init=partial(init_mapping, shared=True), updates=mapping.updates[:-1])
 variants = {
     "mapping": mapping,  # stage one alone: codes are sgn(L U)
-    "c": method._replace(init=partial(init, stage_one=shared)),  # one representation shared by all views
+    "c": method._replace(init=partial(init, stage_one=shared_mapping)),  # one representation shared by all views
     "l": method._replace(params=Params(beta=0.0)),  # labels only
     "s": method._replace(params=Params(alpha=0.0)),  # similarity only
     "r": method._replace(updates=(update_relaxed_B, update_P)),  # relaxed codes
