@@ -48,6 +48,7 @@ class Method(NamedTuple):
     features: Features = Features()
     prepare: Callable[[Data], Any] | None = None  # data -> Data.extra
     codebooks: Callable[[Any], Array] | None = None  # state -> (books, words, bits): look-up instead of Hamming
+    unlabelled: Callable[[Any, Data, Any], Any] | None = None  # look-up: -> encoders.Unlabelled
     diagnostics: Callable[[Any, Data, Any], dict[str, Array]] | None = None  # -> named scalars worth a look
     check: Callable[[Any], None] | None = None  # params of Python floats -> a ValueError where the method has none
 

@@ -1,5 +1,7 @@
 """Hash functions: from mapped features to the real vectors whose signs are codes."""
 
+from typing import NamedTuple
+
 import jax
 import jax.numpy as jnp
 from jax import Array, lax
@@ -24,20 +26,33 @@ def ridge(codes: Array, data: Data, weight: float | Array) -> tuple[Array, ...]:
     )
 
 
+class Unlabelled(NamedTuple):
+    """How a look-up method finds words for items without labels: see `nearest_words`."""
+
+    V: tuple[Array, ...]  # (q_m, K) one a view
+    offset: tuple[Array, ...]  # (K,) h = φ V + offset
+    G: Array  # (K, K)
+
+
 @jax.jit
-def nearest_words(z: Array, codebooks: Array) -> Array:
-    """Compositional codes of real vectors: book by book, the word nearest to what the earlier books left over.
+def nearest_words(h: Array, codebooks: Array, G: Array) -> Array:
+    """Compositional codes: book by book, the words whose sum z makes z G zᵀ - 2 h zᵀ small.
+
+    With G the identity that is the word nearest to what the earlier books left over of h.
 
     Args:
-        z: (n, K) vectors.
+        h: (n, K) vectors.
         codebooks: (books, words, K).
+        G: (K, K) symmetric.
 
     Returns:
         (n, books) uint8 word indices.
     """
 
     def choose(rest: Array, words: Array) -> tuple[Array, Array]:
-        chosen = jnp.argmin((words * words).sum(1) - 2 * rest @ words.T, axis=1)
-        return rest - words[chosen], chosen.astype(jnp.uint8)
+        value = (words @ G * words).sum(1) - 2 * rest @ words.T
+        # float32 gaps keep the minimum exactly, also of float64 values where float64 is not switched on globally.
+        chosen = lax.argmin((value - value.min(1, keepdims=True)).astype(jnp.float32), 1, jnp.int32)
+        return rest - words[chosen] @ G, chosen.astype(jnp.uint8)
 
-    return lax.scan(choose, z, codebooks)[1].T
+    return lax.scan(choose, h, codebooks)[1].T

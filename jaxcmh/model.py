@@ -22,7 +22,7 @@ import jaxcmh
 from jaxcmh import checks, core, metrics, topk
 from jaxcmh import features as feature_maps
 from jaxcmh.core import Method
-from jaxcmh.encoders import nearest_words
+from jaxcmh.encoders import Unlabelled, nearest_words
 from jaxcmh.features import FeatureMap, Features
 from jaxcmh.methods import find
 
@@ -47,7 +47,10 @@ class Info(NamedTuple):
 
 @partial(
     jax.tree_util.register_dataclass,
-    data_fields=("maps", "encoders", "codes", "encoded", "codebooks", "objective", "diagnostics", "times"),
+    data_fields=(
+        *("maps", "encoders", "codes", "encoded", "codebooks", "unlabelled"),
+        *("objective", "diagnostics", "times"),
+    ),
     meta_fields=("info",),
 )
 @dataclass(frozen=True)
@@ -59,6 +62,7 @@ class Model:
     codes: Array  # (n, bits/8) or (n, books) uint8: codes learned with the labels
     encoded: tuple[Array, ...]  # the same items encoded from each view by the hash functions
     codebooks: Array | None  # (books, words, bits) for look-up search
+    unlabelled: Unlabelled | None  # how items without labels find their words for look-up search
     objective: Array  # (iterations,) after every iteration
     diagnostics: dict[str, Array]
     times: dict[str, float]  # seconds: features, fit, hash
@@ -131,15 +135,16 @@ def train(
     state, objective = core.fit(method, data, random.fold_in(key, len(views)), params, bits=bits, iterations=iterations)
     jax.block_until_ready(state)
     learned = time.perf_counter()
-    encoders, codes, diagnostics = jax.block_until_ready(_finish(method._replace(params=None), state, data, params))
+    finished = _finish(method._replace(params=None), state, data, params)
+    encoders, unlabelled, codes, diagnostics = jax.block_until_ready(finished)
     if not all(bool(jnp.isfinite(W).all()) for W in encoders):
         raise ValueError(f"params: {method.name} has no finite solution for {params} on these features")
     codebooks = method.codebooks(state) if method.codebooks else None
     if codebooks is None:
         packed, encoded = topk.pack(codes), tuple(_pack_signs(phi, W) for phi, W in zip(data.views, encoders))
     else:
-        packed = codes.astype(jnp.uint8)
-        encoded = tuple(nearest_words(phi @ W, codebooks) for phi, W in zip(data.views, encoders))
+        packed = codes
+        encoded = tuple(_choose_words(phi, m, codebooks, unlabelled) for m, phi in enumerate(data.views))
     jax.block_until_ready(encoded)
     finished = time.perf_counter()
 
@@ -156,14 +161,20 @@ def train(
         version=jaxcmh.__version__,
     )
     times = {"features": mapped - start, "fit": learned - mapped, "hash": finished - learned}
-    return Model(maps, encoders, packed, encoded, codebooks, objective, diagnostics, times, info)
+    return Model(maps, encoders, packed, encoded, codebooks, unlabelled, objective, diagnostics, times, info)
 
 
 @partial(jax.jit, static_argnames="method")
-def _finish(method: Method, state: Any, data: core.Data, params: Any) -> tuple[tuple[Array, ...], Array, dict]:
+def _finish(method: Method, state: Any, data: core.Data, params: Any) -> tuple[tuple[Array, ...], Any, Array, dict]:
     data = core.with_extra(method, data)
+    unlabelled = method.unlabelled(state, data, params) if method.unlabelled else None
     diagnostics = method.diagnostics(state, data, params) if method.diagnostics else {}
-    return method.encoder(state, data, params), method.codes(state, data, params), diagnostics
+    return method.encoder(state, data, params), unlabelled, method.codes(state, data, params), diagnostics
+
+
+@partial(jax.jit, static_argnames="view")
+def _choose_words(phi: Array, view: int, codebooks: Array, items: Unlabelled) -> Array:
+    return nearest_words(phi @ items.V[view] + items.offset[view], codebooks, items.G)
 
 
 @jax.jit
@@ -192,10 +203,10 @@ def encode(model: Model, x: Any, view: int) -> Array:
         >>> encode(model, split.query.views[1], 1).shape == (len(split.query.labels), 2)
         True
     """
-    if model.codebooks is None:
+    if model.codebooks is None or model.unlabelled is None:
         return _by_rows(model, x, view, _pack_signs)
-    codebooks = model.codebooks
-    return _by_rows(model, x, view, lambda phi, W: nearest_words(phi @ W, codebooks))
+    codebooks, items = model.codebooks, model.unlabelled
+    return _by_rows(model, x, view, lambda phi, _: _choose_words(phi, view, codebooks, items))
 
 
 def query_vectors(model: Model, x: Any, view: int) -> Array:
@@ -357,8 +368,10 @@ def save(model: Model, path: str | os.PathLike) -> None:
     for m, (fitted, W, encoded) in enumerate(zip(model.maps, model.encoders, model.encoded)):
         arrays |= {f"maps.{m}.{name}": getattr(fitted, name) for name in ("mean", "scale", "anchors", "sigma")}
         arrays |= {f"encoders.{m}": W, f"encoded.{m}": encoded}
-    if model.codebooks is not None:
-        arrays["codebooks"] = model.codebooks
+    if model.codebooks is not None and model.unlabelled is not None:
+        arrays |= {"codebooks": model.codebooks, "unlabelled.G": model.unlabelled.G}
+        for m, (V, offset) in enumerate(zip(model.unlabelled.V, model.unlabelled.offset)):
+            arrays |= {f"unlabelled.V.{m}": V, f"unlabelled.offset.{m}": offset}
     host = {name: np.ascontiguousarray(array) for name, array in arrays.items()}
     info = model.info._asdict()
     info["params"] = dict(model.info.params)
@@ -428,12 +441,19 @@ def _restored(header: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> Mo
         FeatureMap(**{part: jnp.asarray(arrays[f"maps.{m}.{part}"]) for part in parts}, kind=f.kind)
         for m, f in enumerate(features)
     )
+    unlabelled = None
+    if "codebooks" in arrays:
+        V, offset = (
+            tuple(jnp.asarray(arrays[f"unlabelled.{part}.{m}"]) for m in range(len(maps))) for part in ("V", "offset")
+        )
+        unlabelled = Unlabelled(V, offset, jnp.asarray(arrays["unlabelled.G"]))
     return Model(
         maps=maps,
         encoders=tuple(jnp.asarray(arrays[f"encoders.{m}"]) for m in range(len(maps))),
         codes=jnp.asarray(arrays["codes"]),
         encoded=tuple(jnp.asarray(arrays[f"encoded.{m}"]) for m in range(len(maps))),
         codebooks=jnp.asarray(arrays["codebooks"]) if "codebooks" in arrays else None,
+        unlabelled=unlabelled,
         objective=jnp.asarray(arrays["objective"]),
         diagnostics=dict(header["diagnostics"]),
         times=dict(header["times"]),

@@ -7,6 +7,7 @@ Kinds:
     real in turn one view after the other, each given the last values of the rest: 0 in the last view
     simplex      the gradient is the same in every entry: they sum to 1
     binary       no single flip of a sign lowers the objective
+    words        no other word in one book lowers the objective, were that the last book: coarse to fine
     lower        not optimal in one go, but it lowers the objective
 An update that is absent here is no block minimiser (a multiplier step, a weight with a closed form of its own ...),
 and its method says so beside the entry.
@@ -107,6 +108,16 @@ _imads_mapping = Case(
     rtol=1e-5,  # with more bits than classes its least squares have condition numbers of 1e9
 )
 
+_acqh = Case(
+    {
+        "update_W": ("W", "real"),
+        "update_M": ("M", "real"),
+        "update_t": ("t", "real"),
+        "update_C": ("C", "real"),
+        "update_A": ("A", "words"),
+    }
+)
+
 cases: dict[str, Case] = {
     "dcgh": _dcgh,
     "dcgh-d": _dcgh,
@@ -118,6 +129,9 @@ cases: dict[str, Case] = {
     "a2lh-multipliers": _a2lh_multipliers,
     "a2lh-gaussian": _a2lh,
     "a2lh-counts": _a2lh,
+    "acqh": _acqh,
+    "acqh-2": _acqh,
+    "acqh-8": _acqh,
     "aah": _aah,
     "aah-knn": _aah._replace(local=False),
     "aah-nl": _aah,

@@ -15,13 +15,19 @@ import jaxcmh
 from jaxcmh import core, mesh
 from jaxcmh.linalg import sign
 
-every_method = pytest.mark.parametrize("name", methods)
+
+def together(name, *more):
+    """A test of a method, kept on one worker with those of its variants, which share what is compiled."""
+    return pytest.param(name, *more, marks=pytest.mark.xdist_group(name.partition("-")[0]))
+
+
+every_method = pytest.mark.parametrize("name", [together(name) for name in methods])
 every_block = pytest.mark.parametrize(
-    ("name", "update"), [(name, update) for name, case in cases.items() for update in case.blocks]
+    ("name", "update"), [together(name, update) for name, case in cases.items() for update in case.blocks]
 )
 
 
-def problem(n=60, c=5, dims=(12, 9), seed=0, noise=1.0, density=0.3):
+def problem(n=61, c=5, dims=(12, 9), seed=0, noise=1.0, density=0.3):
     """Views that tell something of the labels, and labels of which a few are set in each row."""
     rng = np.random.default_rng(seed)
     labels = rng.random((n, c)) < density
@@ -76,7 +82,8 @@ def test_a_step_keeps_structure_shapes_dtypes_and_weak_types(name):
 
 @every_method
 def test_new_hyper_parameters_compile_nothing(name, caplog):
-    method, (views, labels) = methods[name], problem()
+    # Rows that no other test has, so that the first call has everything to compile.
+    method, (views, labels) = methods[name], problem(n=62 + list(methods).index(name))
 
     def compiled(factor):
         caplog.clear()
@@ -85,7 +92,6 @@ def test_new_hyper_parameters_compile_nothing(name, caplog):
             jaxcmh.train(method, views, labels, bits=8, params=params, iterations=2)
         return sum("Compiling" in record.getMessage() for record in caplog.records)
 
-    jax.clear_caches()
     assert compiled(1.0) > 0
     assert compiled(1.5) == 0
 
@@ -111,15 +117,15 @@ def test_a_sweep_in_single_precision_keeps_float64_algebra(name):
     """Away from the global flag, vectorised lanes batch float64 algebra outside the contexts it was written in."""
     method, data = methods[name], prepared()
     keys = random.split(random.key(1), 2)
-    _, objectives = core.sweep(method, data, keys, method.params, bits=8, iterations=1, lanes=2)
-    singles = [core.fit(method, data, key, bits=8, iterations=1)[1] for key in keys]
+    _, objectives = core.sweep(method, data, keys, method.params, bits=8, iterations=3, lanes=2)
+    singles = [core.fit(method, data, key, bits=8, iterations=3)[1] for key in keys]
     np.testing.assert_allclose(objectives, singles, rtol=1e-3)
 
 
 @every_method
 def test_the_same_key_gives_the_same_bits(name):
     method, data = methods[name], prepared()
-    first, second, other = (core.fit(method, data, random.key(seed), bits=8)[0] for seed in (3, 3, 4))
+    first, second, other = (core.fit(method, data, random.key(seed), bits=8, iterations=3)[0] for seed in (3, 3, 4))
     for a, b in zip(jax.tree.leaves(first), jax.tree.leaves(second)):
         np.testing.assert_array_equal(a, b)
     assert any(not np.array_equal(a, b) for a, b in zip(jax.tree.leaves(first), jax.tree.leaves(other)))
@@ -131,6 +137,8 @@ def test_an_exact_update_does_not_raise_the_objective(name, update):
         method, case = methods[name], cases[name]
         if not case.monotone:
             pytest.skip("its blocks are minimised on different functions")
+        if case.blocks[update][1] == "words":
+            pytest.skip("an early book chooses as if no later one followed")
         objective = case.objective or method.objective
         state, data, params = started(method, prepared())
         for each in method.updates:
@@ -180,6 +188,17 @@ def test_an_update_is_optimal_in_its_block(name, update):
             others = jax.vmap(lambda i: in_block(value.ravel().at[i].multiply(-1).reshape(value.shape)))(flips)
             assert others.min() >= best - 1e-9 * abs(best)
             return
+        if kind == "words":
+            for b in range(len(state.C)):
+                so_far = state._replace(C=state.C.at[b + 1 :].set(0))
+                best = objective(so_far, data, params)
+                for row in range(0, len(value), 5):
+                    others = jax.vmap(lambda word, row=row, b=b: value.at[row, b].set(word))(
+                        jnp.arange(256, dtype=jnp.uint8)
+                    )
+                    tried = jax.vmap(lambda A, s=so_far: objective(s._replace(A=A), data, params))(others)
+                    assert tried.min() >= best - 1e-9 * abs(best)
+            return
         gradients = jax.grad(in_block)(value)
         away = jax.grad(in_block)(jax.tree.map(lambda Z: Z + 0.1 * random.normal(random.key(5), Z.shape), value))
         if kind == "real in turn":
@@ -191,7 +210,7 @@ def test_an_update_is_optimal_in_its_block(name, update):
 @every_method
 def test_sharded_rows_give_the_unsharded_result(name):
     with jax.enable_x64(True):
-        method, data = methods[name], prepared(n=61)
+        method, data = methods[name], prepared()
         plain, plain_objective = core.fit(method, data, random.key(0), bits=8, iterations=3)
         sharded = mesh.shard_rows(data, mesh.row_mesh())
         state, objective = core.fit(method, sharded, random.key(0), bits=8, iterations=3)
@@ -228,7 +247,7 @@ def test_a_step_moves_no_array_of_n_rows_between_devices(name):
 @every_method
 def test_padding_rows_change_nothing(name):
     with jax.enable_x64(True):
-        method, data = methods[name], prepared(n=61)
+        method, data = methods[name], prepared()
         padded = mesh.pad_rows(data, 8)
         assert len(padded.mask) == 64
         (state, objective), (wide, wide_objective) = (

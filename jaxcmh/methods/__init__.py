@@ -8,9 +8,9 @@ normalises them; B, H are codes (n, r) in {-1, +1}; r is the number of bits.
 from typing import Any
 
 from jaxcmh.core import Method
-from jaxcmh.methods import a2lh, aah, dcgh, imads
+from jaxcmh.methods import a2lh, aah, acqh, dcgh, imads
 
-_files = (dcgh, a2lh, aah, imads)
+_files = (dcgh, a2lh, acqh, aah, imads)
 
 registry: dict[str, Method] = {file.method.name: file.method for file in _files}
 variants: dict[str, dict[str, Method]] = {file.method.name: file.variants for file in _files}
