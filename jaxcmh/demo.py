@@ -175,7 +175,8 @@ def _settings(line: dict) -> str:
     params = ", ".join(f"{name} {value:g}" for name, value in line["params"].items())
     kernel = {"rbf", "laplace"}
     maps = (f"{f['kind']}, {f['anchors']} anchors" if f["kind"] in kernel else f["kind"] for f in line["features"])
-    made = f"{line['iterations']} iterations; features {' and '.join(dict.fromkeys(maps))}; {line['hash_function']} hash functions"
+    features = f"features {' and '.join(dict.fromkeys(maps))}"
+    made = f"{line['iterations']} iterations; {features}; {line['hash_function']} hash functions"
     return f"{params}; {made}; seed {line['seed']}"
 
 
