@@ -33,7 +33,6 @@ app = App(
 )
 data_app = App(name="data", help="Look at data sets and files.")
 app.command(data_app)
-app.command(data_commands.features)
 data_app.command(data_commands.check)
 data_app.command(data_commands.download)
 
@@ -379,6 +378,9 @@ def inspect(files: list[Path], /, *, as_json: Json = False) -> None:
         steps.step("reading files")
         facts = inspect_files(files)
     data_commands.print_facts(facts, as_json)
+
+
+app.command(data_commands.features)
 
 
 # -- pieces -----------------------------------------------------------------------------------------------------------

@@ -12,6 +12,9 @@ As in eqs. 9-13, |P_v u|^2 counts as |u|^2, which it is where there are no more 
 U_v = X_v Q_v is held by multipliers C_v and a growing penalty mu (eq. 14); an unseen x gets the code sgn(x Q_v).
 """
 
+# sum() of arrays counts as perhaps 0 for the type checker, and hyper-parameters as floats though they are traced.
+# pyright: reportArgumentType=false, reportReturnType=false
+
 from typing import NamedTuple
 
 import jax

@@ -16,6 +16,9 @@ Regression shrinks towards the mean, where the words, learned for whole labels, 
 first spread about the mean as widely as labels are, which changes no ranking by exact scores.
 """
 
+# sum() of arrays counts as perhaps 0 for the type checker, and hyper-parameters as floats though they are traced.
+# pyright: reportArgumentType=false, reportReturnType=false
+
 from functools import lru_cache, partial
 from typing import NamedTuple
 

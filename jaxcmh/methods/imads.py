@@ -17,6 +17,9 @@ The columns of V_m always are combinations of those of Z = [X_1 .. X_M, L], so V
 A_m (p, r), and stage one works on the Gram matrix ZᵀZ alone: in float64, which it needs, and at no cost in n.
 """
 
+# sum() of arrays counts as perhaps 0 for the type checker, and hyper-parameters as floats though they are traced.
+# pyright: reportArgumentType=false, reportReturnType=false
+
 from functools import partial
 from typing import NamedTuple
 
