@@ -66,7 +66,7 @@ def prepare(views: Sequence[Array], labels: Any) -> Data:
     Example:
         >>> data = prepare([np.eye(3), np.ones((3, 2))], np.array([[1, 0], [0, 1], [1, 0]]))
         >>> data.counts.tolist(), data.member.tolist()
-        ([1.0, 2.0], [0, 1, 0])
+        ([1.0, 2.0], [1, 0, 1])
     """
     views = tuple(jnp.asarray(x, float) for x in views)
     host = np.asarray(labels, np.uint8)
