@@ -95,7 +95,7 @@ def unpack(codes: Any) -> jax.Array:
         >>> unpack(np.uint8([[3]])).tolist()
         [[1.0, 1.0, -1.0, -1.0, -1.0, -1.0, -1.0, -1.0]]
     """
-    return _unpack(_codes("codes", codes))
+    return _unpack(check_codes("codes", codes))
 
 
 @jax.jit
@@ -121,7 +121,7 @@ def arrange(codes: Any, devices: int = 1) -> Blocks:
         >>> arrange(np.zeros((5, 8), np.uint8)).words.shape
         (1, 8, 32, 64)
     """
-    codes = _codes("codes", codes)
+    codes = check_codes("codes", codes)
     n, width = codes.shape
     most = min(CHUNK_ITEMS, CHUNK_BYTES // width)
     chunks = checks.integer(devices, "devices", least=1) * max(1, -(-n // (devices * most)))
@@ -265,15 +265,10 @@ def lookup_topk(
         >>> lookup_topk(np.float32([[2, 3]]), np.uint8([[0], [1]]), books, 1)[1].tolist()
         [[1]]
     """
-    blocks = _blocks("codes", codes, mesh)
-    queries, codebooks = _real("queries", queries, 2), _real("codebooks", codebooks, 3)
-    books, words, width = codebooks.shape
-    if blocks.words.shape[1] != books:
-        raise ValueError(f"codes: expected {books} books, as codebooks has; got {blocks.words.shape[1]}")
-    if queries.shape[1] != width:
-        raise ValueError(f"queries: expected {width} dimensions, as codebooks has; got {queries.shape[1]}")
-    if words < 256 and _concrete(blocks.words) and int(blocks.words.max()) >= words:
-        raise ValueError(f"codes: expected words below {words}, as in codebooks; got {int(blocks.words.max())}")
+    blocks, queries = _blocks("codes", codes, mesh), _real("queries", queries, 2)
+    codebooks = check_lookup(blocks.words, codebooks)
+    if queries.shape[1] != codebooks.shape[2]:
+        raise ValueError(f"queries: expected {codebooks.shape[2]} dimensions, as codebooks has; got {queries.shape[1]}")
     available, mask = _available(mask, blocks)
     k = checks.integer(k, "k", least=1, most=available)
     return _search(_lookup, queries, (codebooks,), blocks, mask, k, LOOKUP_BATCH, mesh)
@@ -577,7 +572,7 @@ def _within(queries: jax.Array, blocks: Blocks, mask: jax.Array | None, radius: 
 
 
 def _hamming_input(query_codes: Any, database_codes: Any, mesh: Mesh | None) -> tuple[jax.Array, Blocks]:
-    queries, blocks = _codes("query_codes", query_codes), _blocks("database_codes", database_codes, mesh)
+    queries, blocks = check_codes("query_codes", query_codes), _blocks("database_codes", database_codes, mesh)
     if queries.shape[1] != blocks.words.shape[1]:
         raise ValueError(
             f"query_codes: expected {8 * blocks.words.shape[1]} bits, as database_codes has; got {8 * queries.shape[1]}"
@@ -587,7 +582,7 @@ def _hamming_input(query_codes: Any, database_codes: Any, mesh: Mesh | None) -> 
 
 def _blocks(name: str, codes: Any, mesh: Mesh | None) -> Blocks:
     devices = 1 if mesh is None else mesh.size
-    blocks = codes if isinstance(codes, Blocks) else arrange(_codes(name, codes), devices)
+    blocks = codes if isinstance(codes, Blocks) else arrange(check_codes(name, codes), devices)
     if mesh is None:
         return blocks
     if blocks.words.shape[0] % devices:
@@ -613,7 +608,39 @@ def _slots(blocks: Blocks) -> int:
     return blocks.words.size // blocks.words.shape[1]
 
 
-def _codes(name: str, codes: Any) -> jax.Array:
+def check_lookup(codes: Any, codebooks: Any) -> jax.Array:
+    """Codebooks as float32, if they are (books, words, K) finite numbers and have all words that codes (n, books) name.
+
+    Raises:
+        ValueError: they do not fit; the message says how.
+
+    Example:
+        >>> check_lookup(np.uint8([[2]]), np.ones((1, 2, 5)))
+        Traceback (most recent call last):
+        ValueError: codes: expected words below 2, as in codebooks; got 2
+    """
+    codebooks = _real("codebooks", codebooks, 3)
+    books, words, _ = codebooks.shape
+    if words > 256:
+        raise ValueError(f"codebooks: expected at most 256 words, for codes are bytes; got {words}")
+    if codes.shape[1] != books:
+        raise ValueError(f"codes: expected {books} books, as codebooks has; got {codes.shape[1]}")
+    if words < 256 and _concrete(codes) and codes.size and int(codes.max()) >= words:
+        raise ValueError(f"codes: expected words below {words}, as in codebooks; got {int(codes.max())}")
+    return codebooks
+
+
+def check_codes(name: str, codes: Any) -> jax.Array:
+    """Codes as a JAX array, if they are a uint8 matrix of at least one column.
+
+    Raises:
+        ValueError: they are not; the message begins with `name`.
+
+    Example:
+        >>> check_codes("items", np.zeros((3, 2)))
+        Traceback (most recent call last):
+        ValueError: items: expected uint8 codes of shape (n, bytes); got float64 of (3, 2)
+    """
     codes = codes if isinstance(codes, jax.Array) else np.asarray(codes)
     if codes.ndim != 2 or codes.shape[1] == 0 or codes.dtype != np.uint8:
         raise ValueError(f"{name}: expected uint8 codes of shape (n, bytes); got {codes.dtype} of {codes.shape}")

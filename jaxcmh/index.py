@@ -1,0 +1,414 @@
+"""An index: codes with ids of the user's own, to build, add to, remove from, search, save and load.
+
+    index = build(model.codes, ids=names, codebooks=model.codebooks)
+    index = add(index, new_images, ids=new_names, model=model, view=0)
+    scores, ids = search(index, texts, k=10, model=model, view=1)
+
+Every function returns a new index and leaves the one it was given as it was. Adding encodes new items and trains
+nothing. An item takes bits / 8 bytes (a byte a book for look-up codes) and its id.
+"""
+
+import hashlib
+import os
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Any
+
+import jax
+import numpy as np
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
+
+from jaxcmh import model as models
+from jaxcmh import store, topk
+from jaxcmh.model import Model
+
+KIND = "jaxcmh_index"
+FORMAT = 1  # of the file; raised when a file of this version can no longer be read by the last one
+
+
+@dataclass(frozen=True, eq=False)
+class Ids:
+    """Ids of the items, in the order in which they were added; compared by identity, as a static part of a pytree."""
+
+    values: np.ndarray  # (n,) int64 or strings
+
+
+@partial(
+    jax.tree_util.register_dataclass, data_fields=("blocks", "codebooks"), meta_fields=("ids", "model_fingerprint")
+)
+@dataclass(frozen=True)
+class Index:
+    """Items to search; a pytree."""
+
+    blocks: topk.Blocks  # the codes
+    codebooks: jax.Array | None  # (books, words, K) float32 for look-up search
+    ids: Ids
+    model_fingerprint: str  # of the model that encoded the items, "" if not known
+
+    def __len__(self) -> int:
+        return len(self.ids.values)
+
+    @property
+    def bits(self) -> int:
+        """Code length in bits, 8 a book for look-up codes."""
+        return 8 * self.blocks.words.shape[1]
+
+    @property
+    def codes(self) -> np.ndarray:
+        """(n, bits / 8) or (n, books) uint8 codes, in the order in which they were added."""
+        return topk.codes_of(self.blocks)
+
+
+def build(
+    items: Any, ids: Any = None, *, model: Model | None = None, view: int | None = None, codebooks: Any = None
+) -> Index:
+    """Make an index of items given by their codes, or encoded here by a model.
+
+    Args:
+        items: (n, bits / 8) uint8 packed codes, or (n, books) uint8 words where codebooks are given; with a model
+            (n, d) raw features of a view.
+        ids: n different integers or strings; 0, 1, 2, ... if None.
+        model: what encodes the items, when they are raw features.
+        view: the view they are of, with a model only.
+        codebooks: (books, words, K), for look-up codes; taken from the model if there is one.
+
+    Returns:
+        The index.
+
+    Raises:
+        ValueError: an argument is not as described, an id occurs twice, or a code names no word.
+
+    Example:
+        >>> index = build(np.uint8([[0], [7], [3]]), ids=["sea", "sun", "sand"])
+        >>> distances, ids = search(index, np.uint8([[7]]), k=2)
+        >>> ids.tolist(), distances.tolist()
+        ([['sun', 'sand']], [[0, 1]])
+    """
+    if model is not None and codebooks is not None:
+        raise ValueError("codebooks: a model brings its own; give one or the other")
+    codes = _encoded(items, model, view)
+    if model is not None:
+        codebooks = model.codebooks
+    if codebooks is not None:
+        codebooks = topk.check_lookup(codes, codebooks)
+    checked = _ids(ids, len(codes), np.zeros(0, np.int64))
+    return Index(topk.arrange(codes), codebooks, Ids(checked), "" if model is None else _fingerprint(model))
+
+
+def add(index: Index, items: Any, ids: Any = None, *, model: Model | None = None, view: int | None = None) -> Index:
+    """The index with more items behind those it has.
+
+    Args:
+        index: the index to add to.
+        items: as for `build`.
+        ids: different integers or strings, as the index has, none of them in it; if None, the integers from the
+            largest on.
+        model, view: as for `build`.
+
+    Returns:
+        A new index.
+
+    Raises:
+        ValueError: an argument is not as described, an id occurs twice, or the codes are not of the index's kind.
+
+    Example:
+        >>> index = add(build(np.uint8([[0], [7]])), np.uint8([[3]]))
+        >>> index.ids.values.tolist(), index.codes.tolist()
+        ([0, 1, 2], [[0], [7], [3]])
+    """
+    _check_model(index, model)
+    codes = np.asarray(_encoded(items, model, view))
+    if 8 * codes.shape[1] != index.bits:
+        raise ValueError(f"items: expected codes of {index.bits} bits, as the index has; got {8 * codes.shape[1]}")
+    if index.codebooks is not None:
+        topk.check_lookup(codes, index.codebooks)
+    ids = np.concatenate([index.ids.values, _ids(ids, len(codes), index.ids.values)])
+    known = "" if model is None and len(codes) else index.model_fingerprint
+    return replace(
+        index, blocks=topk.arrange(np.concatenate([index.codes, codes])), ids=Ids(ids), model_fingerprint=known
+    )
+
+
+def remove(index: Index, ids: Any) -> Index:
+    """The index without some items.
+
+    Args:
+        index: the index to take them from.
+        ids: ids in the index.
+
+    Returns:
+        A new index; the others keep their order.
+
+    Raises:
+        ValueError: an id is not in the index.
+
+    Example:
+        >>> remove(build(np.uint8([[0], [7]]), ids=[10, 20]), [10]).ids.values.tolist()
+        [20]
+    """
+    keep = ~members(index, ids)
+    return replace(index, blocks=topk.arrange(index.codes[keep]), ids=Ids(index.ids.values[keep]))
+
+
+def members(index: Index, ids: Any) -> np.ndarray:
+    """Which items have one of these ids: a mask to restrict a search with.
+
+    Args:
+        index: an index.
+        ids: ids in the index.
+
+    Returns:
+        (n,) bool, in the order in which items were added.
+
+    Raises:
+        ValueError: an id is not in the index.
+
+    Example:
+        >>> members(build(np.uint8([[0], [7]]), ids=["a", "b"]), ["b"]).tolist()
+        [False, True]
+    """
+    ids = _typed(ids, index.ids.values)
+    missing = ~np.isin(ids, index.ids.values)
+    if missing.any():
+        raise ValueError(f"ids: {ids[missing][0].item()!r} is not in the index")
+    return np.isin(index.ids.values, ids)
+
+
+def search(
+    index: Index,
+    queries: Any,
+    k: int,
+    *,
+    model: Model | None = None,
+    view: int | None = None,
+    mask: Any = None,
+    mesh: Mesh | None = None,
+) -> tuple[np.ndarray, np.ndarray]:
+    """The k best items for every query, exactly.
+
+    Args:
+        index: the index to search.
+        queries: (n_q, bits / 8) uint8 packed codes, or (n_q, K) real vectors for look-up codes; with a model (n_q, d)
+            raw features of a view.
+        k: items a query, from 1 to the number of items, or of those that mask leaves.
+        model: what encodes the queries, when they are raw features.
+        view: the view they are of, with a model only.
+        mask: (n,) bool, True for the items to search, such as from `members`; all of them if None.
+        mesh: search on these devices; see `spread`.
+
+    Returns:
+        scores: (n_q, k), int32 Hamming distances ascending or float32 look-up scores descending.
+        ids: (n_q, k), of equal scores the item first that was added first.
+
+    Raises:
+        ValueError: an argument is not as described, or queries do not fit the index.
+
+    Example:
+        >>> index = build(np.uint8([[0], [7], [3]]), ids=[30, 10, 20])
+        >>> search(index, np.uint8([[0]]), k=1, mask=members(index, [10, 20]))[1].tolist()
+        [[20]]
+    """
+    _check_model(index, model)
+    queries = _queries(queries, model, view)
+    if index.codebooks is None:
+        scores, at = topk.hamming_topk(queries, index.blocks, k, mask=mask, mesh=mesh)
+    else:
+        scores, at = topk.lookup_topk(queries, index.blocks, index.codebooks, k, mask=mask, mesh=mesh)
+    return np.asarray(scores), index.ids.values[np.asarray(at)]
+
+
+def search_range(
+    index: Index,
+    queries: Any,
+    radius: int,
+    *,
+    model: Model | None = None,
+    view: int | None = None,
+    mask: Any = None,
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """All items within a Hamming distance of every query.
+
+    Args:
+        index: an index of packed codes.
+        queries, model, view, mask: as for `search`.
+        radius: the largest distance, in bits, at least 0.
+
+    Returns:
+        offsets: (n_q + 1,) int64; what belongs to query i is at offsets[i] : offsets[i + 1] of the other two.
+        distances: int32, ascending for each query.
+        ids: of equal distances the item first that was added first.
+
+    Raises:
+        ValueError: an argument is not as described, or the index has look-up codes.
+
+    Example:
+        >>> search_range(build(np.uint8([[0], [7], [3]])), np.uint8([[7]]), 1)[2].tolist()
+        [1, 2]
+    """
+    _check_model(index, model)
+    if index.codebooks is not None:
+        raise ValueError("index: look-up codes have scores, not distances; a radius is for packed codes")
+    offsets, distances, at = topk.hamming_range(_queries(queries, model, view), index.blocks, radius, mask=mask)
+    return offsets, distances, index.ids.values[at]
+
+
+def spread(index: Index, mesh: Mesh) -> Index:
+    """The index with its items laid out over devices, for `search` with that mesh.
+
+    Args:
+        index: any index.
+        mesh: from `jaxcmh.mesh.row_mesh`.
+
+    Example:
+        >>> from jaxcmh.mesh import row_mesh
+        >>> mesh = row_mesh()
+        >>> index = spread(build(np.uint8([[0], [7]])), mesh)
+        >>> search(index, np.uint8([[7]]), k=1, mesh=mesh)[1].tolist()
+        [[1]]
+    """
+    blocks = topk.arrange(index.codes, devices=mesh.size)
+    rows = NamedSharding(mesh, PartitionSpec(mesh.axis_names))
+    return replace(index, blocks=blocks._replace(words=jax.device_put(blocks.words, rows)))
+
+
+def _fingerprint(model: Model) -> str:
+    """What tells two models apart that would encode items differently: a hash of hash functions and codebooks."""
+    digest = hashlib.sha256()
+    for leaf in jax.tree.leaves((model.encoders, model.codebooks)):
+        digest.update(np.ascontiguousarray(leaf).tobytes())
+    return digest.hexdigest()[:16]
+
+
+def save(index: Index, path: str | os.PathLike) -> None:
+    """Write an index as one safetensors file with a JSON header; the file appears whole or not at all.
+
+    Args:
+        index: an index.
+        path: the file to write; one that is there is replaced.
+
+    Raises:
+        ValueError: the folder of `path` does not exist.
+
+    Example:
+        >>> import tempfile
+        >>> index = build(np.uint8([[0], [7]]), ids=["a", "b"])
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     save(index, f"{folder}/index.safetensors")
+        ...     load(f"{folder}/index.safetensors").ids.values.tolist()
+        ['a', 'b']
+    """
+    arrays = {"codes": index.codes}
+    if index.codebooks is not None:
+        arrays["codebooks"] = np.asarray(index.codebooks)
+    if index.ids.values.dtype.kind == "U":
+        words = [word.encode() for word in index.ids.values.tolist()]
+        arrays["id_text"] = np.frombuffer(b"".join(words), np.uint8)
+        arrays["id_lengths"] = np.fromiter(map(len, words), np.int64, len(words))
+    else:
+        arrays["ids"] = index.ids.values
+    header = {"format": FORMAT, "bits": index.bits, "n": len(index), "model": index.model_fingerprint}
+    store.write(path, KIND, header, arrays)
+
+
+def load(path: str | os.PathLike) -> Index:
+    """Read an index written by `save`; nothing in the file is executed.
+
+    Args:
+        path: the file.
+
+    Returns:
+        The index, bit for bit.
+
+    Raises:
+        FileNotFoundError: no such file.
+        ValueError: the file is truncated, damaged, not an index, or of a later format.
+
+    Example:
+        >>> load("nowhere/index.safetensors")
+        Traceback (most recent call last):
+        FileNotFoundError: path: no jaxcmh index at nowhere/index.safetensors
+    """
+    header, arrays = store.read(path, KIND, FORMAT)
+    if "id_text" in arrays:
+        text, ends = arrays["id_text"].tobytes(), np.cumsum(arrays["id_lengths"]).tolist()
+        ids = np.array([text[a:b].decode() for a, b in zip([0, *ends], ends)], np.str_)
+    else:
+        ids = arrays["ids"]
+    codebooks = topk.check_lookup(arrays["codes"], arrays["codebooks"]) if "codebooks" in arrays else None
+    return Index(topk.arrange(arrays["codes"]), codebooks, Ids(ids), header["model"])
+
+
+def _encoded(items: Any, model: Model | None, view: int | None) -> Any:
+    if model is None:
+        if view is not None:
+            raise ValueError("view: expected with a model only; without one, items are codes")
+        return topk.check_codes("items", items)
+    return models.encode(model, items, _view(view))
+
+
+def _queries(queries: Any, model: Model | None, view: int | None) -> Any:
+    if model is None and view is not None:
+        raise ValueError("view: expected with a model only; without one, queries are codes")
+    return queries if model is None else models.query_vectors(model, queries, _view(view))
+
+
+def _view(view: int | None) -> int:
+    if view is None:
+        raise ValueError("view: expected with a model, the view that the features are of")
+    return view
+
+
+def _check_model(index: Index, model: Model | None) -> None:
+    """Refuse a model whose codes cannot be compared with those of the index."""
+    if model is None:
+        return
+    if (model.codebooks is None) != (index.codebooks is None):
+        kinds = ("packed codes", "look-up codes")
+        raise ValueError(
+            f"model: makes {kinds[model.codebooks is not None]}, but the index holds "
+            f"{kinds[index.codebooks is not None]}"
+        )
+    bits = 8 * model.codes.shape[1]
+    if bits != index.bits:
+        raise ValueError(f"model: makes codes of {bits} bits, but the index holds codes of {index.bits}")
+    if index.codebooks is not None and not np.array_equal(np.asarray(model.codebooks), index.codebooks):
+        raise ValueError("model: has other codebooks than the index")
+    if index.model_fingerprint and _fingerprint(model) != index.model_fingerprint:
+        raise ValueError("model: is not the one that encoded the items of the index, so its codes mean something else")
+
+
+def _ids(ids: Any, n: int, present: np.ndarray) -> np.ndarray:
+    """n checked ids, none of them present; consecutive integers if None."""
+    if ids is None:
+        if present.dtype.kind == "U":
+            raise ValueError("ids: expected strings, as the index has; got None")
+        first = int(present.max()) + 1 if len(present) else 0
+        return np.arange(first, first + n, dtype=np.int64)
+    ids = _typed(ids, present if len(present) else None)
+    if ids.shape != (n,):
+        raise ValueError(f"ids: expected {n}, one an item; got shape {ids.shape}")
+    unique, counts = np.unique(ids, return_counts=True)
+    if (counts > 1).any():
+        raise ValueError(f"ids: expected each once; got {unique[counts > 1][0].item()!r} more than once")
+    there = np.isin(ids, present) if len(present) else np.zeros(n, bool)
+    if there.any():
+        raise ValueError(f"ids: {ids[there][0].item()!r} is in the index already")
+    return ids
+
+
+def _typed(ids: Any, like: np.ndarray | None) -> np.ndarray:
+    """ids as (n,) int64 or strings, of the same kind as `like`."""
+    ids = np.asarray(ids)
+    if ids.dtype.kind == "O" and all(isinstance(word, str) for word in ids.flat):
+        ids = ids.astype(np.str_)
+    if like is not None and not ids.size:
+        ids = ids.astype(like.dtype)
+    integers = ids.dtype.kind in "iu" and (ids.dtype != np.uint64 or not ids.size or ids.max() < 2**63)
+    if not (integers or ids.dtype.kind in "UT") or ids.ndim != 1:
+        raise ValueError(
+            f"ids: expected a list of integers (int64) or of strings; got {ids.dtype} of shape {ids.shape}"
+        )
+    if like is not None and integers != (like.dtype.kind == "i"):
+        kind = "integers" if like.dtype.kind == "i" else "strings"
+        raise ValueError(f"ids: expected {kind}, as the index has; got {ids.dtype}")
+    return ids.astype(np.int64 if integers else np.str_)

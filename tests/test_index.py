@@ -1,0 +1,263 @@
+"""The index: what goes in comes out, what does not fit is refused and changes nothing."""
+
+import jax
+import numpy as np
+import pytest
+
+import jaxcmh
+from jaxcmh import index as indexes
+from jaxcmh import topk
+from jaxcmh.mesh import row_mesh
+
+RNG = np.random.default_rng(0)
+CODES = RNG.integers(0, 256, (60, 4), dtype=np.uint8)
+QUERIES = RNG.integers(0, 256, (5, 4), dtype=np.uint8)
+BOOKS = RNG.normal(size=(4, 256, 6)).astype(np.float32)
+VECTORS = RNG.normal(size=(5, 6)).astype(np.float32)
+
+
+@pytest.fixture(scope="module")
+def split():
+    return jaxcmh.load_dataset("synthetic", train=200, query=12)
+
+
+@pytest.fixture(scope="module")
+def model(split):
+    return jaxcmh.train("dcgh", split.train.views, split.train.labels, bits=16)
+
+
+@pytest.fixture(scope="module")
+def lookup_model(split):
+    return jaxcmh.train("acqh", split.train.views, split.train.labels, bits=16)
+
+
+@pytest.mark.parametrize(
+    "ids", [None, np.arange(60)[::-1] + 2**40, [f"Bild {i} é" for i in range(60)]], ids=["none", "int64", "strings"]
+)
+def test_search_returns_the_users_ids(ids):
+    expected_ids = np.arange(60) if ids is None else np.asarray(ids)
+    distances, at = topk.hamming_topk(QUERIES, CODES, 7)
+    found = indexes.search(indexes.build(CODES, ids), QUERIES, 7)
+    np.testing.assert_array_equal(found[0], distances)
+    np.testing.assert_array_equal(found[1], expected_ids[np.asarray(at)])
+
+
+def test_adding_then_removing_is_building_from_the_rest():
+    ids = np.arange(100, 160)
+    index = indexes.add(indexes.build(CODES[:20], ids[:20]), CODES[20:], ids[20:])
+    np.testing.assert_array_equal(index.codes, CODES)
+    fewer = indexes.remove(index, ids[10:30])
+    rest = np.r_[0:10, 30:60]
+    np.testing.assert_array_equal(fewer.codes, CODES[rest])
+    np.testing.assert_array_equal(fewer.ids.values, ids[rest])
+    assert len(index) == 60
+    assert len(fewer) == 40
+    np.testing.assert_array_equal(
+        indexes.search(fewer, QUERIES, 9), indexes.search(indexes.build(CODES[rest], ids[rest]), QUERIES, 9)
+    )
+
+
+def test_added_items_without_ids_continue_from_the_largest():
+    index = indexes.build(CODES[:3], [5, 900, 7])
+    assert indexes.add(index, CODES[3:5]).ids.values.tolist() == [5, 900, 7, 901, 902]
+
+
+def test_everything_can_be_removed_and_added_again():
+    empty = indexes.remove(indexes.build(CODES), np.arange(60))
+    assert len(empty) == 0
+    np.testing.assert_array_equal(indexes.add(empty, CODES, np.arange(60)).codes, CODES)
+    with pytest.raises(ValueError, match=r"k: .*from 1 to 0; got 1"):
+        indexes.search(empty, QUERIES, 1)
+
+
+def test_a_mask_of_members_restricts_both_searches():
+    names = [f"n{i}" for i in range(60)]
+    index = indexes.build(CODES, names)
+    mask = indexes.members(index, names[20:40])
+    found = indexes.search(index, QUERIES, 20, mask=mask)[1]
+    assert all(set(row) == set(names[20:40]) for row in found.tolist())
+    offsets, distances, ids = indexes.search_range(index, QUERIES, 14, mask=mask)
+    exact = np.bitwise_count(QUERIES[:, None] ^ CODES).sum(axis=2)
+    assert np.diff(offsets).tolist() == (exact[:, 20:40] <= 14).sum(axis=1).tolist()
+    for i in range(5):
+        part = slice(offsets[i], offsets[i + 1])
+        assert exact[i, [names.index(name) for name in ids[part].tolist()]].tolist() == distances[part].tolist()
+
+
+def test_lookup_codes_are_searched_by_score():
+    index = indexes.build(CODES, codebooks=BOOKS)
+    np.testing.assert_array_equal(indexes.search(index, VECTORS, 9), topk.lookup_topk(VECTORS, CODES, BOOKS, 9))
+    with pytest.raises(ValueError, match="index: look-up codes have scores"):
+        indexes.search_range(index, VECTORS, 3)
+
+
+@pytest.mark.parametrize("kind", ["model", "lookup_model"])
+def test_raw_features_of_either_view_go_in_and_find_what_their_codes_find(kind, split, request):
+    model = request.getfixturevalue(kind)
+    images, texts = split.train.views
+    index = indexes.build(images[:150], model=model, view=0)
+    index = indexes.add(index, texts[150:], model=model, view=1)
+    codes = np.concatenate([jaxcmh.encode(model, images[:150], 0), jaxcmh.encode(model, texts[150:], 1)])
+    np.testing.assert_array_equal(index.codes, codes)
+    for view in (0, 1):
+        scores, ids = indexes.search(index, split.query.views[view], 6, model=model, view=view)
+        queries = jaxcmh.model.query_vectors(model, split.query.views[view], view)
+        if model.codebooks is None:
+            expected = topk.hamming_topk(queries, codes, 6)
+        else:
+            expected = topk.lookup_topk(queries, codes, model.codebooks, 6)
+        np.testing.assert_array_equal(scores, expected[0])
+        np.testing.assert_array_equal(ids, expected[1])
+
+
+def test_an_index_of_learned_codes_gives_what_the_model_gives(split, model):
+    index = indexes.build(model.codes, split.train.ids)
+    _, rows = jaxcmh.search(model, split.query.views[1], 1, 5)
+    found = indexes.search(index, split.query.views[1], 5, model=model, view=1)[1]
+    np.testing.assert_array_equal(found, np.asarray(split.train.ids)[np.asarray(rows)])
+
+
+def test_an_index_spread_over_devices_gives_the_same():
+    index = indexes.build(CODES, np.arange(60) * 3)
+    devices = row_mesh()
+    spread = indexes.spread(index, devices)
+    assert len(spread.blocks.words.sharding.device_set) == 8
+    np.testing.assert_array_equal(indexes.search(index, QUERIES, 9), indexes.search(spread, QUERIES, 9, mesh=devices))
+    np.testing.assert_array_equal(indexes.remove(spread, [3]).codes, np.delete(CODES, 1, axis=0))
+
+
+def test_an_index_is_a_pytree():
+    index = indexes.build(CODES, [f"n{i}" for i in range(60)])
+    same = jax.tree.map(lambda x: x, index)
+    np.testing.assert_array_equal(indexes.search(same, QUERIES, 4), indexes.search(index, QUERIES, 4))
+    nearest = jax.jit(lambda index, q: topk.hamming_topk(q, index.blocks, 4)[1])
+    np.testing.assert_array_equal(nearest(index, QUERIES), topk.hamming_topk(QUERIES, CODES, 4)[1])
+
+
+@pytest.mark.parametrize("ids", [None, np.arange(60) - 2**62, [f"Bild {i} é" for i in range(60)]])
+@pytest.mark.parametrize("books", [None, BOOKS], ids=["packed", "lookup"])
+def test_a_saved_index_comes_back(tmp_path, ids, books):
+    index = indexes.build(CODES, ids, codebooks=books)
+    indexes.save(index, tmp_path / "index")
+    loaded = indexes.load(tmp_path / "index")
+    assert [file.name for file in tmp_path.iterdir()] == ["index"]
+    queries = QUERIES if books is None else VECTORS
+    np.testing.assert_array_equal(indexes.search(loaded, queries, 9), indexes.search(index, queries, 9))
+    np.testing.assert_array_equal(loaded.codes, CODES)
+    assert loaded.ids.values.dtype == index.ids.values.dtype
+
+
+def test_an_empty_index_comes_back(tmp_path):
+    indexes.save(indexes.build(CODES[:0]), tmp_path / "index")
+    assert len(indexes.load(tmp_path / "index")) == 0
+
+
+def test_a_saved_index_keeps_one_byte_for_eight_bits_and_its_ids(tmp_path):
+    many = RNG.integers(0, 256, (5000, 8), dtype=np.uint8)
+    indexes.save(indexes.build(many), tmp_path / "index")
+    assert (tmp_path / "index").stat().st_size < 5000 * (8 + 8) + 1000
+
+
+def test_a_truncated_file_is_refused(tmp_path):
+    indexes.save(indexes.build(CODES), tmp_path / "index")
+    whole = (tmp_path / "index").read_bytes()
+    for length in (0, 5, 100, len(whole) - 1):
+        (tmp_path / "cut").write_bytes(whole[:length])
+        with pytest.raises(ValueError, match="truncated or no jaxcmh index"):
+            indexes.load(tmp_path / "cut")
+
+
+def test_any_flipped_byte_is_noticed(tmp_path):
+    indexes.save(indexes.build(CODES, [f"n{i}" for i in range(60)]), tmp_path / "index")
+    whole = bytearray((tmp_path / "index").read_bytes())
+    for at in [*range(0, 200, 13), *range(200, len(whole), 37), len(whole) - 1]:
+        flipped = whole.copy()
+        flipped[at] ^= 4
+        (tmp_path / "flipped").write_bytes(flipped)
+        with pytest.raises(ValueError, match=r"truncated or no jaxcmh index|damaged|format"):
+            indexes.load(tmp_path / "flipped")
+
+
+def test_files_of_another_version_or_kind_are_refused(tmp_path, monkeypatch, model):
+    monkeypatch.setattr(indexes, "FORMAT", 2)
+    indexes.save(indexes.build(CODES), tmp_path / "later")
+    monkeypatch.undo()
+    with pytest.raises(ValueError, match="has format 2; this version reads up to 1"):
+        indexes.load(tmp_path / "later")
+    jaxcmh.save(model, tmp_path / "model")
+    with pytest.raises(ValueError, match="no jaxcmh index"):
+        indexes.load(tmp_path / "model")
+    with pytest.raises(FileNotFoundError, match="no jaxcmh index at"):
+        indexes.load(tmp_path / "nothing")
+
+
+def test_a_failed_save_leaves_what_was_there(tmp_path, monkeypatch):
+    indexes.save(indexes.build(CODES), tmp_path / "index")
+    before = (tmp_path / "index").read_bytes()
+
+    def fail(*_: object) -> None:
+        raise OSError("No space left on device")
+
+    monkeypatch.setattr("safetensors.numpy.save_file", fail)
+    with pytest.raises(OSError, match="No space"):
+        indexes.save(indexes.build(CODES[:5]), tmp_path / "index")
+    assert [file.name for file in tmp_path.iterdir()] == ["index"]
+    assert (tmp_path / "index").read_bytes() == before
+    with pytest.raises(ValueError, match="path: expected a file in an existing folder"):
+        indexes.save(indexes.build(CODES), tmp_path / "no" / "index")
+
+
+INDEX = indexes.build(CODES[:3], [1, 2, 3])
+NAMED = indexes.build(CODES[:2], ["a", "b"])
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda: indexes.build(CODES, np.zeros(60, int)), "ids: expected each once; got 0 more than once"),
+        (lambda: indexes.build(CODES, np.arange(59)), r"ids: expected 60, one an item; got shape \(59,\)"),
+        (lambda: indexes.build(CODES, np.arange(60.0)), "ids: expected .* integers .*float64"),
+        (lambda: indexes.build(CODES.astype(float)), "items: expected uint8 codes"),
+        (lambda: indexes.build(CODES, view=0), "view: expected with a model only"),
+        (lambda: indexes.build(CODES, codebooks=BOOKS[:2]), "codes: expected 2 books, as codebooks has; got 4"),
+        (lambda: indexes.build(CODES, codebooks=BOOKS[:, :7]), "codes: expected words below 7"),
+        (lambda: indexes.add(INDEX, CODES[:1], [3]), "ids: 3 is in the index already"),
+        (lambda: indexes.add(INDEX, CODES[:1], ["c"]), "ids: expected integers, as the index has"),
+        (lambda: indexes.add(NAMED, CODES[:1], [3]), "ids: expected strings, as the index has"),
+        (lambda: indexes.add(NAMED, CODES[:1]), "ids: expected strings, as the index has; got None"),
+        (lambda: indexes.add(INDEX, CODES[:1, :2]), "items: expected codes of 32 bits, .*got 16"),
+        (lambda: indexes.remove(INDEX, [2, 9]), "ids: 9 is not in the index"),
+        (lambda: indexes.members(NAMED, ["z"]), "ids: 'z' is not in the index"),
+        (lambda: indexes.search(INDEX, QUERIES, 4), "k: expected an integer from 1 to 3; got 4"),
+        (lambda: indexes.search(INDEX, QUERIES[:, :3], 1), "query_codes: expected 32 bits"),
+        (lambda: indexes.search(INDEX, QUERIES, 1, view=1), "view: expected with a model only"),
+        (
+            lambda: indexes.search(indexes.build(CODES, codebooks=BOOKS), VECTORS * np.float32(np.nan), 1),
+            "queries: expected finite numbers; row 0",
+        ),
+    ],
+)
+def test_what_does_not_fit_is_named(call, message):
+    with pytest.raises(ValueError, match=message):
+        call()
+
+
+def test_a_model_that_does_not_fit_is_refused(split, model, lookup_model):
+    rows = split.query.views[0]
+    images = split.train.views[0]
+    other = jaxcmh.train("dcgh", split.train.views, split.train.labels, bits=16, seed=1)
+    longer = jaxcmh.train("dcgh", split.train.views, split.train.labels, bits=24)
+    index = indexes.build(images, model=model, view=0)
+    for wrong, message in (
+        (longer, "model: makes codes of 24 bits, but the index holds codes of 16"),
+        (other, "model: is not the one that encoded the items"),
+        (lookup_model, "model: makes look-up codes, but the index holds packed codes"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            indexes.search(index, rows, 1, model=wrong, view=0)
+        with pytest.raises(ValueError, match=message):
+            indexes.add(index, rows, model=wrong, view=0)
+    with pytest.raises(ValueError, match="view: expected with a model"):
+        indexes.search(index, rows, 1, model=model)
+    with pytest.raises(ValueError, match="holds NaN or infinity"):
+        indexes.search(index, np.full_like(np.asarray(rows, np.float32), np.nan), 1, model=model, view=0)
