@@ -1,10 +1,14 @@
 """Hash functions: from mapped features to the real vectors whose signs are codes."""
 
-from typing import NamedTuple
+from collections.abc import Callable
+from functools import partial
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jax import Array, lax
+import numpy as np
+import optax
+from jax import Array, lax, random
 
 from jaxcmh.core import Data
 from jaxcmh.linalg import cross, solve
@@ -24,6 +28,154 @@ def ridge(codes: Array, data: Data, weight: float | Array) -> tuple[Array, ...]:
     return tuple(
         solve(gram, cross(phi, codes), weight).astype(codes.dtype) for phi, gram in zip(data.views, data.grams)
     )
+
+
+class MLP(NamedTuple):
+    """A hash function with one hidden layer: relu((φ - mean) / scale @ W1 + b1) @ W2 + b2."""
+
+    mean: Array  # (q,)
+    scale: Array  # (q,)
+    W1: Array  # (q, hidden)
+    b1: Array  # (hidden,)
+    W2: Array  # (hidden, r)
+    b2: Array  # (r,)
+
+
+def project(encoder: Array | MLP, phi: Array, kept: Array | float = 1.0) -> Array:
+    """Real vectors whose signs are codes.
+
+    Args:
+        encoder: (q, r) linear hash function, or an `MLP`.
+        phi: (n, q) mapped features.
+        kept: factor of the hidden units of an MLP, (n, hidden); for dropout.
+
+    Returns:
+        (n, r) vectors.
+    """
+    if not isinstance(encoder, MLP):
+        return phi @ encoder
+    mean, scale = lax.stop_gradient((encoder.mean, encoder.scale))  # they describe the features and are not learned
+    hidden = jax.nn.relu((phi - mean) / scale @ encoder.W1 + encoder.b1)
+    return kept * hidden @ encoder.W2 + encoder.b2
+
+
+def mlp(
+    codes: Array,
+    data: Data,
+    key: Array,
+    *,
+    hidden: int = 1024,
+    batch: int = 128,
+    rate: float = 1e-3,
+    decay: float = 1e-2,
+    dropout: float = 0.5,
+    epochs: int = 200,
+    patience: int = 10,
+    progress: Callable[[int, int, float], Any] | None = None,
+) -> tuple[MLP, ...]:
+    """Nonlinear hash functions: for each view an MLP trained to predict each bit, with optax's AdamW on minibatches.
+
+    A tenth of the samples is held out; training stops when the cross entropy on it has not fallen for `patience`
+    epochs, and the network with the lowest one is returned.
+
+    Args:
+        codes: (n, r) targets in {-1, +1}.
+        data: training set with mapped features.
+        key: a `jax.random.key`: same key, same networks.
+        hidden: hidden units.
+        batch: samples a step.
+        rate: learning rate.
+        decay: weight decay.
+        dropout: share of the hidden units that a step leaves out.
+        epochs: at most so many passes over the samples.
+        patience: passes without a new best before it stops.
+        progress: called after each pass with the view, the number of passes and the held-out cross entropy in
+            nats a bit.
+
+    Returns:
+        One `MLP` per view.
+
+    Example:
+        >>> from jaxcmh.core import prepare
+        >>> x = random.normal(random.key(0), (200, 4))
+        >>> data = prepare([x, -x], np.eye(2)[np.arange(200) % 2])
+        >>> first, second = mlp(jnp.where(x > 0, 1.0, -1.0), data, random.key(1), hidden=32, rate=1e-2)
+        >>> bool(((project(second, -x) > 0) == (x > 0)).mean() > 0.9)
+        True
+    """
+    options = jnp.asarray([rate, decay, dropout], codes.dtype)
+    samples = np.flatnonzero(np.asarray(data.mask))
+    samples = samples[np.asarray(random.permutation(random.fold_in(key, 0), len(samples)))]
+    held_out, rows = np.split(samples, [max(1, len(samples) // 10)])
+    batch = min(batch, len(rows))
+    networks = []
+    for view, phi in enumerate(data.views):
+        view_key = random.fold_in(key, view + 1)
+        network = best = _started(view_key, phi[rows], hidden, codes.shape[1])
+        slots = _optimiser(options).init(network)
+        lowest, since = np.inf, 0
+        for epoch in range(epochs):
+            network, slots, loss = _epoch(
+                network, slots, random.fold_in(view_key, epoch), options, phi, codes, rows, held_out, batch
+            )
+            since += 1
+            if loss < lowest:
+                lowest, since, best = float(loss), 0, network
+            if progress:
+                progress(view, epoch + 1, float(loss))
+            if since == patience:
+                break
+        networks.append(best)
+    return tuple(networks)
+
+
+def _optimiser(options: Array) -> optax.GradientTransformation:
+    rate, decay, _ = options
+    decayed = MLP(False, False, True, False, True, False)  # pyright: ignore[reportArgumentType]
+    return optax.adamw(rate, weight_decay=decay, mask=decayed)
+
+
+@partial(jax.jit, static_argnames=("hidden", "bits"))
+def _started(key: Array, phi: Array, hidden: int, bits: int) -> MLP:
+    q, dtype = phi.shape[1], phi.dtype
+    spread = phi.std(0)
+    W1, W2 = (
+        random.normal(random.fold_in(key, layer), shape, jnp.float32).astype(dtype) * jnp.sqrt(2 / shape[0])
+        for layer, shape in enumerate([(q, hidden), (hidden, bits)])
+    )
+    zeros = jnp.zeros(hidden, dtype), jnp.zeros(bits, dtype)
+    return MLP(phi.mean(0), jnp.where(spread > 1e-6 * jnp.abs(phi).max(), spread, 1), W1, zeros[0], W2, zeros[1])
+
+
+@partial(jax.jit, static_argnames="batch")
+def _epoch(
+    network: MLP,
+    slots: Any,
+    key: Array,
+    options: Array,
+    phi: Array,
+    codes: Array,
+    rows: Array,
+    held_out: Array,
+    batch: int,
+) -> tuple[MLP, Any, Array]:
+    """One pass over the training rows in random order, and the loss on the held-out ones."""
+    optimiser, (_, _, dropout) = _optimiser(options), options
+    order_key, dropout_key = random.split(key)
+    order = random.permutation(order_key, rows)[: len(rows) // batch * batch].reshape(-1, batch)
+
+    def loss(network: MLP, rows: Array, kept: Array | float) -> Array:
+        bits = (codes[rows] > 0).astype(codes.dtype)
+        return optax.sigmoid_binary_cross_entropy(project(network, phi[rows], kept), bits).mean()
+
+    def step(carry: tuple[MLP, Any], rows_and_key: tuple[Array, Array]) -> tuple[tuple[MLP, Any], None]:
+        (network, slots), (rows, key) = carry, rows_and_key
+        kept = random.bernoulli(key, 1 - dropout, (batch, len(network.b1))) / (1 - dropout)
+        changes, slots = optimiser.update(jax.grad(loss)(network, rows, kept), slots, network)
+        return (optax.apply_updates(network, changes), slots), None  # pyright: ignore[reportReturnType]
+
+    carry, _ = lax.scan(step, (network, slots), (order, random.split(dropout_key, len(order))))
+    return *carry, loss(carry[0], held_out, 1.0)
 
 
 class Unlabelled(NamedTuple):

@@ -5,7 +5,7 @@ import json
 import os
 import tempfile
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -22,7 +22,7 @@ import jaxcmh
 from jaxcmh import checks, core, metrics, topk
 from jaxcmh import features as feature_maps
 from jaxcmh.core import Method
-from jaxcmh.encoders import Unlabelled, nearest_words
+from jaxcmh.encoders import MLP, Unlabelled, mlp, nearest_words, project
 from jaxcmh.features import FeatureMap, Features
 from jaxcmh.methods import find
 
@@ -58,7 +58,7 @@ class Model:
     """A trained model; a pytree.  `lookup` models keep word indices and codebooks, the others packed bits."""
 
     maps: tuple[FeatureMap, ...]  # one a view
-    encoders: tuple[Array, ...]  # (q_m, bits) linear hash functions, one a view
+    encoders: tuple[Array | MLP, ...]  # hash functions, one a view: (q_m, bits) where linear
     codes: Array  # (n, bits/8) or (n, books) uint8: codes learned with the labels
     encoded: tuple[Array, ...]  # the same items encoded from each view by the hash functions
     codebooks: Array | None  # (books, words, bits) for look-up search
@@ -80,6 +80,7 @@ def train(
     iterations: int | None = None,
     features: Any = None,
     hash_function: str = "ridge",
+    progress: Callable[[int, int, float], Any] | None = None,
 ) -> Model:
     """Learn codes for paired samples, and hash functions that encode new samples of either view.
 
@@ -92,7 +93,10 @@ def train(
         params: the method's Params or a dict of those that differ from its defaults.
         iterations: the method's own number if None.
         features: `Features`, the name of a kind, or one of them for each view; the method's own if None.
-        hash_function: "ridge", linear in the mapped features.
+        hash_function: "ridge", the method's own, linear in the mapped features; or "mlp", a network with one hidden
+            layer that predicts each bit (`encoders.mlp`), for any method but a look-up one.
+        progress: called after each pass over the samples that trains an MLP, with the view, the number of passes and
+            the cross entropy on held-out samples.
 
     Returns:
         A `Model`.
@@ -113,7 +117,7 @@ def train(
     if method.check:
         method.check(params)
     iterations = checks.integer(method.iterations if iterations is None else iterations, "iterations", least=1)
-    checks.choice(hash_function, "hash_function", ("ridge",))
+    checks.choice(hash_function, "hash_function", ("ridge",) if method.codebooks else ("ridge", "mlp"))
     if not isinstance(views, Sequence) or len(views) < 2:
         raise ValueError(f"views: expected a sequence of at least 2 arrays; got {_described(views)}")
     views = [checks.rows(x, f"views[{m}]") for m, x in enumerate(views)]
@@ -137,7 +141,9 @@ def train(
     learned = time.perf_counter()
     finished = _finish(method._replace(params=None), state, data, params)
     encoders, unlabelled, codes, diagnostics = jax.block_until_ready(finished)
-    if not all(bool(jnp.isfinite(W).all()) for W in encoders):
+    if hash_function == "mlp":
+        encoders = mlp(codes, data, random.fold_in(key, len(views) + 1), progress=progress)
+    if not all(bool(jnp.isfinite(W).all()) for W in jax.tree.leaves(encoders)):
         raise ValueError(f"params: {method.name} has no finite solution for {params} on these features")
     codebooks = method.codebooks(state) if method.codebooks else None
     if codebooks is None:
@@ -178,8 +184,8 @@ def _choose_words(phi: Array, view: int, codebooks: Array, items: Unlabelled) ->
 
 
 @jax.jit
-def _pack_signs(phi: Array, W: Array) -> Array:
-    return topk.pack(jnp.where(phi @ W >= 0, 1, -1))
+def _pack_signs(phi: Array, encoder: Array | MLP) -> Array:
+    return topk.pack(jnp.where(project(encoder, phi) >= 0, 1, -1))
 
 
 def encode(model: Model, x: Any, view: int) -> Array:
@@ -365,9 +371,10 @@ def save(model: Model, path: str | os.PathLike) -> None:
     if not path.parent.is_dir():
         raise ValueError(f"path: expected a file in an existing folder; got {path}")
     arrays = {"codes": model.codes, "objective": model.objective}
-    for m, (fitted, W, encoded) in enumerate(zip(model.maps, model.encoders, model.encoded)):
+    for m, (fitted, encoder, encoded) in enumerate(zip(model.maps, model.encoders, model.encoded)):
         arrays |= {f"maps.{m}.{name}": getattr(fitted, name) for name in ("mean", "scale", "anchors", "sigma")}
-        arrays |= {f"encoders.{m}": W, f"encoded.{m}": encoded}
+        parts = encoder._asdict() if isinstance(encoder, MLP) else {"W": encoder}
+        arrays |= {f"encoders.{m}.{name}": part for name, part in parts.items()} | {f"encoded.{m}": encoded}
     if model.codebooks is not None and model.unlabelled is not None:
         arrays |= {"codebooks": model.codebooks, "unlabelled.G": model.unlabelled.G}
         for m, (V, offset) in enumerate(zip(model.unlabelled.V, model.unlabelled.offset)):
@@ -441,6 +448,12 @@ def _restored(header: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> Mo
         FeatureMap(**{part: jnp.asarray(arrays[f"maps.{m}.{part}"]) for part in parts}, kind=f.kind)
         for m, f in enumerate(features)
     )
+    if info["hash_function"] == "mlp":
+        encoders = tuple(
+            MLP(*(jnp.asarray(arrays[f"encoders.{m}.{part}"]) for part in MLP._fields)) for m in range(len(maps))
+        )
+    else:
+        encoders = tuple(jnp.asarray(arrays[f"encoders.{m}.W"]) for m in range(len(maps)))
     unlabelled = None
     if "codebooks" in arrays:
         V, offset = (
@@ -449,7 +462,7 @@ def _restored(header: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> Mo
         unlabelled = Unlabelled(V, offset, jnp.asarray(arrays["unlabelled.G"]))
     return Model(
         maps=maps,
-        encoders=tuple(jnp.asarray(arrays[f"encoders.{m}"]) for m in range(len(maps))),
+        encoders=encoders,
         codes=jnp.asarray(arrays["codes"]),
         encoded=tuple(jnp.asarray(arrays[f"encoded.{m}"]) for m in range(len(maps))),
         codebooks=jnp.asarray(arrays["codebooks"]) if "codebooks" in arrays else None,

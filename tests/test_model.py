@@ -144,6 +144,23 @@ def test_a_saved_model_comes_back_bit_for_bit(trained, tmp_path):
     assert os.listdir(tmp_path) == ["model.safetensors"]
 
 
+def test_mlp_hash_functions_are_saved_and_beat_chance(tmp_path):
+    views, labels = pairs()
+    model = jaxcmh.train("dcgh", views, labels, bits=16, iterations=3, hash_function="mlp")
+    jaxcmh.save(model, tmp_path / "model.safetensors")
+    loaded = jaxcmh.load(tmp_path)
+    assert jax.tree.structure(loaded) == jax.tree.structure(model)
+    np.testing.assert_array_equal(jaxcmh.encode(loaded, views[0], 0), model.encoded[0])
+    report = jaxcmh.evaluate(model, views, labels, labels, database="encoded")
+    assert min(report["i2t"], report["t2i"]) > 0.5
+
+
+def test_a_look_up_method_takes_no_mlp():
+    views, labels = pairs()
+    with pytest.raises(ValueError, match="hash_function: expected one of ridge; got 'mlp'"):
+        jaxcmh.train("acqh", views, labels, bits=16, hash_function="mlp")
+
+
 def test_the_model_file_is_safetensors_with_a_json_header(trained, tmp_path):
     path = tmp_path / "model.safetensors"
     jaxcmh.save(trained, path)

@@ -200,6 +200,14 @@ def diagnostics(s: State, data: Data, p: Params) -> dict[str, Array]:
     return named
 
 
+def check(p: Params) -> None:
+    if p.mu <= 0:
+        raise ValueError(f"params.mu: expected a positive number; got {p.mu!r}")
+    for name in ("theta", "alpha", "beta", "average"):
+        if getattr(p, name) < 0:
+            raise ValueError(f"params.{name}: expected a number of at least 0; got {getattr(p, name)!r}")
+
+
 updates = (update_Q, update_U, update_P, update_B, update_C)
 method = Method(
     "aah",
@@ -212,6 +220,7 @@ method = Method(
     features=Features("standardise"),
     prepare=label_graph,
     diagnostics=diagnostics,
+    check=check,
 )
 paper_params = {
     "wiki": Params(theta=1.0, alpha=10.0, beta=10.0),

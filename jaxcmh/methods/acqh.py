@@ -207,6 +207,12 @@ def diagnostics(s: State, data: Data, p: Params) -> dict[str, Array]:
     return named
 
 
+def check(p: Params) -> None:
+    for name, value in p._asdict().items():
+        if value < 0:
+            raise ValueError(f"params.{name}: expected a number of at least 0; got {value!r}")
+
+
 @lru_cache
 def with_books(books: int = 4, words: int = 256) -> Method:
     """ACQH with another number of books, bytes an item, or of words in each.
@@ -245,6 +251,7 @@ method = Method(
     codebooks=codebooks,
     unlabelled=unlabelled,
     diagnostics=diagnostics,
+    check=check,
 )
 paper_params = dict.fromkeys(("wiki", "mirflickr25k", "nuswide10"), Params())
 variants = {"2": with_books(2), "8": with_books(8)}  # books: bytes an item
