@@ -1,0 +1,89 @@
+"""The graph of AAH is the n x n similarity it stands for, and its objective is the printed one."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from jax import random
+
+import jaxcmh
+from jaxcmh import core
+from jaxcmh.methods import aah
+
+
+def pairs(n=60, c=5, dims=(9, 7)):
+    rng = np.random.default_rng(0)
+    labels = (rng.random((n, c)) < 0.3).astype(np.uint8)
+    return [labels @ rng.normal(size=(c, d)) + rng.normal(size=(n, d)) for d in dims], labels
+
+
+def similarity(graph):
+    """S, from its products."""
+    n = len(graph.node)
+    return np.asarray(graph.T(aah.pooled(graph, jnp.eye(n)))[graph.node])
+
+
+@pytest.mark.parametrize("kept", [aah.KEPT, 0])
+def test_the_label_graph_is_the_similarity_of_label_sets(kept, monkeypatch):
+    monkeypatch.setattr(aah, "KEPT", kept)
+    monkeypatch.setattr(aah, "BLOCK", 4)
+    with jax.enable_x64(True):
+        views, labels = pairs()
+        graph = aah.label_graph(core.prepare(views, labels))
+        S = (labels.astype(int) @ labels.T > 0).astype(float)
+        assert len(graph.EX[0]) < len(labels)
+        np.testing.assert_array_equal(similarity(graph), S)
+        np.testing.assert_array_equal(graph.D, S.sum(1))
+        for X, x, EX, xDx in zip(views, views, graph.EX, graph.xDx):
+            np.testing.assert_allclose(graph.T(EX)[graph.node], S @ X)
+            np.testing.assert_allclose(xDx, (S.sum(1)[:, None] * x * x).sum())
+
+
+def test_the_neighbour_graph_links_mutual_neighbours_and_oneself():
+    with jax.enable_x64(True):
+        views, labels = pairs()
+        X = np.concatenate([x / np.linalg.norm(x) for x in views], axis=1)
+        squares = ((X[:, None] - X) ** 2).sum(2)
+        np.fill_diagonal(squares, np.inf)
+        near = squares <= np.sort(squares, axis=1)[:, 9:10]
+        expected = (near & near.T) | np.eye(len(X), dtype=bool)
+        np.testing.assert_array_equal(similarity(aah.neighbour_graph(core.prepare(views, labels))), expected)
+
+
+def test_the_objective_is_the_printed_one():
+    with jax.enable_x64(True):
+        views, labels = pairs(dims=(9, 8))
+        data = core.with_extra(aah.method, core.prepare(views, labels))
+        params = aah.Params(theta=0.7, alpha=2.0, beta=3.0)
+        params = params._replace(mu=jnp.asarray(0.1))
+        state = core.step(aah.method, aah.init(random.key(0), data, params, 8), data, params)
+        S = labels.astype(int) @ labels.T > 0
+        (U, V), (P1, P2) = (np.asarray(u) for u in state.U), (np.asarray(b) for b in state.P)
+
+        def gaps(A, B):
+            return (((A[:, None] - B) ** 2).sum(2) * S).sum()
+
+        expected = gaps(views[0], U @ P1.T) + 0.7 * gaps(views[1], V @ P2.T) + 2 * gaps(U, V)
+        expected += 3 * ((U - V) ** 2).sum() + ((np.asarray(state.B) - (U + V) / 2) ** 2).sum()
+        np.testing.assert_allclose(aah.objective(state, data, params), expected, rtol=1e-10)
+
+
+def test_three_views_weigh_every_pair_alike():
+    with jax.enable_x64(True):
+        views, labels = pairs(dims=(9, 9, 9))
+        data = core.with_extra(aah.method, core.prepare([views[0]] * 3, labels))
+        params = aah.Params(mu=jnp.asarray(0.1))
+        state = aah.init(random.key(0), data, params, 8)
+        state = state._replace(U=state.U[:1] * 3, Q=state.Q[:1] * 3, P=state.P[:1] * 3)
+        turned = state._replace(U=(state.U[0] + 1, *state.U[1:]))
+        for v in (1, 2):
+            moved = [state.U[0]] * 3
+            moved[v] = state.U[0] + 1
+            other = state._replace(U=tuple(moved))
+            np.testing.assert_allclose(aah.objective(other, data, params), aah.objective(turned, data, params))
+
+
+def test_a_penalty_of_zero_is_refused():
+    views, labels = pairs()
+    with pytest.raises(ValueError, match=r"params\.mu: expected a positive number; got 0\.0"):
+        jaxcmh.train("aah", views, labels, bits=8, params={"mu": 0.0})
