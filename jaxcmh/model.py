@@ -128,7 +128,7 @@ def train(
     host_labels = checks.labels(labels, "labels", n)
     if n <= max(bits, host_labels.shape[1]):
         raise ValueError(f"views: expected more rows than bits ({bits}) and classes ({host_labels.shape[1]}); got {n}")
-    chosen = _features(features, method, len(views))
+    chosen = resolve_features(features, method, len(views))
 
     start = time.perf_counter()
     key = random.key(seed)
@@ -501,8 +501,8 @@ def _described(value: Any) -> str:
     return f"{len(value)}" if isinstance(value, Sequence) else type(value).__name__
 
 
-def _features(features: Any, method: Method, views: int) -> tuple[Features, ...]:
-    """One checked `Features` a view."""
+def resolve_features(features: Any, method: Method, views: int) -> tuple[Features, ...]:
+    """One checked `Features` a view, of what may be given as `features` to `train`."""
     if features is None:
         features = method.features
     if isinstance(features, str | Features):

@@ -242,6 +242,8 @@ def _curves(measured: Any) -> dict[str, np.ndarray]:
 def key(record: Mapping[str, Any]) -> str:
     """16 hex digits over everything a result is determined by: equal keys mean the same experiment."""
     told = {name: record[name] for name in (*PROTOCOL, *CONFIGURATION, "seed")}
+    if record.get("setting"):  # conditions of the data, see `studies.conditions`
+        told["setting"] = record["setting"]
     return hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()[:16]
 
 

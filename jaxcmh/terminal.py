@@ -113,20 +113,30 @@ class Progress:
 
     def __init__(self, total: int) -> None:
         self.total, self.done, self.doing = total, 0, ""
+        self.began: float | None = None  # when there was first something to do; time left is told from then on
 
     def step(self, doing: str) -> None:
         """Say what is being done now; nothing is counted as done yet."""
         self.doing = doing
+        self.began = self.began or time.perf_counter()
 
-    def advance(self) -> None:
-        """One step is done."""
-        self.done += 1
+    def advance(self, steps: int = 1) -> None:
+        """A step is done, or several."""
+        self.done += steps
 
     def line(self) -> str:
         """Everything there is to say, in one line."""
         compiling = " · compiling (once)" if "jax" in sys.modules and _compilation().busy else ""
         count = f"[{self.done}/{self.total}] " if self.total > 1 else ""
-        return f"{count}{self.doing}{compiling}"
+        return f"{count}{self.doing}{self.left()}{compiling}"
+
+    def left(self) -> str:
+        """Time left, once it is worth telling: if every step takes as long as those before."""
+        if self.began is None or not self.done or self.done >= self.total:
+            return ""
+        spent = time.perf_counter() - self.began
+        seconds = round(spent / self.done * (self.total - self.done))
+        return f" · {seconds // 60}:{seconds % 60:02} left" if spent > 5 else ""
 
 
 @contextmanager
@@ -154,10 +164,10 @@ def _moving(steps: Progress) -> Iterator[None]:
 
     class Doing(ProgressColumn):
         def render(self, task: Task) -> Text:
-            task.completed = steps.done
+            task.completed, task.total = steps.done, steps.total
             return Text(steps.line())
 
-    columns = [SpinnerColumn(), *([BarColumn(bar_width=24)] if steps.total > 1 else []), TimeElapsedColumn(), Doing()]
+    columns = [SpinnerColumn(), *([BarColumn(bar_width=24)] if steps.total != 1 else []), TimeElapsedColumn(), Doing()]
     bar = Bar(*columns, console=Console(stderr=True), transient=True)
     bar.add_task("", total=steps.total)
     with bar:

@@ -1,0 +1,300 @@
+"""Families of runs: what varies is listed, all else is fixed; every run is a result line in a file.
+
+    study = Study("surface", "surface", "dcgh", bits=(32,), vary={"alpha": [1, 10], "beta": [1, 10]})
+    lines = run(study, split, "surface.jsonl", data="wiki")
+
+A run that the file has already is not computed again, so a study that was stopped, or killed, goes on where it was.
+"""
+
+import itertools
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any, NamedTuple
+
+import filelock
+
+from jaxcmh import checks, results, runs, terminal
+from jaxcmh.datasets import Split, drop_labels, flip_labels, take, unpair
+from jaxcmh.methods import find
+from jaxcmh.model import resolve_features, train
+
+
+class Study(NamedTuple):
+    """One family of runs: what varies is listed, all else is fixed."""
+
+    name: str  # such as "surface"; unique within a plan
+    kind: str  # what the lines are for, such as "bits", "sensitivity", "surface", "ablation"; figures choose by it
+    method: Any  # a name such as "dcgh" or "dcgh-d", or a Method
+    bits: tuple[int, ...] = (32,)
+    seeds: int = 5  # seeds 0, 1, ...
+    params: Any = None  # hyper-parameters at the base, Params or a dict; the method's own if None
+    vary: Mapping[str, Sequence[float]] = MappingProxyType({})  # hyper-parameter -> its values
+    combine: str = "grid"  # "grid": all combinations; "each": one at a time, the others at the base; "list": zipped
+    features: Any = None  # as in `jaxcmh.train`
+    iterations: int | None = None
+    settings: tuple[Mapping[str, float | int | str], ...] = ({},)  # conditions of the data, see `conditions`
+
+
+class Point(NamedTuple):
+    """One run of a study."""
+
+    setting: Mapping[str, float | int | str]
+    bits: int
+    params: Any  # the method's Params, of floats
+    seed: int
+
+
+def run(
+    study: Study,
+    split: Split,
+    path: str | Path,
+    *,
+    data: str,
+    ties: str = "expected",
+    at: int | None = None,
+    databases: Sequence[str] | None = None,
+    curves: bool = False,
+    progress: terminal.Progress | None = None,
+) -> list[dict]:
+    """Compute what a result file lacks of a study, and return its lines.
+
+    Args:
+        study: what to run.
+        split: the data set.
+        path: file of result lines, made where it is not there; a line is added as soon as its run is finished.
+        data: name of the data set, for the lines.
+        ties, at: arguments of `jaxcmh.evaluate`.
+        databases: kinds of database codes; all that the split allows if None.
+        curves: keep precision-recall and topN curves, which make lines fifty times as long.
+        progress: shows what is being done; if None, a bar of its own does.
+
+    Returns:
+        The study's lines, one a run and kind of database codes, in the order of `points`.  Beside what
+        `results.record` says, a line has "study": its name, kind and what varies, and "setting".
+
+    Raises:
+        ValueError: the study is not as described, or the file is damaged.
+        BlockingIOError: another process is writing the file.
+
+    Example:
+        >>> import tempfile, jaxcmh
+        >>> split = jaxcmh.load_dataset("synthetic", train=60, query=10)
+        >>> study = Study("weights", "sensitivity", "dcgh", bits=(8,), seeds=1, vary={"alpha": [1, 10]})
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     lines = run(study, split, f"{folder}/weights.jsonl", data="synthetic", databases=["learned"])
+        >>> [line["params"]["alpha"] for line in lines]
+        [1.0, 10.0]
+    """
+    wanted = points(study)
+    path, steps = Path(path), progress
+    with _only_writer(path), terminal.progress(0) if steps is None else nullcontext(steps) as steps:
+        stored = results.read(path) if path.exists() else []
+        known = {line["key"]: line for line in stored}
+        done = {line["key"]: line for line in stored if line.get("study", {}).get("name") == study.name}
+        told = {"name": study.name, "kind": study.kind, "vary": list(study.vary)}
+
+        def keep(line: dict) -> None:
+            done[line["key"]] = line | {"study": told}
+            results.append(path, done[line["key"]])
+
+        order = []
+        for setting, group in itertools.groupby(wanted, lambda point: point.setting):
+            changed = conditions(split, setting)
+            protocol = _protocol(changed, data, ties, at)
+            allowed = runs.kinds(changed)
+            kinds = [checks.choice(kind, "databases", allowed) for kind in databases or allowed]
+            missing = []
+            for point in group:
+                keys = [_key(study, point, changed, {**protocol, "database": kind}) for kind in kinds]
+                order += keys
+                for key in keys:  # what another study of the file has already is not computed again
+                    if key in known and key not in done:
+                        keep(known[key])
+                if not all(key in done for key in keys):
+                    missing.append(point)
+            steps.total += len(missing)
+            for point in missing:
+                steps.step(f"{study.name}: {_described(study, point)}")
+                for line in _computed(study, point, changed, protocol, kinds, curves):
+                    if line["key"] not in done:
+                        keep(line)
+                steps.advance()
+    return [done[key] for key in order]
+
+
+def points(study: Study) -> list[Point]:
+    """All runs of a study: setting by setting, in each by bits, then by hyper-parameters, then by seed.
+
+    Raises:
+        ValueError: the study is not as described; the message names the field.
+
+    Example:
+        >>> study = Study("lines", "sensitivity", "dcgh", seeds=1, vary={"alpha": [1, 2], "beta": [5]}, combine="each")
+        >>> [(point.params.alpha, point.params.beta) for point in points(study)]
+        [(1.0, 10.0), (2.0, 10.0), (10.0, 5.0)]
+    """
+    method = find(study.method)
+    bits = [checks.bits(value) for value in study.bits]
+    seeds = range(checks.integer(study.seeds, "seeds", least=1))
+    params = [checks.params(given, method.params) for given in _combined(study, method)]
+    if method.check:
+        for given in params:
+            method.check(given)
+    return [Point(*point) for point in itertools.product(study.settings, bits, dict.fromkeys(params), seeds)]
+
+
+def _combined(study: Study, method: Any) -> list[dict]:
+    """Every combination of hyper-parameters, as dicts."""
+    base = checks.params(study.params, method.params)._asdict()
+    for name, values in study.vary.items():
+        if name not in base:
+            raise ValueError(f"vary: {method.name} has no hyper-parameter {name!r}; it has {', '.join(base)}")
+        if isinstance(values, str) or not isinstance(values, Sequence) or not values:
+            raise ValueError(f"vary: expected a sequence of numbers for {name}; got {values!r}")
+    names, values = tuple(study.vary), tuple(study.vary.values())
+    checks.choice(study.combine, "combine", ("grid", "each", "list"))
+    if study.combine == "grid":
+        rows = [dict(zip(names, row)) for row in itertools.product(*values)]
+    elif study.combine == "each":
+        rows = [{name: value} for name in names for value in study.vary[name]] or [{}]
+    else:
+        if len(set(map(len, values))) > 1:
+            raise ValueError(f"vary: a list needs as many values of each; got {dict(zip(names, map(len, values)))}")
+        rows = [dict(zip(names, row)) for row in zip(*values)] or [{}]
+    return [{**base, **row} for row in rows]
+
+
+# -- conditions of the data -------------------------------------------------------------------------------------------
+
+
+def _rows(split: Split, rows: float | int | str) -> Split:
+    """The first rows of the training part, and of the database where that is the training part."""
+    n = len(split.train.labels)
+    train = take(split.train, slice(checks.integer(rows, "rows", least=1, most=n)))
+    return split._replace(train=train, database=train if split.database is split.train else split.database)
+
+
+def _training_size(split: Split, rows: float | int | str) -> Split:
+    """The first rows of the training part; the database stays what it is."""
+    n = len(split.train.labels)
+    return split._replace(train=take(split.train, slice(checks.integer(rows, "training_size", least=1, most=n))))
+
+
+CONDITIONS: Mapping[str, Callable[[Split, Any], Split]] = MappingProxyType(
+    {
+        "unpaired": unpair,
+        "wrong_labels": flip_labels,
+        "missing_labels": drop_labels,
+        "rows": _rows,
+        "training_size": _training_size,
+    }
+)
+
+
+def conditions(split: Split, setting: Mapping[str, float | int | str]) -> Split:
+    """A data set under other conditions.
+
+    Args:
+        split: the data set; it is not changed.
+        setting: condition -> value, applied in this order: "unpaired" (share of the training pairs that are broken,
+            see `datasets.unpair`), "wrong_labels" and "missing_labels" (share, `datasets.flip_labels`, `drop_labels`),
+            "rows" (training rows, the first ones; and of the database where that is the training part),
+            "training_size" (training rows, while the database stays whole).
+    Raises:
+        ValueError: no such condition, or a value it cannot have.
+
+    Example:
+        >>> import jaxcmh
+        >>> split = jaxcmh.load_dataset("synthetic", train=60, query=10)
+        >>> len(conditions(split, {"rows": 20}).database.labels)
+        20
+    """
+    for name, value in setting.items():
+        if name not in CONDITIONS:
+            raise ValueError(f"settings: expected conditions among {', '.join(CONDITIONS)}; got {name!r}")
+        split = CONDITIONS[name](split, value)
+    return split
+
+
+# -- pieces -----------------------------------------------------------------------------------------------------------
+
+
+@contextmanager
+def _only_writer(path: Path) -> Iterator[None]:
+    """Two processes never write one file; the lock of a killed process is free at once."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    lock = filelock.FileLock(path.with_name(f".{path.name}.lock"), timeout=0)
+    try:
+        with lock:
+            yield
+    except filelock.Timeout:
+        raise BlockingIOError(f"{path} is being written by another process") from None
+
+
+def _protocol(split: Split, data: str, ties: str, at: int | None) -> dict[str, Any]:
+    """Fields of `results.PROTOCOL` but the kind of database codes, which are known before anything is computed."""
+    database = split.database.labels.astype("float32").T
+    blocks = [split.query.labels[i : i + 256].astype("float32") for i in range(0, len(split.query.labels), 256)]
+    return {
+        "data": data,
+        "data_hash": results.data_hash(split),
+        "split_hash": results.split_hash(split),
+        "ties": ties,
+        "at": at,
+        "n_queries": len(split.query.labels),
+        "n_without_relevant": int(sum((~(block @ database > 0).any(1)).sum() for block in blocks)),
+        "n_database": len(split.database.labels),
+    }
+
+
+def _key(study: Study, point: Point, split: Split, protocol: Mapping[str, Any]) -> str:
+    """`results.key` of the line that a run will have."""
+    method = find(study.method)
+    told = {
+        **protocol,
+        "method": method.name,
+        "bits": point.bits,
+        "params": point.params,
+        "iterations": method.iterations if study.iterations is None else study.iterations,
+        "features": resolve_features(study.features, method, len(split.train.views)),
+        "hash_function": "ridge",
+        "seed": point.seed,
+        "setting": point.setting,
+    }
+    return results.key(results.plain(told))
+
+
+def _described(study: Study, point: Point) -> str:
+    values = [f"{name}={getattr(point.params, name):g}" for name in study.vary]
+    values += [f"{name}={value}" for name, value in point.setting.items()]
+    return ", ".join([find(study.method).name, f"{point.bits} bits", *values, f"seed {point.seed}"])
+
+
+def _computed(
+    study: Study, point: Point, split: Split, protocol: Mapping[str, Any], kinds: Sequence[str], curves: bool
+) -> Iterator[dict]:
+    """The result lines of one run, one a kind of database codes."""
+    stages = terminal.Stages()
+    with stages("train"):
+        model = train(
+            study.method,
+            split.train.views,
+            split.train.labels,
+            bits=point.bits,
+            seed=point.seed,
+            params=point.params,
+            iterations=study.iterations,
+            features=study.features,
+        )
+    hashes = protocol["data_hash"], protocol["split_hash"]
+    for kind in kinds:
+        with stages("evaluate"):
+            report = runs.evaluate(model, split, kind, ties=protocol["ties"], at=protocol["at"])
+        line = results.record(model, report, data=protocol["data"], hashes=hashes, times=stages.seconds)
+        line["setting"] = dict(point.setting)
+        line["key"] = results.key(line)
+        if not curves:
+            del line["curves"], line["topn"]
+        yield line
