@@ -13,7 +13,12 @@ from jaxcmh.methods import a2lh, aah, acqh, dcgh, imads
 _files = (dcgh, a2lh, acqh, aah, imads)
 
 registry: dict[str, Method] = {file.method.name: file.method for file in _files}
-variants: dict[str, dict[str, Method]] = {file.method.name: file.variants for file in _files}
+# A variant carries its whole name, so that results of a method and of its variants are told apart.
+variants: dict[str, dict[str, Method]] = {
+    base.name: {variant: method._replace(name=f"{base.name}-{variant}") for variant, method in file.variants.items()}
+    for file in _files
+    for base in [file.method]
+}
 
 
 def find(method: str | Method) -> Method:
