@@ -51,7 +51,7 @@ def parameters(method: str) -> Any:
 
 def published() -> dict[tuple[str, str, int], float]:
     """The mAP of each method's own row in its own paper."""
-    with open(HERE.parent / "jaxcmh" / "plans" / "published.csv", newline="") as file:
+    with open(HERE.parent / "jaxcmh" / "published.csv", newline="") as file:
         rows = [row for row in csv.DictReader(file) if row["dataset"] == "wiki"]
     own = [row for row in rows if row["method"].lower() == row["paper"] and "partially" not in row["setting"]]
     return {(row["paper"], row["task"], int(row["bits"])): float(row["map"]) for row in own}
