@@ -328,7 +328,10 @@ def load(path: str | os.PathLike) -> Index:
         Traceback (most recent call last):
         FileNotFoundError: path: no jaxcmh index at nowhere/index.safetensors
     """
-    header, arrays = store.read(path, KIND, FORMAT)
+    return store.read(path, KIND, FORMAT, "jaxcmh index", _restored)
+
+
+def _restored(header: dict[str, Any], arrays: dict[str, np.ndarray]) -> Index:
     if "id_text" in arrays:
         text, ends = arrays["id_text"].tobytes(), np.cumsum(arrays["id_lengths"]).tolist()
         ids = np.array([text[a:b].decode() for a, b in zip([0, *ends], ends)], np.str_)

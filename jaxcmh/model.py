@@ -1,9 +1,6 @@
 """A trained model: what it takes to encode, evaluate and search, and how it is stored."""
 
-import hashlib
-import json
 import os
-import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -14,18 +11,17 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-import safetensors
-import safetensors.numpy
 from jax import Array, random
 
 import jaxcmh
-from jaxcmh import checks, core, metrics, topk
+from jaxcmh import checks, core, metrics, store, topk
 from jaxcmh import features as feature_maps
 from jaxcmh.core import Method
 from jaxcmh.encoders import MLP, Unlabelled, mlp, nearest_words, project
 from jaxcmh.features import FeatureMap, Features
 from jaxcmh.methods import find
 
+KIND = "jaxcmh"
 FORMAT = 1  # of the model file; raised when a file of this version can no longer be read by the last one
 ENCODE_ROWS = 1 << 14  # rows mapped and encoded at a time
 
@@ -360,6 +356,7 @@ def save(model: Model, path: str | os.PathLike) -> None:
         ValueError: the folder of `path` does not exist.
 
     Example:
+        >>> import tempfile
         >>> split = jaxcmh.load_dataset("synthetic", train=200, query=20)
         >>> model = train("dcgh", split.train.views, split.train.labels, bits=16)
         >>> with tempfile.TemporaryDirectory() as folder:
@@ -367,9 +364,6 @@ def save(model: Model, path: str | os.PathLike) -> None:
         ...     bool((load(f"{folder}/model.safetensors").codes == model.codes).all())
         True
     """
-    path = Path(path)
-    if not path.parent.is_dir():
-        raise ValueError(f"path: expected a file in an existing folder; got {path}")
     arrays = {"codes": model.codes, "objective": model.objective}
     for m, (fitted, encoder, encoded) in enumerate(zip(model.maps, model.encoders, model.encoded)):
         arrays |= {f"maps.{m}.{name}": getattr(fitted, name) for name in ("mean", "scale", "anchors", "sigma")}
@@ -379,7 +373,6 @@ def save(model: Model, path: str | os.PathLike) -> None:
         arrays |= {"codebooks": model.codebooks, "unlabelled.G": model.unlabelled.G}
         for m, (V, offset) in enumerate(zip(model.unlabelled.V, model.unlabelled.offset)):
             arrays |= {f"unlabelled.V.{m}": V, f"unlabelled.offset.{m}": offset}
-    host = {name: np.ascontiguousarray(array) for name, array in arrays.items()}
     info = model.info._asdict()
     info["params"] = dict(model.info.params)
     info["features"] = [f._asdict() for f in model.info.features]
@@ -389,17 +382,7 @@ def save(model: Model, path: str | os.PathLike) -> None:
         "diagnostics": {name: float(value) for name, value in model.diagnostics.items()},
         "times": {name: float(value) for name, value in model.times.items()},
     }
-    text = json.dumps(header)
-    payload = safetensors.numpy.save(host, {"jaxcmh": text, "sha256": _digest(host, text)})
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=path.name, suffix=".part")
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(payload)
-        os.chmod(temporary, 0o666 & ~_umask())
-        os.replace(temporary, path)
-    except BaseException:
-        os.unlink(temporary)
-        raise
+    store.write(path, KIND, header, {name: np.asarray(array) for name, array in arrays.items()})
 
 
 def load(path: str | os.PathLike) -> Model:
@@ -418,25 +401,12 @@ def load(path: str | os.PathLike) -> Model:
     Example:
         >>> load("nowhere/model.safetensors")
         Traceback (most recent call last):
-        FileNotFoundError: path: no model file at nowhere/model.safetensors
+        FileNotFoundError: path: no jaxcmh model at nowhere/model.safetensors
     """
     path = Path(path)
     if path.is_dir():
         path = path / "model.safetensors"
-    if not path.is_file():
-        raise FileNotFoundError(f"path: no model file at {path}")
-    try:
-        with safetensors.safe_open(path, "numpy") as file:
-            metadata = file.metadata() or {}
-            arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a mapping)
-        header = json.loads(metadata["jaxcmh"])
-        if header["format"] > FORMAT:
-            raise ValueError(f"path: {path} has format {header['format']}; this version reads up to {FORMAT}")
-        if metadata["sha256"] != _digest(arrays, metadata["jaxcmh"]):
-            raise ValueError(f"path: {path} is damaged: its contents do not match its checksum")
-        return _restored(header, arrays)
-    except (safetensors.SafetensorError, json.JSONDecodeError, KeyError, TypeError) as error:
-        raise ValueError(f"path: {path} is truncated or not a jaxcmh model ({error})") from None
+    return store.read(path, KIND, FORMAT, "jaxcmh model", _restored)
 
 
 def _restored(header: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> Model:
@@ -472,21 +442,6 @@ def _restored(header: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> Mo
         times=dict(header["times"]),
         info=Info(**{**info, "dims": tuple(info["dims"]), "params": params, "features": features}),
     )
-
-
-def _digest(arrays: Mapping[str, np.ndarray], text: str) -> str:
-    """SHA-256 over the header and every array: safetensors itself does not notice a flipped byte."""
-    digest = hashlib.sha256(text.encode())
-    for name in sorted(arrays):
-        digest.update(f"{name} {arrays[name].dtype} {arrays[name].shape}".encode())
-        digest.update(arrays[name].tobytes())
-    return digest.hexdigest()
-
-
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask
 
 
 def _check_count(views: Any, name: str, count: int) -> None:

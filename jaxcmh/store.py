@@ -4,14 +4,16 @@ import hashlib
 import json
 import os
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import safetensors
 import safetensors.numpy
+
+T = TypeVar("T")
 
 
 @contextmanager
@@ -63,16 +65,20 @@ def write(path: str | os.PathLike, kind: str, header: Mapping[str, Any], arrays:
         safetensors.numpy.save_file(whole, temporary, {kind: text, "sha256": _digest(whole, text)})
 
 
-def read(path: str | os.PathLike, kind: str, newest: int) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+def read(
+    path: str | os.PathLike, kind: str, newest: int, name: str, restore: Callable[[dict[str, Any], dict[str, Any]], T]
+) -> T:
     """Read what `write` wrote; nothing in the file is executed.
 
     Args:
         path: the file.
         kind: what it should hold.
         newest: the largest "format" that can be read.
+        name: what to call it in messages.
+        restore: makes what the file stands for of its header and its arrays.
 
     Returns:
-        The header and the arrays.
+        What `restore` made.
 
     Raises:
         FileNotFoundError: no such file.
@@ -81,11 +87,10 @@ def read(path: str | os.PathLike, kind: str, newest: int) -> tuple[dict[str, Any
     Example:
         >>> with tempfile.TemporaryDirectory() as folder:
         ...     write(f"{folder}/a", "letters", {"format": 1}, {"x": np.zeros(2)})
-        ...     read(f"{folder}/a", "letters", newest=1)
-        ({'format': 1}, {'x': array([0., 0.])})
+        ...     read(f"{folder}/a", "letters", 1, "file of letters", lambda header, arrays: arrays["x"])
+        array([0., 0.])
     """
     path = Path(path)
-    name = kind.replace("_", " ")
     if not path.is_file():
         raise FileNotFoundError(f"path: no {name} at {path}")
     try:
@@ -95,13 +100,12 @@ def read(path: str | os.PathLike, kind: str, newest: int) -> tuple[dict[str, Any
             header = json.loads(text)
             if header["format"] > newest:
                 raise ValueError(f"path: {path} has format {header['format']}; this version reads up to {newest}")
-            arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a mapping)
-        whole = metadata["sha256"] == _digest(arrays, text)
+            arrays = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 (not a mapping)
+        if metadata["sha256"] != _digest(arrays, text):
+            raise ValueError(f"path: {path} is damaged: its contents do not match its checksum")
+        return restore(header, arrays)
     except (safetensors.SafetensorError, json.JSONDecodeError, UnicodeDecodeError, KeyError, TypeError) as error:
-        raise ValueError(f"path: {path} is truncated or no {name} ({error})") from None
-    if not whole:
-        raise ValueError(f"path: {path} is damaged: its contents do not match its checksum")
-    return header, arrays
+        raise ValueError(f"path: {path} is truncated or not a {name} ({error})") from None
 
 
 def _digest(arrays: Mapping[str, np.ndarray], text: str) -> str:

@@ -163,7 +163,7 @@ def test_a_truncated_file_is_refused(tmp_path):
     whole = (tmp_path / "index").read_bytes()
     for length in (0, 5, 100, len(whole) - 1):
         (tmp_path / "cut").write_bytes(whole[:length])
-        with pytest.raises(ValueError, match="truncated or no jaxcmh index"):
+        with pytest.raises(ValueError, match="truncated or not a jaxcmh index"):
             indexes.load(tmp_path / "cut")
 
 
@@ -174,7 +174,7 @@ def test_any_flipped_byte_is_noticed(tmp_path):
         flipped = whole.copy()
         flipped[at] ^= 4
         (tmp_path / "flipped").write_bytes(flipped)
-        with pytest.raises(ValueError, match=r"truncated or no jaxcmh index|damaged|format"):
+        with pytest.raises(ValueError, match=r"truncated or not a jaxcmh index|damaged|format"):
             indexes.load(tmp_path / "flipped")
 
 
@@ -185,7 +185,7 @@ def test_files_of_another_version_or_kind_are_refused(tmp_path, monkeypatch, mod
     with pytest.raises(ValueError, match="has format 2; this version reads up to 1"):
         indexes.load(tmp_path / "later")
     jaxcmh.save(model, tmp_path / "model")
-    with pytest.raises(ValueError, match="no jaxcmh index"):
+    with pytest.raises(ValueError, match="not a jaxcmh index"):
         indexes.load(tmp_path / "model")
     with pytest.raises(FileNotFoundError, match="no jaxcmh index at"):
         indexes.load(tmp_path / "nothing")
