@@ -16,7 +16,7 @@ from cyclopts import App, CycloptsError, Parameter
 from cyclopts.exceptions import UnknownOptionError
 
 import jaxcmh
-from jaxcmh import data_commands, terminal
+from jaxcmh import data_commands, study_commands, terminal
 
 if TYPE_CHECKING:
     from jaxcmh.model import Model
@@ -381,6 +381,7 @@ def inspect(files: list[Path], /, *, as_json: Json = False) -> None:
 
 
 app.command(data_commands.features)
+app.command(study_commands.reproduce)
 
 
 # -- pieces -----------------------------------------------------------------------------------------------------------

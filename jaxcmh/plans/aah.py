@@ -1,0 +1,73 @@
+"""AAH: Tables II-IV and Figs. 2-11 of its paper, and the studies of its supplement.
+
+Apart from the paper: Wiki's images as 128-d SIFT, which its own row of SCM fits, where it says CNN features; five seeds
+where its Figs. 8-10 average ten. Its supplement is not at hand, so the last three studies choose their own ranges.
+"""
+
+from jaxcmh.plans.plan import Plan, parameters, powers, sizes
+from jaxcmh.studies import Study
+
+BITS = (16, 32, 64, 128)
+COMPONENTS = {"nl": "alpha", "ng": "beta", "na": "average"}  # variant -> the weight that is 0
+
+
+def studies(data: str, rows: int) -> list[Study]:
+    params = parameters("aah", data)
+    common = {"params": params}
+    scales = powers(-3, 3)
+    return [
+        Study("curves", "bits", "aah", bits=BITS, seeds=1, **common),
+        Study("bits", "bits", "aah", bits=BITS, **common),
+        Study(
+            "weights",
+            "sensitivity",
+            "aah",
+            bits=(64,),
+            vary={"theta": scales, "alpha": scales, "beta": scales},
+            combine="each",
+            **common,
+        ),
+        Study(
+            "time",
+            "scaling",
+            "aah",
+            bits=(16,),
+            seeds=1,
+            settings=sizes((1_500, 2_000, 3_000, 5_000, 8_000, 10_000, 25_000, 50_000, 100_000), rows),
+            **common,
+        ),
+        Study("components", "ablation", "aah", bits=(16,), **common),
+        Study("components", "ablation", "aah-knn", bits=(16,), **common),
+        *(
+            Study("components", "ablation", f"aah-{variant}", bits=(16,), params=params._replace(**{weight: 0.0}))
+            for variant, weight in COMPONENTS.items()
+        ),
+        Study("convergence", "convergence", "aah", bits=(16,), seeds=1, iterations=20, **common),
+        Study("t-SNE", "tsne", "aah", bits=(16,), seeds=1, **common),
+        Study(
+            "training size",
+            "training_size",
+            "aah",
+            bits=(16,),
+            settings=tuple({"training_size": rows * tenths // 10} for tenths in range(1, 11)),
+            **common,
+        ),
+        Study("residuals", "residuals", "aah", bits=(16,), seeds=1, **common),
+    ]
+
+
+plan = Plan(
+    "Average Approximate Hashing-Based Double Projections Learning for Cross-Modal Retrieval, "
+    "IEEE Transactions on Cybernetics 2021",
+    ("wiki", "mirflickr25k:aah", "nuswide10:aah"),
+    studies,
+    tables={2: ("bits",), 3: ("time",), 4: ("components",)},
+    figures={
+        **dict.fromkeys(range(2, 8), ("curves",)),
+        8: ("weights",),
+        9: ("weights",),
+        10: ("weights",),
+        11: ("convergence",),
+    },
+    reasons={},
+)

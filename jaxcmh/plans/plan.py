@@ -1,0 +1,71 @@
+"""What a plan is: the studies of a paper, which tables and figures they make, and why a number is not reached."""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+from jaxcmh.features import Features
+from jaxcmh.methods import paper_params, registry
+from jaxcmh.studies import Study
+
+
+class Plan(NamedTuple):
+    """The experiments of a paper.
+
+    Attributes:
+        title: the paper.
+        datasets: the data sets it uses, as `load_dataset` takes them.
+        studies: (data set, number of training rows) -> studies, in the order they are run.
+        tables, figures: number in the paper -> names of the studies it is made of.
+        reasons: (method, benchmark) -> why printed values are not reached, in one sentence with what was measured.
+    """
+
+    title: str
+    datasets: tuple[str, ...]
+    studies: Callable[[str, int], list[Study]]
+    tables: Mapping[int, Sequence[str]]
+    figures: Mapping[int, Sequence[str]]
+    reasons: Mapping[tuple[str, str], str]
+
+
+def shape(data: str) -> str:
+    """The benchmark whose settings a data set gets: its own, or the one it is a stand-in for.
+
+    >>> shape("mirflickr25k:dcgh"), shape("synthetic:nuswide10"), shape("icons")
+    ('mirflickr25k', 'nuswide10', 'icons')
+    """
+    name, _, detail = data.partition(":")
+    return detail if name == "synthetic" and detail else name
+
+
+def parameters(method: str, data: str) -> Any:
+    """What the paper gives for a data set; for others its method's defaults."""
+    try:
+        return paper_params(method, shape(data))
+    except ValueError:
+        return registry[method].params
+
+
+def kernel(anchors: int, rows: int, fewer: int = 500) -> Features:
+    """The rbf kernel with a paper's number of anchors, or with fewer where there are not that many training rows."""
+    return Features("rbf", anchors if anchors <= rows else fewer)
+
+
+def powers(low: int, high: int) -> tuple[float, ...]:
+    """10^low, ..., 10^high.
+
+    >>> powers(-1, 1)
+    (0.1, 1.0, 10.0)
+    """
+    return tuple(float(f"1e{e}") for e in range(low, high + 1))
+
+
+def sizes(wanted: Sequence[int], rows: int, name: str = "rows") -> tuple[Mapping[str, int], ...]:
+    """Settings with the wanted numbers of training rows, as far as there are that many, and with all of them.
+
+    Where fewer than three are left: an eighth, a quarter, a half and all.
+
+    >>> [setting["rows"] for setting in sizes((1_500, 5_000, 10_000), 8_000)]
+    [1500, 5000, 8000]
+    """
+    fits = [*(size for size in wanted if size < rows), rows]
+    return tuple({name: size} for size in (fits if len(fits) > 2 else [rows // 8, rows // 4, rows // 2, rows]))

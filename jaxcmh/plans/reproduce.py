@@ -1,0 +1,116 @@
+"""Running a plan: which of its studies are asked for, on which data, into which folder."""
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from jaxcmh import studies
+from jaxcmh.datasets import Split, load_dataset
+from jaxcmh.plans.plan import Plan
+from jaxcmh.studies import Study
+
+CURVES = "curves"  # the studies of this name keep precision-recall and topN curves
+# Kinds whose lines are compared with printed values get every kind of database codes; the others only the first.
+COMPARED = ("bits", "ablation", "unpaired", "deep")
+
+
+def wanted(plan: Plan, tables: Sequence[int], figures: Sequence[int], names: Sequence[str]) -> set[str]:
+    """Names of the studies of some tables and figures of a paper and of those named; all if nothing is asked for.
+
+    Raises:
+        ValueError: no such table, figure or study; the message lists what there is.
+    """
+    own = dict.fromkeys(study.name for study in plan.studies("wiki", 10_000))
+    for name in names:
+        if name not in own:
+            raise ValueError(f"--study: no study {name!r}; there are {_listed(own)}")
+    found = set(names)
+    for word, numbers, there in (("table", tables, plan.tables), ("figure", figures, plan.figures)):
+        for number in numbers:
+            if number not in there:
+                raise ValueError(f"--{word}: no {word} {number}; those with experiments are {_listed(there)}")
+            found |= set(there[number])
+    return found or set(own)
+
+
+def _listed(names: Any) -> str:
+    return ", ".join(map(str, names))
+
+
+def quick(study: Study) -> Study:
+    """A small version of a study: one seed, two code lengths, three values of what is varied; its runs are among the
+    whole study's.
+
+    >>> quick(Study("lambda", "sensitivity", "dcgh", vary={"lam": (1.0, 2.0, 3.0, 4.0, 5.0)})).vary
+    {'lam': (1.0, 3.0, 5.0)}
+    """
+    return study._replace(
+        seeds=1,
+        bits=study.bits[:2],
+        vary={name: _few(values) for name, values in study.vary.items()},
+        settings=_few(study.settings),
+    )
+
+
+def _few(values: Sequence[Any]) -> tuple:
+    return tuple(values[i] for i in sorted({0, len(values) // 2, len(values) - 1}))
+
+
+def deep_pictures(split: Split) -> Split:
+    """The data set with deep features of its pictures in place of their own, and the texts as they are.
+
+    Raises:
+        ValueError: the data set has no pictures.
+        ModuleNotFoundError: the extra `deep` is not installed.
+    """
+    if not len(split.items.pictures):
+        raise ValueError("no pictures to compute deep features of; name a file that has them with --deep")
+    from jaxcmh.deep import image_embeddings
+
+    found = image_embeddings([255 - picture for picture in split.items.pictures])  # drawn in black on white
+    train, query = (part._replace(views=(found[part.ids], *part.views[1:])) for part in (split.train, split.query))
+    return split._replace(train=train, query=query, database=train)
+
+
+def run(
+    plan_studies: Sequence[Study],
+    split: Split,
+    folder: Path,
+    *,
+    data: str,
+    deep: str | None = None,
+    root: Path | None = None,
+    say: Callable[[str], Any] = print,
+    **options: Any,
+) -> list[dict]:
+    """Compute what a folder lacks of some studies.
+
+    Args:
+        plan_studies: from a plan, and `chosen`.
+        split, data: the data set and its name.
+        folder: gets results.jsonl.
+        deep: a data set with the same pairs and deep features, for the studies of kind "deep".
+        root: where its files lie.
+        say: is told of a study that cannot be run here.
+        options: `ties`, `memory`, `progress` as for `studies.run`.
+    Returns:
+        The lines of these studies.
+    """
+    path, lines = folder / "results.jsonl", []
+    for study in plan_studies:
+        on, name = split, data
+        if study.kind == "deep":
+            try:
+                on = load_dataset(deep, root=root) if deep else deep_pictures(split)
+            except (ValueError, OSError, ModuleNotFoundError) as error:
+                say(f"{data}: {study.name} skipped: {error}")
+                continue
+            name = f"{data.partition(':')[0]}:deep"
+        kinds = None if study.kind in COMPARED else studies.runs.kinds(on)[:1]
+        lines += studies.run(study, on, path, data=name, databases=kinds, curves=study.name == CURVES, **options)
+    return lines
+
+
+def reasons(plan: Plan, data: str) -> Mapping[tuple[str, str], str]:
+    """The plan's reasons, under the name the data set has in the lines."""
+    return {(method, data): why for (method, on), why in plan.reasons.items() if on == data.partition(":")[0]}

@@ -1,0 +1,101 @@
+"""The commands around studies: `jaxcmh reproduce`."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from cyclopts import Parameter
+
+from jaxcmh import terminal
+
+PAPERS = ("a2lh", "acqh", "aah", "imads", "dcgh")
+Many = Parameter(consume_multiple=True, negative=())
+
+
+def reproduce(
+    paper: Literal["a2lh", "acqh", "aah", "imads", "dcgh", "all"],
+    /,
+    *,
+    dataset: Annotated[list[str] | None, Many] = None,
+    table: Annotated[list[int] | None, Many] = None,
+    figure: Annotated[list[int] | None, Many] = None,
+    study: Annotated[list[str] | None, Many] = None,
+    quick: Annotated[bool, Parameter(negative=())] = False,
+    ties: Literal["expected", "stable"] = "stable",
+    deep: str | None = None,
+    root: Annotated[Path | None, Parameter(name="--root")] = None,
+    out: Annotated[Path, Parameter(name=["--out", "-o"])] = Path("runs/reproduce"),
+) -> None:
+    """Redo the experiments of a paper, and set what comes out beside what it prints.
+
+    Every run is kept in OUT/PAPER-DATASET/results.jsonl as soon as it is finished; what is there already is not
+    computed again. Tables, figures and report.html are written beside it.
+
+    Parameters
+    ----------
+    paper
+        A paper by its method, or all five.
+    dataset
+        Data sets. [default: those of the paper, and the icons]
+    table
+        Only the experiments of these tables of the paper.
+    figure
+        Only those of these figures.
+    study
+        Only these, by name.
+    quick
+        One seed, two code lengths and three values of whatever is varied.
+    ties
+        How items of equal distance count in mAP; stable is what the papers' programs do.
+    deep
+        A data set of the same pairs with deep features, for the comparisons with deep features.
+    root
+        Folder with the files of the data sets. [default: $JAXCMH_DATA]
+    out
+        Folder for results.
+    """
+    papers = PAPERS if paper == "all" else (paper,)
+    with terminal.progress(0) as steps:
+        steps.step("starting jax")
+        terminal.say(terminal.start_jax())
+        from jaxcmh import plans
+        from jaxcmh.plans import reproduce as doing
+
+        wanted = {name: doing.wanted(plans.plans[name], table or (), figure or (), study or ()) for name in papers}
+        done, missing = [], {}
+        for name in papers:
+            plan = plans.plans[name]
+            for data in dataset or (*plan.datasets, "icons"):
+                steps.step(f"loading {data}")
+                split = _load(data, root, missing)
+                if split is None:
+                    continue
+                asked = [one for one in plan.studies(data, len(split.train.labels)) if one.name in wanted[name]]
+                folder = out / f"{name}-{data.replace(':', '-').replace('/', '-')}"
+                told = {"data": data, "deep": deep, "root": root, "say": terminal.say, "ties": ties, "progress": steps}
+                lines = doing.run([doing.quick(one) for one in asked] if quick else asked, split, folder, **told)
+                done.append((folder, lines, doing.reasons(plan, data)))
+    if not done:
+        raise ValueError("nothing to do: none of the data sets is there")
+    for folder, lines, reasons in done:
+        _print(folder, lines, reasons)
+
+
+def _load(data: str, root: Path | None, missing: dict[str, str]) -> Any:
+    """The data set, or None where files are missing, which is said once."""
+    import jaxcmh
+    from jaxcmh.datasets import NAMED
+
+    try:
+        return jaxcmh.load_dataset(data, root=root)
+    except (ValueError, OSError, ModuleNotFoundError) as error:
+        if isinstance(error, ValueError) and data.partition(":")[0] not in NAMED:
+            raise  # a name that is none
+        if data not in missing:
+            terminal.say(f"skipped {data}: {error}")
+        missing[data] = str(error)
+        return None
+
+
+def _print(folder: Path, lines: list[dict], reasons: Mapping[tuple[str, str], str]) -> None:
+    """What a paper prints beside ours, study by study."""
