@@ -15,7 +15,7 @@ TENTHS = tuple(tenths / 10 for tenths in range(1, 10))
 def studies(data: str, rows: int) -> list[Study]:
     params, features = parameters("imads", data), kernel(ANCHORS.get(shape(data), 500), rows)
     common = {"params": params, "features": features}
-    weights = dict.fromkeys(("lam3", "lam4", "lam5", "alpha", "beta", "gamma", "theta"), powers(-5, 5))
+    weights = {name: powers(-5, 5) for name in ("lam3", "lam4", "lam5", "alpha", "beta", "gamma", "theta")}
     return [
         Study("curves", "bits", "imads", bits=(64, 128), seeds=1, **common),
         Study("bits", "bits", "imads", bits=BITS, **common),
