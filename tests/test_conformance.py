@@ -17,8 +17,8 @@ from jaxcmh.linalg import sign
 
 
 def together(name, *more):
-    """A test of a method, kept on one worker with those of its variants, which share what is compiled."""
-    return pytest.param(name, *more, marks=pytest.mark.xdist_group(name.partition("-")[0]))
+    """A test of a method, kept on one worker with the others of this method, which share what is compiled."""
+    return pytest.param(name, *more, marks=pytest.mark.xdist_group(name))
 
 
 every_method = pytest.mark.parametrize("name", [together(name) for name in methods])
@@ -82,18 +82,21 @@ def test_a_step_keeps_structure_shapes_dtypes_and_weak_types(name):
 
 @every_method
 def test_new_hyper_parameters_compile_nothing(name, caplog):
-    # Rows that no other test has, so that the first call has everything to compile.
-    method, (views, labels) = methods[name], problem(n=62 + list(methods).index(name))
+    method, (views, labels) = methods[name], problem(n=700, c=8, dims=(24, 20), noise=1.5)
 
-    def compiled(factor):
+    def compiled(run):
         caplog.clear()
-        params = jax.tree.map(lambda leaf: leaf * factor, method.params)
         with jax.log_compiles(), caplog.at_level(logging.WARNING):
-            jaxcmh.train(method, views, labels, bits=8, params=params, iterations=2)
+            run()
         return sum("Compiling" in record.getMessage() for record in caplog.records)
 
-    assert compiled(1.0) > 0
-    assert compiled(1.5) == 0
+    def train(factor):
+        params = jax.tree.map(lambda leaf: leaf * factor, method.params)
+        jaxcmh.train(method, [x[:500] for x in views], labels[:500], bits=16, params=params)
+
+    train(1.0)
+    assert compiled(lambda: train(1.5)) == 0
+    assert compiled(lambda: jax.jit(lambda x: x + 1)(1.0)) > 0, "a new program must be counted"
 
 
 @every_method
