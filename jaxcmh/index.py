@@ -1,6 +1,6 @@
 """An index: codes with ids of the user's own, to build, add to, remove from, search, save and load.
 
-    index = build(model.codes, ids=names, codebooks=model.codebooks)
+    index = build(model.codes, ids=names, model=model)
     index = add(index, new_images, ids=new_names, model=model, view=0)
     scores, ids = search(index, texts, k=10, model=model, view=1)
 
@@ -18,8 +18,8 @@ import jax
 import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
+from jaxcmh import checks, store, topk
 from jaxcmh import model as models
-from jaxcmh import store, topk
 from jaxcmh.model import Model
 
 KIND = "jaxcmh_index"
@@ -34,7 +34,9 @@ class Ids:
 
 
 @partial(
-    jax.tree_util.register_dataclass, data_fields=("blocks", "codebooks"), meta_fields=("ids", "model_fingerprint")
+    jax.tree_util.register_dataclass,
+    data_fields=("blocks", "codebooks"),
+    meta_fields=("bits", "ids", "model_fingerprint"),
 )
 @dataclass(frozen=True)
 class Index:
@@ -42,6 +44,7 @@ class Index:
 
     blocks: topk.Blocks  # the codes
     codebooks: jax.Array | None  # (books, words, K) float32 for look-up search
+    bits: int  # of a code, 8 a book for look-up codes; zeros fill its last byte
     ids: Ids
     model_fingerprint: str  # of the model that encoded the items, "" if not known
 
@@ -49,28 +52,30 @@ class Index:
         return len(self.ids.values)
 
     @property
-    def bits(self) -> int:
-        """Code length in bits, 8 a book for look-up codes."""
-        return 8 * self.blocks.words.shape[1]
-
-    @property
     def codes(self) -> np.ndarray:
-        """(n, bits / 8) or (n, books) uint8 codes, in the order in which they were added."""
+        """(n, bytes) uint8 codes, in the order in which they were added."""
         return topk.codes_of(self.blocks)
 
 
 def build(
-    items: Any, ids: Any = None, *, model: Model | None = None, view: int | None = None, codebooks: Any = None
+    items: Any,
+    ids: Any = None,
+    *,
+    model: Model | None = None,
+    view: int | None = None,
+    codebooks: Any = None,
+    bits: int | None = None,
 ) -> Index:
     """Make an index of items given by their codes, or encoded here by a model.
 
     Args:
-        items: (n, bits / 8) uint8 packed codes, or (n, books) uint8 words where codebooks are given; with a model
-            (n, d) raw features of a view.
+        items: (n, bytes) uint8 packed codes, or (n, books) uint8 words of codebooks; or (n, d) raw features of a view.
         ids: n different integers or strings; 0, 1, 2, ... if None.
-        model: what encodes the items, when they are raw features.
-        view: the view they are of, with a model only.
-        codebooks: (books, words, K), for look-up codes; taken from the model if there is one.
+        model: what made the codes, or makes them of raw features; only its codes and queries will fit the index.
+        view: the view that raw features are of; None for codes.
+        codebooks: (books, words, K), for look-up codes without a model.
+        bits: length of packed codes that were made elsewhere and do not fill their last byte: its other bits are 0, as
+            `np.packbits(signs > 0, axis=1, bitorder="little")` leaves them.
 
     Returns:
         The index.
@@ -91,8 +96,15 @@ def build(
         codebooks = model.codebooks
     if codebooks is not None:
         codebooks = topk.check_lookup(codes, codebooks)
+    whole = 8 * codes.shape[1]
+    if bits is None:
+        bits = whole
+    elif model is not None or codebooks is not None:
+        raise ValueError("bits: expected with packed codes only, not with a model or with codebooks")
+    bits = checks.integer(bits, "bits", least=whole - 7, most=whole)
+    _check_padding("items", codes, bits)
     checked = _ids(ids, len(codes), np.zeros(0, np.int64))
-    return Index(topk.arrange(codes), codebooks, Ids(checked), "" if model is None else _fingerprint(model))
+    return Index(topk.arrange(codes), codebooks, bits, Ids(checked), "" if model is None else _fingerprint(model))
 
 
 def add(index: Index, items: Any, ids: Any = None, *, model: Model | None = None, view: int | None = None) -> Index:
@@ -118,8 +130,10 @@ def add(index: Index, items: Any, ids: Any = None, *, model: Model | None = None
     """
     _check_model(index, model)
     codes = np.asarray(_encoded(items, model, view))
-    if 8 * codes.shape[1] != index.bits:
-        raise ValueError(f"items: expected codes of {index.bits} bits, as the index has; got {8 * codes.shape[1]}")
+    width = index.blocks.words.shape[1]
+    if codes.shape[1] != width:
+        raise ValueError(f"items: expected codes of {width} bytes, as the index has; got {codes.shape[1]}")
+    _check_padding("items", codes, index.bits)
     if index.codebooks is not None:
         topk.check_lookup(codes, index.codebooks)
     ids = np.concatenate([index.ids.values, _ids(ids, len(codes), index.ids.values)])
@@ -188,7 +202,7 @@ def search(
 
     Args:
         index: the index to search.
-        queries: (n_q, bits / 8) uint8 packed codes, or (n_q, K) real vectors for look-up codes; with a model (n_q, d)
+        queries: (n_q, bytes) uint8 packed codes, or (n_q, K) real vectors for look-up codes; with a model (n_q, d)
             raw features of a view.
         k: items a query, from 1 to the number of items, or of those that mask leaves.
         model: what encodes the queries, when they are raw features.
@@ -209,7 +223,7 @@ def search(
         [[20]]
     """
     _check_model(index, model)
-    queries = _queries(queries, model, view)
+    queries = _queries(index, queries, model, view)
     if index.codebooks is None:
         scores, at = topk.hamming_topk(queries, index.blocks, k, mask=mask, mesh=mesh)
     else:
@@ -248,7 +262,8 @@ def search_range(
     _check_model(index, model)
     if index.codebooks is not None:
         raise ValueError("index: look-up codes have scores, not distances; a radius is for packed codes")
-    offsets, distances, at = topk.hamming_range(_queries(queries, model, view), index.blocks, radius, mask=mask)
+    queries = _queries(index, queries, model, view)
+    offsets, distances, at = topk.hamming_range(queries, index.blocks, radius, mask=mask)
     return offsets, distances, index.ids.values[at]
 
 
@@ -338,27 +353,42 @@ def _restored(header: dict[str, Any], arrays: dict[str, np.ndarray]) -> Index:
     else:
         ids = arrays["ids"]
     codebooks = topk.check_lookup(arrays["codes"], arrays["codebooks"]) if "codebooks" in arrays else None
-    return Index(topk.arrange(arrays["codes"]), codebooks, Ids(ids), header["model"])
+    return Index(topk.arrange(arrays["codes"]), codebooks, header["bits"], Ids(ids), header["model"])
 
 
 def _encoded(items: Any, model: Model | None, view: int | None) -> Any:
-    if model is None:
-        if view is not None:
+    if view is not None:
+        if model is None:
             raise ValueError("view: expected with a model only; without one, items are codes")
-        return topk.check_codes("items", items)
-    return models.encode(model, items, _view(view))
+        return models.encode(model, items, view)
+    codes = topk.check_codes("items", items)
+    if model is not None and codes.shape[1] != model.codes.shape[1]:
+        raise ValueError(
+            f"items: expected codes of {model.codes.shape[1]} bytes, as the model makes them, or raw features and "
+            f"the view that they are of; got {codes.shape[1]} bytes"
+        )
+    return codes
 
 
-def _queries(queries: Any, model: Model | None, view: int | None) -> Any:
-    if model is None and view is not None:
+def _queries(index: Index, queries: Any, model: Model | None, view: int | None) -> Any:
+    if model is not None:
+        if view is None:
+            raise ValueError("view: expected with a model, the view that the features are of")
+        return models.query_vectors(model, queries, view)
+    if view is not None:
         raise ValueError("view: expected with a model only; without one, queries are codes")
-    return queries if model is None else models.query_vectors(model, queries, _view(view))
+    if index.codebooks is None:
+        queries = topk.check_codes("queries", queries)
+        if queries.shape[1] == index.blocks.words.shape[1]:
+            _check_padding("queries", queries, index.bits)
+    return queries
 
 
-def _view(view: int | None) -> int:
-    if view is None:
-        raise ValueError("view: expected with a model, the view that the features are of")
-    return view
+def _check_padding(name: str, codes: Any, bits: int) -> None:
+    """Refuse codes with ones behind their last bit, where engines would count them and others not."""
+    wrong = np.asarray(codes[:, -1] >> (bits - 8 * (codes.shape[1] - 1))) if bits % 8 else np.zeros(0)
+    if wrong.any():
+        raise ValueError(f"{name}: expected zeros behind bit {bits} of a code; row {(wrong != 0).argmax()} has ones")
 
 
 def _check_model(index: Index, model: Model | None) -> None:
@@ -371,7 +401,7 @@ def _check_model(index: Index, model: Model | None) -> None:
             f"model: makes {kinds[model.codebooks is not None]}, but the index holds "
             f"{kinds[index.codebooks is not None]}"
         )
-    bits = 8 * model.codes.shape[1]
+    bits = 8 * model.codes.shape[1]  # 8 a book for look-up codes
     if bits != index.bits:
         raise ValueError(f"model: makes codes of {bits} bits, but the index holds codes of {index.bits}")
     if index.codebooks is not None and not np.array_equal(np.asarray(model.codebooks), index.codebooks):

@@ -111,7 +111,7 @@ def test_raw_features_of_either_view_go_in_and_find_what_their_codes_find(kind, 
 
 
 def test_an_index_of_learned_codes_gives_what_the_model_gives(split, model):
-    index = indexes.build(model.codes, split.train.ids)
+    index = indexes.build(model.codes, split.train.ids, model=model)
     _, rows = jaxcmh.search(model, split.query.views[1], 1, 5)
     found = indexes.search(index, split.query.views[1], 5, model=model, view=1)[1]
     np.testing.assert_array_equal(found, np.asarray(split.train.ids)[np.asarray(rows)])
@@ -207,7 +207,19 @@ def test_a_failed_save_leaves_what_was_there(tmp_path, monkeypatch):
         indexes.save(indexes.build(CODES), tmp_path / "no" / "index")
 
 
+def test_codes_that_do_not_fill_their_bytes_keep_their_length(tmp_path):
+    signs = RNG.integers(0, 2, (40, 12))
+    codes = np.packbits(signs, axis=1, bitorder="little")
+    index = indexes.build(codes, bits=12)
+    indexes.save(index, tmp_path / "index")
+    for kept in (index, indexes.load(tmp_path / "index"), indexes.add(index, codes), indexes.remove(index, [39])):
+        assert kept.bits == 12
+        distances, ids = indexes.search(kept, codes[:3], 5)
+        np.testing.assert_array_equal(distances, (signs[:3, None] != signs[ids % 40]).sum(axis=2))
+
+
 INDEX = indexes.build(CODES[:3], [1, 2, 3])
+SHORT = indexes.build(np.uint8([[0, 1]]), bits=12)
 NAMED = indexes.build(CODES[:2], ["a", "b"])
 
 
@@ -219,13 +231,21 @@ NAMED = indexes.build(CODES[:2], ["a", "b"])
         (lambda: indexes.build(CODES, np.arange(60.0)), "ids: expected .* integers .*float64"),
         (lambda: indexes.build(CODES.astype(float)), "items: expected uint8 codes"),
         (lambda: indexes.build(CODES, view=0), "view: expected with a model only"),
+        (lambda: indexes.build(CODES, bits=24), "bits: expected an integer from 25 to 32; got 24"),
+        (
+            lambda: indexes.build(np.uint8([[0, 0], [0, 16]]), bits=12),
+            "items: expected zeros behind bit 12 .*row 1 has",
+        ),
+        (lambda: indexes.build(CODES, codebooks=BOOKS, bits=32), "bits: expected with packed codes only"),
+        (lambda: indexes.search(SHORT, np.uint8([[0, 128]]), 1), "queries: expected zeros behind bit 12 .*row 0 has"),
+        (lambda: indexes.add(SHORT, np.uint8([[0, 128]])), "items: expected zeros behind bit 12 .*row 0 has"),
         (lambda: indexes.build(CODES, codebooks=BOOKS[:2]), "codes: expected 2 books, as codebooks has; got 4"),
         (lambda: indexes.build(CODES, codebooks=BOOKS[:, :7]), "codes: expected words below 7"),
         (lambda: indexes.add(INDEX, CODES[:1], [3]), "ids: 3 is in the index already"),
         (lambda: indexes.add(INDEX, CODES[:1], ["c"]), "ids: expected integers, as the index has"),
         (lambda: indexes.add(NAMED, CODES[:1], [3]), "ids: expected strings, as the index has"),
         (lambda: indexes.add(NAMED, CODES[:1]), "ids: expected strings, as the index has; got None"),
-        (lambda: indexes.add(INDEX, CODES[:1, :2]), "items: expected codes of 32 bits, .*got 16"),
+        (lambda: indexes.add(INDEX, CODES[:1, :2]), "items: expected codes of 4 bytes, .*got 2"),
         (lambda: indexes.remove(INDEX, [2, 9]), "ids: 9 is not in the index"),
         (lambda: indexes.members(NAMED, ["z"]), "ids: 'z' is not in the index"),
         (lambda: indexes.search(INDEX, QUERIES, 4), "k: expected an integer from 1 to 3; got 4"),
@@ -259,5 +279,9 @@ def test_a_model_that_does_not_fit_is_refused(split, model, lookup_model):
             indexes.add(index, rows, model=wrong, view=0)
     with pytest.raises(ValueError, match="view: expected with a model"):
         indexes.search(index, rows, 1, model=model)
+    with pytest.raises(ValueError, match="items: expected uint8 codes"):
+        indexes.add(index, rows, model=model)
+    with pytest.raises(ValueError, match="items: expected codes of 2 bytes, as the model makes them"):
+        indexes.build(CODES, model=model)
     with pytest.raises(ValueError, match="holds NaN or infinity"):
         indexes.search(index, np.full_like(np.asarray(rows, np.float32), np.nan), 1, model=model, view=0)

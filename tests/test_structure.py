@@ -21,7 +21,7 @@ FOUNDATION = {
     "index",
     "model",
 }
-ABOVE = {"datasets", "results", "runs", "plots", "report", "cli", "demo", "terminal"}
+ABOVE = {"datasets", "results", "runs", "plots", "report", "cli", "demo", "terminal", "export"}
 
 
 def imported(file: Path) -> set[str]:

@@ -1,0 +1,184 @@
+"""Indexes as FAISS indexes and back (extra `faiss`): binary for packed codes, additive for look-up codes.
+
+Packed codes become an `IndexBinaryFlat`; FAISS counts in bytes, so zeros fill the last one. Look-up codes become an
+`IndexLocalSearchQuantizer` over the same codebooks and codes, searched by inner product through look-up tables. Ids
+that are not 0, 1, 2, ... come along in an `IndexBinaryIDMap2` or `IndexIDMap2`. FAISS has no other ids than integers:
+for strings it gets row numbers, and `index.ids.values[rows]` are the strings; `write` keeps them in a second file.
+"""
+
+import importlib
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from jaxcmh import store
+from jaxcmh.datasets.optional import require
+from jaxcmh.index import Index, build
+
+
+def to_faiss(index: Index) -> Any:
+    """An index as a FAISS index that returns the same distances (or scores) and ids.
+
+    Args:
+        index: an index; ids that are strings become row numbers.
+
+    Returns:
+        `IndexBinaryFlat` for packed codes, else `IndexLocalSearchQuantizer`; in an `IndexBinaryIDMap2` or
+        `IndexIDMap2` if it has integer ids other than 0, 1, 2, ...
+
+    Raises:
+        ModuleNotFoundError: faiss is not installed.
+
+    Example:
+        >>> flat = to_faiss(build(np.uint8([[0], [7], [3]]), ids=[30, 10, 20]))
+        >>> flat.search(np.uint8([[7]]), 2)[1].tolist()
+        [[10, 20]]
+    """
+    faiss = _faiss()
+    codes, ids = index.codes, index.ids.values
+    rows = ids.dtype.kind == "U" or np.array_equal(ids, np.arange(len(ids)))
+    if index.codebooks is None:
+        flat = faiss.IndexBinaryFlat(8 * codes.shape[1])
+        if rows:
+            flat.add(codes)
+            return flat
+        whole = faiss.IndexBinaryIDMap2(flat)
+        whole.add_with_ids(codes, ids)
+        return whole
+    books, words, width = index.codebooks.shape
+    table = np.zeros((books, 256, width), np.float32)  # words that no code names fill a book
+    table[:, :words] = index.codebooks
+    flat = faiss.IndexLocalSearchQuantizer(
+        width, books, 8, faiss.METRIC_INNER_PRODUCT, faiss.AdditiveQuantizer.ST_LUT_nonorm
+    )
+    faiss.copy_array_to_vector(table.ravel(), flat.lsq.codebooks)
+    flat.lsq.is_trained = flat.is_trained = True
+    if rows:
+        flat.add_sa_codes(codes)
+        return flat
+    whole = faiss.IndexIDMap2(flat)
+    whole.add_sa_codes(codes, ids)
+    return whole
+
+
+def from_faiss(found: Any, ids: Any = None, bits: int | None = None) -> Index:
+    """An index with the codes, codebooks and ids of a FAISS index, whoever made it.
+
+    Args:
+        found: a FAISS index: binary and flat, or additive (local search or residual quantizer) with inner products and
+            at most 256 words a book; with or without an id map.
+        ids: ids for its items, such as strings, in their order; those of its id map, or row numbers, if None.
+        bits: code length, where the last byte is not full.
+
+    Returns:
+        The index; its searches score by the same codebooks and codes, verbatim.
+
+    Raises:
+        ValueError: `found` is of another kind, or ids or bits do not fit.
+        ModuleNotFoundError: faiss is not installed.
+
+    Example:
+        >>> index = build(np.uint8([[0], [7]]), ids=[30, 10])
+        >>> from_faiss(to_faiss(index)).ids.values.tolist()
+        [30, 10]
+    """
+    faiss = _faiss()
+    binary = isinstance(found, faiss.IndexBinary)
+    down = faiss.downcast_IndexBinary if binary else faiss.downcast_index
+    if not isinstance(found, faiss.Index | faiss.IndexBinary):
+        raise ValueError(f"found: expected a FAISS index; got {type(found).__name__}")
+    inner = down(found)
+    if isinstance(inner, faiss.IndexIDMap | faiss.IndexBinaryIDMap):
+        ids = faiss.vector_to_array(inner.id_map) if ids is None else ids
+        inner = down(inner.index)
+    if isinstance(inner, faiss.IndexBinaryFlat):
+        return build(faiss.vector_to_array(inner.xb).reshape(-1, inner.code_size), ids, bits=bits)
+    if not isinstance(inner, faiss.IndexAdditiveQuantizer):
+        raise ValueError(f"found: expected a flat binary or an additive index; got {type(inner).__name__}")
+    if inner.metric_type != faiss.METRIC_INNER_PRODUCT:
+        raise ValueError("found: expected an index that scores by inner product; got another metric")
+    additive = inner.aq
+    sizes = faiss.vector_to_array(additive.nbits)
+    if len(set(sizes.tolist())) != 1 or sizes[0] > 8:
+        raise ValueError(f"found: expected books of one size, at most 8 bits a word; got {sizes.tolist()} bits")
+    size, books = int(sizes[0]), len(sizes)
+    stored = faiss.vector_to_array(inner.codes).reshape(-1, inner.code_size)
+    # Words lie one behind the other in a string of bits; what may follow them are norms, of no use here.
+    string = np.unpackbits(stored, axis=1, bitorder="little")[:, : books * size].reshape(-1, books, size)
+    words = np.packbits(string, axis=2, bitorder="little")[:, :, 0]
+    codebooks = faiss.vector_to_array(additive.codebooks).reshape(books, 1 << size, -1)
+    return build(words, ids, codebooks=codebooks, bits=bits)
+
+
+def names_of(path: str | os.PathLike) -> Path:
+    """Where `write` keeps ids that are strings: a JSON list beside the FAISS file, one a row.
+
+    >>> str(names_of("items.faiss"))
+    'items.faiss.ids.json'
+    """
+    return Path(f"{path}.ids.json")
+
+
+def write(index: Index, path: str | os.PathLike) -> None:
+    """Write an index as a FAISS file, and ids that are strings beside it; each file appears whole or not at all.
+
+    Args:
+        index: an index.
+        path: the FAISS file to write; one that is there is replaced.
+
+    Raises:
+        ValueError: the folder of `path` does not exist.
+        OSError: it cannot be written.
+        ModuleNotFoundError: faiss is not installed.
+    """
+    found, faiss = to_faiss(index), _faiss()
+    put = faiss.write_index if isinstance(found, faiss.Index) else faiss.write_index_binary
+    with store.replacing(path) as temporary:
+        try:
+            put(found, str(temporary))
+        except RuntimeError as error:
+            raise OSError(f"path: FAISS cannot write {path} ({str(error).rsplit(': ', 1)[-1]})") from None
+        if index.ids.values.dtype.kind == "U":
+            with store.replacing(names_of(path)) as names:
+                names.write_text(json.dumps(index.ids.values.tolist(), ensure_ascii=False), encoding="utf-8")
+        else:
+            names_of(path).unlink(missing_ok=True)
+
+
+def read(path: str | os.PathLike, bits: int | None = None) -> Index:
+    """Read an index from a FAISS file, with the ids that `write` kept beside it.
+
+    Args:
+        path: the FAISS file.
+        bits: code length, where the last byte is not full.
+
+    Returns:
+        The index.
+
+    Raises:
+        FileNotFoundError: no such file.
+        ValueError: the file is truncated, or of a kind that `from_faiss` refuses.
+        ModuleNotFoundError: faiss is not installed.
+    """
+    faiss = _faiss()
+    path, names = Path(path), names_of(path)
+    if not path.is_file():
+        raise FileNotFoundError(f"path: no such file: {path}")
+    with path.open("rb") as file:
+        binary = file.read(2) == b"IB"
+    try:
+        found = (faiss.read_index_binary if binary else faiss.read_index)(str(path))
+        ids = json.loads(names.read_text(encoding="utf-8")) if names.is_file() else None
+    except RuntimeError:
+        raise ValueError(f"path: {path} is truncated or no FAISS file") from None
+    except ValueError as error:
+        raise ValueError(f"path: {names} is no list of ids ({error})") from None
+    return from_faiss(found, ids, bits)
+
+
+def _faiss() -> Any:  # its types are incomplete
+    require("faiss", "faiss")
+    return importlib.import_module("faiss")

@@ -1,0 +1,220 @@
+"""Exports: inside the real engine, the same ids and distances; what comes back is what went out."""
+
+import importlib.util
+import json
+
+import numpy as np
+import pytest
+
+from jaxcmh import index as indexes
+from jaxcmh.export import faiss as to_faiss
+from jaxcmh.export import files
+
+RNG = np.random.default_rng(0)
+CODES = RNG.integers(0, 256, (60, 4), dtype=np.uint8)
+SIGNS = RNG.integers(0, 2, (60, 12))
+SHORT = np.packbits(SIGNS, axis=1, bitorder="little")
+BOOKS = RNG.normal(size=(4, 256, 6)).astype(np.float32)
+NAMES = [f"Bild {i}\t'é\\N\n" for i in range(60)]
+INDEXES = {
+    "rows": indexes.build(CODES),
+    "integers": indexes.build(CODES, np.arange(60)[::-1] * 3 - 2**40),
+    "strings": indexes.build(CODES, NAMES),
+    "12 bits": indexes.build(SHORT, NAMES, bits=12),
+    "lookup": indexes.build(CODES, np.arange(60) + 7, codebooks=BOOKS),
+    "few words": indexes.build(CODES % 7, NAMES, codebooks=BOOKS[:, :7]),
+    "empty": indexes.build(CODES[:0]),
+}
+QUERIES = {"12 bits": SHORT[:5] ^ 1, "lookup": RNG.normal(size=(5, 6)).astype(np.float32)}
+QUERIES["few words"] = QUERIES["lookup"]
+every_index = pytest.mark.parametrize("name", INDEXES)
+
+
+def queries(name):
+    return QUERIES.get(name, CODES[:5] ^ 1)
+
+
+def assert_same(index, expected, fingerprint=True):
+    assert index.bits == expected.bits
+    np.testing.assert_array_equal(index.codes, expected.codes)
+    np.testing.assert_array_equal(index.ids.values, expected.ids.values)
+    assert (index.codebooks is None) == (expected.codebooks is None)
+    if index.codebooks is not None:
+        words = expected.codebooks.shape[1]
+        np.testing.assert_array_equal(index.codebooks[:, :words], expected.codebooks)
+    if fingerprint:
+        assert index.model_fingerprint == expected.model_fingerprint
+
+
+def assert_same_answers(index, name, distances, ids, k=9):
+    """Distances as ours, each id at the distance it came with, and the same ids wherever distances do not tie."""
+    every = indexes.search(index, queries(name), len(index))
+    expected = every[0][:, :k]
+    np.testing.assert_allclose(distances, expected, rtol=1e-5, atol=1e-5)
+    for row in range(len(ids)):
+        at = dict(zip(every[1][row].tolist(), every[0][row].tolist()))
+        assert len(set(ids[row])) == k
+        np.testing.assert_allclose([at[i] for i in ids[row]], expected[row], rtol=1e-5, atol=1e-5)
+
+
+@every_index
+@pytest.mark.parametrize("kind", ["npz", "parquet"])
+def test_plain_files_come_back(tmp_path, name, kind):
+    index = INDEXES[name]
+    write, read = getattr(files, f"write_{kind}"), getattr(files, f"read_{kind}")
+    write(index, tmp_path / "items")
+    assert [file.name for file in tmp_path.iterdir()] == ["items"]
+    assert_same(read(tmp_path / "items"), index)
+
+
+def test_plain_files_say_bit_order_and_length(tmp_path):
+    import pyarrow.parquet as pq
+
+    files.write_npz(INDEXES["12 bits"], tmp_path / "items.npz")
+    with np.load(tmp_path / "items.npz") as stored:
+        assert (stored["bit_order"], stored["bits"]) == ("little", 12)
+        signs = np.unpackbits(stored["codes"], axis=1, bitorder=str(stored["bit_order"]))[:, : stored["bits"]]
+    np.testing.assert_array_equal(signs, SIGNS)
+    files.write_parquet(INDEXES["12 bits"], tmp_path / "items.parquet")
+    table = pq.read_table(tmp_path / "items.parquet")
+    facts = json.loads(table.schema.metadata[b"jaxcmh"])
+    assert facts == {"bits": 12, "bit_order": "little", "model": ""}
+    assert table["code"].to_pylist() == [bytes(code) for code in SHORT]
+    assert table["id"].to_pylist() == NAMES
+
+
+def test_files_of_others_in_big_bit_order_are_turned_round(tmp_path):
+    np.savez(tmp_path / "items.npz", codes=np.packbits(SIGNS, axis=1), bits=12, bit_order="big")
+    index = files.read_npz(tmp_path / "items.npz")
+    np.testing.assert_array_equal(index.codes, SHORT)
+    assert index.ids.values.tolist() == list(range(60))
+
+
+@pytest.mark.parametrize("kind", ["npz", "parquet", "faiss"])
+def test_truncated_files_are_refused(tmp_path, kind):
+    if kind == "faiss":
+        pytest.importorskip("faiss")
+        write, read = to_faiss.write, to_faiss.read
+    else:
+        write, read = getattr(files, f"write_{kind}"), getattr(files, f"read_{kind}")
+    write(INDEXES["integers"], tmp_path / "items")
+    whole = (tmp_path / "items").read_bytes()
+    for length in (0, 3, len(whole) // 2, len(whole) - 1):
+        (tmp_path / "items").write_bytes(whole[:length])
+        with pytest.raises(ValueError, match="truncated"):
+            read(tmp_path / "items")
+    with pytest.raises(FileNotFoundError, match="no such file"):
+        read(tmp_path / "nothing")
+    with pytest.raises(ValueError, match="path: expected a file in an existing folder"):
+        write(INDEXES["integers"], tmp_path / "no" / "items")
+
+
+@pytest.mark.parametrize("kind", ["npz", "parquet"])
+def test_a_flipped_code_is_noticed(tmp_path, kind):
+    getattr(files, f"write_{kind}")(INDEXES["integers"], tmp_path / "items")
+    whole = bytearray((tmp_path / "items").read_bytes())
+    whole[whole.index(CODES.tobytes()) + 9] ^= 4
+    (tmp_path / "items").write_bytes(whole)
+    with pytest.raises(ValueError, match="truncated, damaged"):
+        getattr(files, f"read_{kind}")(tmp_path / "items")
+
+
+@pytest.mark.parametrize(
+    ("arrays", "message"),
+    [
+        ({"x": CODES}, "holds no codes; it has x"),
+        ({"codes": CODES.astype(float)}, "items: expected uint8 codes"),
+        ({"codes": CODES, "ids": np.zeros(60, int)}, "ids: expected each once"),
+        ({"codes": CODES, "bits": 12}, "bits: expected an integer from 25 to 32; got 12"),
+        ({"codes": CODES, "bit_order": "middle"}, "bit_order: expected one of little, big; got 'middle'"),
+        ({"codes": CODES, "codebooks": BOOKS[:, :7]}, "codes: expected words below 7"),
+        ({"codes": np.array([object()])}, "truncated, damaged or no .npz file"),
+    ],
+)
+def test_files_of_another_layout_are_refused(tmp_path, arrays, message):
+    np.savez(tmp_path / "items.npz", **arrays)
+    with pytest.raises(ValueError, match=message):
+        files.read_npz(tmp_path / "items.npz")
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda path: files.write_parquet(INDEXES["rows"], path),
+        lambda path: files.read_parquet(path),
+        lambda path: to_faiss.write(INDEXES["rows"], path),
+        lambda path: to_faiss.read(path),
+        lambda path: to_faiss.from_faiss(None),
+    ],
+)
+def test_a_missing_engine_is_named_with_its_extra(tmp_path, monkeypatch, call):
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    with pytest.raises(ModuleNotFoundError, match=r"this needs \w+: python -m pip install 'jaxcmh\[\w+\]'"):
+        call(tmp_path / "items")
+    assert not list(tmp_path.iterdir())
+
+
+# -- FAISS ------------------------------------------------------------------------------------------------------------
+
+
+@every_index
+def test_faiss_finds_the_same(name):
+    pytest.importorskip("faiss")
+    index = INDEXES[name]
+    found = to_faiss.to_faiss(index)
+    assert found.ntotal == len(index)
+    if len(index) == 0:
+        return
+    distances, ids = found.search(queries(name), 9)
+    if index.ids.values.dtype.kind == "U":
+        ids = index.ids.values[ids]
+    assert_same_answers(index, name, distances, ids)
+
+
+@every_index
+def test_faiss_files_come_back(tmp_path, name):
+    pytest.importorskip("faiss")
+    index = INDEXES[name]
+    to_faiss.write(index, tmp_path / "items.faiss")
+    names = tmp_path / "items.faiss.ids.json"
+    assert names.is_file() == (index.ids.values.dtype.kind == "U")
+    bits = 12 if name == "12 bits" else None
+    assert_same(to_faiss.read(tmp_path / "items.faiss", bits), index, fingerprint=False)
+    to_faiss.write(INDEXES["integers"], tmp_path / "items.faiss")
+    assert not names.exists()
+
+
+def test_foreign_faiss_indexes_are_read_verbatim():
+    faiss = pytest.importorskip("faiss")
+    faiss.omp_set_num_threads(1)
+    vectors = RNG.normal(size=(200, 6)).astype(np.float32)
+    for kind in ("ResidualQuantizer", "LocalSearchQuantizer"):
+        for search_type in ("ST_LUT_nonorm", "ST_norm_float"):
+            how = getattr(faiss.AdditiveQuantizer, search_type)
+            found = getattr(faiss, f"Index{kind}")(6, 3, 3, faiss.METRIC_INNER_PRODUCT, how)
+            found.train(vectors)
+            found.add(vectors)
+            index = to_faiss.from_faiss(found)
+            assert index.codebooks.shape == (3, 8, 6)
+            scores, ids = indexes.search(index, vectors[:5], 9)
+            theirs, _ = found.search(vectors[:5], 9)
+            np.testing.assert_allclose(scores, theirs, rtol=1e-4, atol=1e-4)
+            composed = found.reconstruct_n(0, 200)
+            np.testing.assert_allclose((composed[ids] * vectors[:5, None]).sum(2), scores, rtol=1e-4, atol=1e-4)
+
+
+def test_other_faiss_indexes_are_refused(tmp_path):
+    faiss = pytest.importorskip("faiss")
+    for found, message in (
+        (faiss.IndexFlatL2(4), "expected a flat binary or an additive index; got IndexFlatL2"),
+        (faiss.IndexBinaryHNSW(32, 4), "got IndexBinaryHNSW"),
+        (faiss.IndexResidualQuantizer(4, 2, 4), "scores by inner product"),
+        (faiss.IndexResidualQuantizer(4, 2, 9, faiss.METRIC_INNER_PRODUCT), r"at most 8 bits a word; got \[9, 9\]"),
+        ("items", "expected a FAISS index; got str"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            to_faiss.from_faiss(found)
+    to_faiss.write(INDEXES["strings"], tmp_path / "items.faiss")
+    to_faiss.names_of(tmp_path / "items.faiss").write_text('["a"')
+    with pytest.raises(ValueError, match=r"items.faiss.ids.json is no list of ids"):
+        to_faiss.read(tmp_path / "items.faiss")
