@@ -5,7 +5,7 @@ where the paper does not say how many; its variant c is another method, FCMH.
 """
 
 from jaxcmh.features import Features
-from jaxcmh.plans.plan import Plan, kernel, parameters, powers, sizes
+from jaxcmh.plans.plan import Plan, convergence, kernel, parameters, powers, sizes
 from jaxcmh.studies import Study
 
 BITS = (8, 16, 32, 64)
@@ -34,7 +34,7 @@ def studies(data: str, rows: int) -> list[Study]:
             **common,
         ),
         Study("lambda", "sensitivity", "dcgh", bits=(8,), vary={"lam": powers(-4, -1)}, **common),
-        Study("convergence", "convergence", "dcgh", bits=(8,), seeds=1, **common),
+        *convergence("dcgh", 8, 10, **common),
         Study(
             "time",
             "scaling",

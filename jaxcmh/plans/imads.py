@@ -51,6 +51,8 @@ def studies(data: str, rows: int) -> list[Study]:
             combine="list",
             **common,
         ),
+        # The two stages; the first is a method of its own that ends where the second starts.
+        Study("convergence", "convergence", "imads-mapping", bits=(64,), seeds=1, **common),
         Study("convergence", "convergence", "imads", bits=(64,), seeds=1, **common),
         Study("first answers", "pictures", "imads", bits=(64,), seeds=1, **common),
         Study("deep features", "deep", "imads", bits=(32, 64), **common),

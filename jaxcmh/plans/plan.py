@@ -69,3 +69,11 @@ def sizes(wanted: Sequence[int], rows: int, name: str = "rows") -> tuple[Mapping
     """
     fits = [*(size for size in wanted if size < rows), rows]
     return tuple({name: size} for size in (fits if len(fits) > 2 else [rows // 8, rows // 4, rows // 2, rows]))
+
+
+def convergence(method: str, bits: int, iterations: int, **common: Any) -> list[Study]:
+    """Trainings of 1, 2, ... iterations, for the mAP after each; the longest tells the objective after every one."""
+    return [
+        Study("convergence", "convergence", method, bits=(bits,), seeds=1, iterations=count, **common)
+        for count in range(1, iterations + 1)
+    ]

@@ -4,10 +4,12 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from jaxcmh import studies
+from jaxcmh import runs, studies
 from jaxcmh.datasets import Split, load_dataset
+from jaxcmh.plans import inside
 from jaxcmh.plans.plan import Plan
 from jaxcmh.studies import Study
+from jaxcmh.terminal import Progress
 
 CURVES = "curves"  # the studies of this name keep precision-recall and topN curves
 # Kinds whose lines are compared with printed values get every kind of database codes; the others only the first.
@@ -78,36 +80,41 @@ def run(
     folder: Path,
     *,
     data: str,
+    ties: str,
+    progress: Progress,
     deep: str | None = None,
     root: Path | None = None,
     say: Callable[[str], Any] = print,
-    **options: Any,
 ) -> list[dict]:
     """Compute what a folder lacks of some studies.
 
     Args:
         plan_studies: from a plan, and `chosen`.
         split, data: the data set and its name.
-        folder: gets results.jsonl.
+        folder: gets results.jsonl, and arrays that its lines name.
+        ties, progress: as for `studies.run`.
         deep: a data set with the same pairs and deep features, for the studies of kind "deep".
         root: where its files lie.
         say: is told of a study that cannot be run here.
-        options: `ties`, `memory`, `progress` as for `studies.run`.
     Returns:
         The lines of these studies.
     """
     path, lines = folder / "results.jsonl", []
     for study in plan_studies:
         on, name = split, data
-        if study.kind == "deep":
-            try:
+        try:
+            if study.kind == "deep":
                 on = load_dataset(deep, root=root) if deep else deep_pictures(split)
-            except (ValueError, OSError, ModuleNotFoundError) as error:
-                say(f"{data}: {study.name} skipped: {error}")
+                name = f"{data.partition(':')[0]}:deep"
+            if study.kind in inside.LOOKS:
+                lines += inside.run(study, on, path, data=name, ties=ties, progress=progress)
                 continue
-            name = f"{data.partition(':')[0]}:deep"
-        kinds = None if study.kind in COMPARED else studies.runs.kinds(on)[:1]
-        lines += studies.run(study, on, path, data=name, databases=kinds, curves=study.name == CURVES, **options)
+        except (ValueError, OSError, ModuleNotFoundError) as error:
+            say(f"{data}: {study.name} skipped: {error}")
+            continue
+        kinds = None if study.kind in COMPARED else runs.kinds(on)[:1]
+        told = {"data": name, "ties": ties, "databases": kinds, "curves": study.name == CURVES, "progress": progress}
+        lines += studies.run(study, on, path, **told)
     return lines
 
 

@@ -1,0 +1,173 @@
+"""The plans of the papers, and the command that runs them."""
+
+import json
+import math
+
+import numpy as np
+import pytest
+
+from jaxcmh import cli, results, studies, terminal
+from jaxcmh.datasets import NAMED
+from jaxcmh.methods import registry
+from jaxcmh.plans import inside, plans
+from jaxcmh.plans.plan import shape
+from jaxcmh.plans.reproduce import quick, wanted
+
+pytestmark = pytest.mark.xdist_group("plans")
+ROWS = {"wiki": 2173, "mirflickr25k": 18_015, "nuswide10": 184_577, "iaprtc12": 18_000, "icons": 1068}
+ALL = [(paper, data) for paper in plans for data in (*plans[paper].datasets, "icons", "synthetic:wiki")]
+# Smallest and largest value that a paper says it varies a hyper-parameter over.
+RANGES = {
+    "a2lh": {"zeta": (0, 9), **dict.fromkeys(("alpha", "beta", "eta", "omega"), (1e-5, 1e5))},
+    "dcgh": {"alpha": (1e-4, 1e4), "beta": (1e-4, 1e4), "lam": (1e-4, 1e-1)},
+}
+BITS = {
+    "a2lh": (16, 32, 64, 128),
+    "acqh": (8, 16, 32, 64, 128),
+    "aah": (16, 32, 64, 128),
+    "imads": (16, 32, 64, 128),
+    "dcgh": (8, 16, 32, 64),
+}
+
+
+@pytest.fixture(autouse=True)
+def quiet_start(monkeypatch):
+    monkeypatch.setattr(terminal, "start_jax", lambda: "device: cpu")
+
+
+def planned(paper, data):
+    return plans[paper].studies(data, ROWS.get(shape(data), 2173))
+
+
+@pytest.mark.parametrize(("paper", "data"), ALL)
+def test_every_study_is_one_that_can_be_run(paper, data):
+    assert data.partition(":")[0] in (*NAMED, "icons", "synthetic")
+    for study in planned(paper, data):
+        points = studies.points(study)  # its method, hyper-parameters and bits exist
+        assert len(set(map(str, points))) == len(points) > 0
+        assert len(studies.points(quick(study))) <= len(points)
+        assert study.method.partition("-")[0] == paper
+        for setting in study.settings:
+            assert set(setting) <= set(studies.CONDITIONS)
+            assert all(0 < value <= ROWS.get(shape(data), 2173) for name, value in setting.items() if name != "unpaired")
+
+
+@pytest.mark.parametrize("paper", plans)
+def test_the_plans_keep_to_their_papers(paper):
+    named = {study.name: study for study in planned(paper, "wiki")}
+    assert named["bits"].bits == BITS[paper]
+    assert named["bits"].seeds == 5
+    varied = {name: values for study in named.values() for name, values in study.vary.items()}
+    for name, (low, high) in RANGES.get(paper, {}).items():
+        assert (min(varied[name]), max(varied[name])) == (low, high)
+    if paper == "imads":
+        assert len(varied) == 11  # its ten parameters, mu_1 and mu_2 apart
+
+
+def test_the_surface_is_nine_by_nine():
+    surface = next(study for study in planned("dcgh", "wiki") if study.kind == "surface")
+    assert len(studies.points(surface)) == 81
+
+
+@pytest.mark.parametrize("paper", plans)
+def test_tables_and_figures_name_studies_and_every_reason_a_method(paper):
+    plan = plans[paper]
+    for word, places in (("tables", plan.tables), ("figures", plan.figures)):
+        for number, names in places.items():
+            chosen = wanted(plan, *([[number], []] if word == "tables" else [[], [number]]), [])
+            assert chosen == set(names)
+            assert chosen <= {study.name for study in planned(paper, "wiki")}
+    for method, data in plan.reasons:
+        assert method.partition("-")[0] in registry
+        assert data in ROWS
+
+
+def call(capsys, *words):
+    code = cli.main(list(map(str, words)))
+    out, err = capsys.readouterr()
+    return code, out, err
+
+
+@pytest.fixture(scope="module")
+def tiny(tmp_path_factory):
+    """A data set small enough to train on in no time, as a file."""
+    from jaxcmh.datasets import save_split, synthetic
+
+    path = tmp_path_factory.mktemp("data") / "tiny.npz"
+    save_split(synthetic(train=120, query=20, dims=(12, 15), labels=4), path)
+    return path
+
+
+def test_a_paper_end_to_end_and_again(capsys, tmp_path, tiny):
+    words = ["reproduce", "dcgh", "--dataset", tiny, "--quick", "--out", tmp_path]
+    words += ["--study", "curves", "bits", "lambda", "half unpaired"]
+    code, out, err = call(capsys, *words)
+    assert code == 0, err
+    (folder,) = tmp_path.iterdir()
+    lines = results.read(folder / "results.jsonl")
+    kinds = {(line["study"]["name"], line["database"]) for line in lines}
+    assert {("bits", "learned"), ("bits", "encoded"), ("lambda", "learned")} <= kinds
+    assert ("lambda", "encoded") not in kinds
+    assert {line["setting"].get("unpaired") for line in lines} == {None, 0.5}
+    assert {"curves" in line for line in lines if line["study"]["name"] == "curves"} == {True}
+    assert {"curves" in line for line in lines if line["study"]["name"] == "bits"} == {False}
+    before = (folder / "results.jsonl").read_bytes()
+    assert call(capsys, *words)[0] == 0
+    assert (folder / "results.jsonl").read_bytes() == before
+
+
+def test_missing_data_are_skipped_with_a_line_that_says_what_is_wanted(capsys, tmp_path, tiny):
+    words = ["reproduce", "dcgh", "--quick", "--study", "bits", "--root", tmp_path, "--out", tmp_path / "out"]
+    code, _, err = call(capsys, *words, "--dataset", "wiki", "nuswide10:dcgh", tiny)
+    assert code == 0
+    skipped = [line for line in err.splitlines() if line.startswith("skipped")]
+    assert "raw_features.mat" in skipped[0]
+    assert "nus-wide-tc10" in skipped[1]
+    code, _, err = call(capsys, *words, "--dataset", "wiki")
+    assert code == 2
+    assert err.splitlines()[-1] == "jaxcmh: nothing to do: none of the data sets is there"
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (("reproduce", "dcg"), "Did you mean"),
+        (("reproduce", "dcgh", "--table", "9"), "no table 9; those with experiments are 1, 2, 3"),
+        (("reproduce", "dcgh", "--figure", "1"), "no figure 1"),
+        (("reproduce", "dcgh", "--study", "bit"), "no study 'bit'; there are"),
+        (("reproduce", "dcgh", "--dataset", "wikki"), "did you mean 'wiki'"),
+    ],
+)
+def test_names_that_do_not_exist_are_refused_in_one_line(capsys, words, told):
+    code, out, err = call(capsys, *words)
+    lines = [line for line in err.splitlines() if line.startswith("jaxcmh: ")]
+    assert (code, len(lines), out) == (2, 1, "")
+    assert told in lines[0]
+    assert "Traceback" not in err
+
+
+def test_first_answers_and_residuals_leave_arrays_beside_the_lines(tmp_path):
+    import jaxcmh
+    from jaxcmh.studies import Study
+
+    split = jaxcmh.load_dataset("synthetic", train=120, query=20, dims=(12, 15), labels=4)
+    path, steps = tmp_path / "results.jsonl", terminal.Progress(0)
+    study = Study("residuals", "residuals", "aah", bits=(8,), seeds=1)
+    told = {"data": "synthetic", "ties": "expected", "progress": steps}
+    (line,) = inside.run(study, split, path, **told)
+    with np.load(tmp_path / line["arrays"]) as stored:
+        assert {stored[name].shape for name in stored.files} == {(120,)}
+    assert inside.run(study, split, path, **told) == results.read(path) == [json.loads(json.dumps(line))]
+    with pytest.raises(ValueError, match="no pictures and texts"):
+        inside.run(Study("first answers", "pictures", "imads", bits=(8,), seeds=1), split, path, **told)
+
+
+def test_the_state_a_look_inside_sees_is_that_of_the_model():
+    import jaxcmh
+    from jaxcmh import topk
+
+    split = jaxcmh.load_dataset("synthetic", train=120, query=20, dims=(12, 15), labels=4)
+    model = jaxcmh.train("dcgh", split.train.views, split.train.labels, bits=8, seed=3, iterations=4)
+    _, state = inside.learned(model, split)
+    np.testing.assert_array_equal(state.H, topk.unpack(model.codes))
+    assert math.isclose(float(np.abs(np.asarray(state.B[0]).mean(0)).max()), 0, abs_tol=1e-5)
