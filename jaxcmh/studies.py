@@ -91,7 +91,7 @@ def run(
     path, steps = Path(path), progress
     with _only_writer(path), terminal.progress(0) if steps is None else nullcontext(steps) as steps:
         stored = results.read(path) if path.exists() else []
-        known = {line["key"]: line for line in stored}
+        known = {line["key"]: line for line in stored if ("curves" in line) == curves}
         done = {line["key"]: line for line in stored if line.get("study", {}).get("name") == study.name}
         told = {"name": study.name, "kind": study.kind, "vary": list(study.vary)}
 

@@ -71,7 +71,7 @@ def reproduce(
                 if split is None:
                     continue
                 asked = [one for one in plan.studies(data, len(split.train.labels)) if one.name in wanted[name]]
-                folder = out / f"{name}-{data.replace(':', '-').replace('/', '-')}"
+                folder = out / f"{name}-{Path(data).stem if Path(data).exists() else data.replace(':', '-')}"
                 told = {"data": data, "deep": deep, "root": root, "say": terminal.say, "ties": ties, "progress": steps}
                 lines = doing.run([doing.quick(one) for one in asked] if quick else asked, split, folder, **told)
                 done.append((folder, lines, doing.reasons(plan, data)))
