@@ -48,7 +48,8 @@ def test_every_study_is_one_that_can_be_run(paper, data):
         assert study.method.partition("-")[0] == paper
         for setting in study.settings:
             assert set(setting) <= set(studies.CONDITIONS)
-            assert all(0 < value <= ROWS.get(shape(data), 2173) for name, value in setting.items() if name != "unpaired")
+            sizes = [value for name, value in setting.items() if name != "unpaired"]
+            assert all(0 < size <= ROWS.get(shape(data), 2173) for size in sizes)
 
 
 @pytest.mark.parametrize("paper", plans)
@@ -100,7 +101,7 @@ def tiny(tmp_path_factory):
 def test_a_paper_end_to_end_and_again(capsys, tmp_path, tiny):
     words = ["reproduce", "dcgh", "--dataset", tiny, "--quick", "--out", tmp_path]
     words += ["--study", "curves", "bits", "lambda", "half unpaired"]
-    code, out, err = call(capsys, *words)
+    code, _, err = call(capsys, *words)
     assert code == 0, err
     (folder,) = tmp_path.iterdir()
     lines = results.read(folder / "results.jsonl")
