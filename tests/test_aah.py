@@ -72,7 +72,7 @@ def test_three_views_weigh_every_pair_alike():
     with jax.enable_x64(True):
         views, labels = pairs(dims=(9, 9, 9))
         data = core.with_extra(aah.method, core.prepare([views[0]] * 3, labels))
-        params = aah.Params(mu=jnp.asarray(0.1))
+        params = aah.Params(theta=1.0, mu=jnp.asarray(0.1))
         state = aah.init(random.key(0), data, params, 8)
         state = state._replace(U=state.U[:1] * 3, Q=state.Q[:1] * 3, P=state.P[:1] * 3)
         turned = state._replace(U=(state.U[0] + 1, *state.U[1:]))
@@ -87,3 +87,15 @@ def test_a_penalty_of_zero_is_refused():
     views, labels = pairs()
     with pytest.raises(ValueError, match=r"params\.mu: expected a positive number; got 0\.0"):
         jaxcmh.train("aah", views, labels, bits=8, params={"mu": 0.0})
+
+
+def test_the_ridge_helps_where_features_outnumber_samples_and_papers_have_none():
+    split = jaxcmh.load_dataset("synthetic", train=100, query=200, dims=(150, 160), labels=5)
+
+    def score(ridge):
+        model = jaxcmh.train("aah", split.train.views, split.train.labels, bits=16, params={"ridge": ridge})
+        return jaxcmh.evaluate(model, split.query.views, split.query.labels, split.train.labels)
+
+    plain, ridged = score(0.0), score(100.0)
+    assert min(ridged[way] - plain[way] for way in ("i2t", "t2i")) > 0.03
+    assert all(params.ridge == 0 for params in aah.paper_params.values())

@@ -10,6 +10,9 @@ eq. 34 with samples as rows, weighted so that two views give eq. 8 (theta_0 = 1)
 label.  It depends on their label sets alone, so its products go through one row a set and are never n x n.
 As in eqs. 9-13, |P_v u|^2 counts as |u|^2, which it is where there are no more bits than features.
 U_v = X_v Q_v is held by multipliers C_v and a growing penalty mu (eq. 14); an unseen x gets the code sgn(x Q_v).
+
+Extension: a ridge on Q_v.  With more features than samples the paper's Q_v reproduces any U_v on the training samples
+and says little of others.
 """
 
 # sum() of arrays counts as perhaps 0 for the type checker, and hyper-parameters as floats though they are traced.
@@ -31,13 +34,14 @@ BLOCK = 1 << 10  # rows of a similarity held at a time where it is not
 
 
 class Params(NamedTuple):
-    theta: float = 1.0  # weight of every view after the first
-    alpha: float = 10.0  # samples with a common label are near each other across views
+    theta: float = 10.0  # weight of every view after the first
+    alpha: float = 1.0  # samples with a common label are near each other across views
     beta: float = 10.0  # the views of a sample are near each other
     average: float = 1.0  # codes near the mean of the views
     mu: float = 0.1  # penalty at the start
     growth: float = 1.01  # of the penalty, each iteration
     mu_max: float = 1e8
+    ridge: float = 100.0  # of eqs. 17 and 19; 0 in the paper, which has many more samples than features
 
 
 class State(NamedTuple):
@@ -126,7 +130,7 @@ def init(key: Array, data: Data, p: Params, bits: int) -> State:
 def update_Q(s: State, data: Data, p: Params) -> State:
     """Eqs. 17 and 19."""
     targets = (cross(X, U - C / s.mu) for X, U, C in zip(data.views, s.U, s.C))
-    return s._replace(Q=tuple(solve(gram, T).astype(s.B.dtype) for gram, T in zip(data.grams, targets)))
+    return s._replace(Q=tuple(solve(gram, T, p.ridge).astype(s.B.dtype) for gram, T in zip(data.grams, targets)))
 
 
 def update_U(s: State, data: Data, p: Params) -> State:
@@ -176,7 +180,7 @@ def objective(s: State, data: Data, p: Params) -> Array:
 
 def lagrangian(s: State, data: Data, p: Params) -> Array:
     """Eq. 14, what every update of Q, U, P and B minimises."""
-    loss = objective(s, data, p)
+    loss = objective(s, data, p) + s.mu / 2 * p.ridge * sqnorm(*s.Q)
     for X, Q, U, C in zip(data.views, s.Q, s.U, s.C):
         loss += s.mu / 2 * sqnorm(X @ Q - U) + jnp.vdot(C, X @ Q - U)
     return loss
@@ -203,7 +207,7 @@ def diagnostics(s: State, data: Data, p: Params) -> dict[str, Array]:
 def check(p: Params) -> None:
     if p.mu <= 0:
         raise ValueError(f"params.mu: expected a positive number; got {p.mu!r}")
-    for name in ("theta", "alpha", "beta", "average"):
+    for name in ("theta", "alpha", "beta", "average", "ridge"):
         if getattr(p, name) < 0:
             raise ValueError(f"params.{name}: expected a number of at least 0; got {getattr(p, name)!r}")
 
@@ -223,9 +227,9 @@ method = Method(
     check=check,
 )
 paper_params = {
-    "wiki": Params(theta=1.0, alpha=10.0, beta=10.0),
-    "mirflickr25k": Params(theta=10.0, alpha=1.0, beta=10.0),
-    "nuswide10": Params(theta=10.0, alpha=1.0, beta=10.0),
+    "wiki": Params(theta=1.0, alpha=10.0, beta=10.0, ridge=0.0),
+    "mirflickr25k": Params(theta=10.0, alpha=1.0, beta=10.0, ridge=0.0),
+    "nuswide10": Params(theta=10.0, alpha=1.0, beta=10.0, ridge=0.0),
 }
 variants = {
     "knn": method._replace(prepare=neighbour_graph),  # neighbours in feature space instead of labels

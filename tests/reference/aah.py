@@ -19,7 +19,7 @@ def run(views, labels, start, params, iterations):
     C1, C2 = (c.T for c in start["C"])
     B, mu = start["B"].T, float(start["mu"])
     theta, alpha, beta = params.theta, params.alpha, params.beta
-    XX, YY = np.linalg.inv(X @ X.T), np.linalg.inv(Y @ Y.T)
+    XX, YY = (np.linalg.inv(x @ x.T + params.ridge * np.eye(len(x))) for x in (X, Y))
     for _ in range(iterations):
         Q = XX @ X @ (U - C1 / mu).T
         A = YY @ Y @ (V - C2 / mu).T
