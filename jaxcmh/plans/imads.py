@@ -4,11 +4,14 @@ Apart from the paper: five seeds where it averages 15 runs; its Fig. 5 has no ra
 10^-5 .. 10^5 and the two reconstruction weights from 0.1 to 0.9; its Fig. 8 shows Wiki's pictures, ours the icons.
 """
 
+from jaxcmh.features import Features
 from jaxcmh.plans.plan import Plan, kernel, parameters, powers, shape, sizes
 from jaxcmh.studies import Study
 
 BITS = (16, 32, 64, 128)
 ANCHORS = {"mirflickr25k": 1500, "nuswide10": 1000}
+# Beside the paper's kernel, whose width is the mean distance to the anchors: half of it, the images standardised.
+HALF_WIDTH = (Features("rbf", 500, 0.5, True), Features("rbf", 500, 0.5))
 TENTHS = tuple(tenths / 10 for tenths in range(1, 10))
 
 
@@ -55,6 +58,7 @@ def studies(data: str, rows: int) -> list[Study]:
         Study("convergence", "convergence", "imads-mapping", bits=(64,), seeds=1, **common),
         Study("convergence", "convergence", "imads", bits=(64,), seeds=1, **common),
         Study("first answers", "pictures", "imads", bits=(64,), seeds=1, **common),
+        Study("bits, half width", "bits", "imads", bits=BITS, params=params, features=HALF_WIDTH),
         Study("deep features", "deep", "imads", bits=(32, 64), **common),
     ]
 
