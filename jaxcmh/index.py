@@ -102,7 +102,7 @@ def build(
     elif model is not None or codebooks is not None:
         raise ValueError("bits: expected with packed codes only, not with a model or with codebooks")
     bits = checks.integer(bits, "bits", least=whole - 7, most=whole)
-    _check_padding("items", codes, bits)
+    check_padding("items", codes, bits)
     checked = _ids(ids, len(codes), np.zeros(0, np.int64))
     return Index(topk.arrange(codes), codebooks, bits, Ids(checked), "" if model is None else _fingerprint(model))
 
@@ -133,7 +133,7 @@ def add(index: Index, items: Any, ids: Any = None, *, model: Model | None = None
     width = index.blocks.words.shape[1]
     if codes.shape[1] != width:
         raise ValueError(f"items: expected codes of {width} bytes, as the index has; got {codes.shape[1]}")
-    _check_padding("items", codes, index.bits)
+    check_padding("items", codes, index.bits)
     if index.codebooks is not None:
         topk.check_lookup(codes, index.codebooks)
     ids = np.concatenate([index.ids.values, _ids(ids, len(codes), index.ids.values)])
@@ -356,6 +356,28 @@ def _restored(header: dict[str, Any], arrays: dict[str, np.ndarray]) -> Index:
     return Index(topk.arrange(arrays["codes"]), codebooks, header["bits"], Ids(ids), header["model"])
 
 
+def check_padding(name: str, codes: Any, bits: int) -> None:
+    """Refuse codes with ones behind their last bit, which engines would count or not, each in its way.
+
+    Args:
+        name: what to call them.
+        codes: (n, bytes) uint8 packed codes.
+        bits: code length.
+
+    Raises:
+        ValueError: there is one; the message names its row.
+
+    Example:
+        >>> check_padding("codes", np.uint8([[0, 15], [0, 16]]), 12)
+        Traceback (most recent call last):
+        ValueError: codes: expected zeros behind bit 12 of a code; row 1 has ones
+    """
+    if bits % 8:
+        wrong = np.asarray(codes[:, -1] >> bits % 8) != 0
+        if wrong.any():
+            raise ValueError(f"{name}: expected zeros behind bit {bits} of a code; row {wrong.argmax()} has ones")
+
+
 def _encoded(items: Any, model: Model | None, view: int | None) -> Any:
     if view is not None:
         if model is None:
@@ -380,15 +402,8 @@ def _queries(index: Index, queries: Any, model: Model | None, view: int | None) 
     if index.codebooks is None:
         queries = topk.check_codes("queries", queries)
         if queries.shape[1] == index.blocks.words.shape[1]:
-            _check_padding("queries", queries, index.bits)
+            check_padding("queries", queries, index.bits)
     return queries
-
-
-def _check_padding(name: str, codes: Any, bits: int) -> None:
-    """Refuse codes with ones behind their last bit, where engines would count them and others not."""
-    wrong = np.asarray(codes[:, -1] >> (bits - 8 * (codes.shape[1] - 1))) if bits % 8 else np.zeros(0)
-    if wrong.any():
-        raise ValueError(f"{name}: expected zeros behind bit {bits} of a code; row {(wrong != 0).argmax()} has ones")
 
 
 def _check_model(index: Index, model: Model | None) -> None:

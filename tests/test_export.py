@@ -2,13 +2,18 @@
 
 import importlib.util
 import json
+import os
+import shutil
+import subprocess
+import tempfile
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 from jaxcmh import index as indexes
 from jaxcmh.export import faiss as to_faiss
-from jaxcmh.export import files
+from jaxcmh.export import files, milvus, pgvector
 
 RNG = np.random.default_rng(0)
 CODES = RNG.integers(0, 256, (60, 4), dtype=np.uint8)
@@ -145,11 +150,13 @@ def test_files_of_another_layout_are_refused(tmp_path, arrays, message):
         lambda path: to_faiss.write(INDEXES["rows"], path),
         lambda path: to_faiss.read(path),
         lambda path: to_faiss.from_faiss(None),
+        lambda path: milvus.upload(INDEXES["rows"], f"{path}.db", "items"),
+        lambda path: milvus.connect(f"{path}.db", "items"),
     ],
 )
 def test_a_missing_engine_is_named_with_its_extra(tmp_path, monkeypatch, call):
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
-    with pytest.raises(ModuleNotFoundError, match=r"this needs \w+: python -m pip install 'jaxcmh\[\w+\]'"):
+    with pytest.raises(ModuleNotFoundError, match=r"this needs [\w, ]+: python -m pip install 'jaxcmh\[\w+\]'"):
         call(tmp_path / "items")
     assert not list(tmp_path.iterdir())
 
@@ -218,3 +225,137 @@ def test_other_faiss_indexes_are_refused(tmp_path):
     to_faiss.names_of(tmp_path / "items.faiss").write_text('["a"')
     with pytest.raises(ValueError, match=r"items.faiss.ids.json is no list of ids"):
         to_faiss.read(tmp_path / "items.faiss")
+
+
+# -- Milvus -----------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def milvus_file(tmp_path_factory):
+    pytest.importorskip("milvus_lite", reason="the embedded Milvus is not installed (extra milvus)")
+    return str(tmp_path_factory.mktemp("milvus") / "items.db")
+
+
+@pytest.mark.xdist_group("milvus")
+@pytest.mark.parametrize("name", ["integers", "strings", "12 bits"])
+def test_milvus_finds_the_same(milvus_file, name):
+    index, told = INDEXES[name], []
+    collection = name.replace("12 bits", "short")
+    uploaded = milvus.upload(index, milvus_file, collection, batch=25, progress=lambda *sent: told.append(sent))
+    assert told == [(25, 60), (50, 60), (60, 60)]
+    for items in (uploaded, milvus.connect(milvus_file, collection)):
+        assert items.bits == index.bits
+        distances, ids = milvus.search(items, queries(name), 9)
+        assert distances.dtype == np.int32
+        assert_same_answers(index, name, distances, ids)
+        with pytest.raises(ValueError, match="k: expected an integer from 1 to 60; got 61"):
+            milvus.search(items, queries(name), 61)
+        with pytest.raises(ValueError, match=f"queries: expected {index.bits} bits, .*got 24"):
+            milvus.search(items, CODES[:, :3], 1)
+
+
+@pytest.mark.xdist_group("milvus")
+def test_a_milvus_upload_that_fails_leaves_nothing(milvus_file, tmp_path):
+    items = milvus.upload(INDEXES["rows"], milvus_file, "whole")
+
+    def fail(*_):
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        milvus.upload(INDEXES["rows"], milvus_file, "half", batch=25, progress=fail)
+    assert not items.client.has_collection("half")
+    with pytest.raises(ValueError, match=r"collection: whole is in .* already"):
+        milvus.upload(INDEXES["rows"], milvus_file, "whole")
+    assert milvus.search(items, CODES[:2], 1)[1].tolist() == [[0], [1]]
+    with pytest.raises(ValueError, match=r"collection: no half in .*it has .*whole"):
+        milvus.connect(milvus_file, "half")
+    for uri, collection, index, error, message in (
+        (milvus_file, "9", INDEXES["rows"], ValueError, "collection: expected letters, digits"),
+        (milvus_file, "books", INDEXES["lookup"], ValueError, "index: Milvus takes packed codes"),
+        (str(tmp_path / "items.txt"), "items", INDEXES["rows"], OSError, "Milvus at .*items.txt"),
+        ("http://127.0.0.1:1", "items", INDEXES["rows"], OSError, "Milvus at http://127.0.0.1:1: Fail connecting"),
+    ):
+        with pytest.raises(error, match=message):
+            milvus.upload(index, uri, collection)
+
+
+# -- PostgreSQL -------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def psql():
+    """Runs psql on a server started for these tests; as nobody where that is root, which PostgreSQL refuses."""
+    found = importlib.util.find_spec("pgserver")
+    if found is None or found.origin is None:
+        pytest.skip("no PostgreSQL server with pgvector is installed (extra pgvector)")
+    package = Path(found.origin).parent
+    with tempfile.TemporaryDirectory() as folder:
+        home, who = Path(folder), {}
+        if os.geteuid() == 0:
+            for part in (package, *package.parent.glob("pgserver*.libs")):
+                shutil.copytree(part, home / "site" / part.name)
+            package, who = home / "site" / package.name, {"user": "nobody", "extra_groups": []}
+        data = home / "data"
+        data.mkdir()
+        if who:
+            home.chmod(0o755)
+            shutil.chown(data, "nobody")
+
+        def run(program, *words, **options):
+            path = package / "pginstall" / "bin" / program
+            return subprocess.run(
+                [path, *words], cwd=data, capture_output=True, text=True, timeout=120, check=True, **options
+            ).stdout
+
+        run("initdb", "-D", data, "-A", "trust", "-U", "postgres", "--no-sync", "-E", "UTF8", "--locale=C", **who)
+        settings = f"-c listen_addresses= -c unix_socket_directories={data} -c fsync=off"
+        run("pg_ctl", "-D", data, "-l", data / "log", "-o", settings, "-w", "start", **who)
+        try:
+            yield lambda *words: run("psql", "-X", "-A", "-t", "-h", data, "-U", "postgres", *words)
+        finally:
+            run("pg_ctl", "-D", data, "-m", "immediate", "stop", **who)
+
+
+@pytest.mark.xdist_group("postgres")
+@pytest.mark.parametrize("name", ["integers", "strings", "12 bits", "empty"])
+def test_pgvector_finds_the_same(psql, tmp_path, name):
+    index, table = INDEXES[name], name.replace("12 bits", "public.short")
+    pgvector.write(index, tmp_path / "items.sql", table)
+    psql("-q", "-f", tmp_path / "items.sql")
+    assert psql("-c", f"SELECT count(*) FROM {table}").strip() == str(len(index))
+    if len(index) == 0:
+        return
+    distances, ids = [], []
+    for query in queries(name):
+        found = pgvector.select(table, query, bits=index.bits, k=9)
+        rows = json.loads(psql("-c", f"SELECT json_agg(json_build_array(id, distance)) FROM ({found[:-1]}) AS found"))
+        ids.append([row[0] for row in rows])
+        distances.append([row[1] for row in rows])
+    assert_same_answers(index, name, np.array(distances), np.array(ids))
+
+
+@pytest.mark.xdist_group("postgres")
+def test_a_script_that_fails_leaves_no_table(psql, tmp_path):
+    pgvector.write(INDEXES["integers"], tmp_path / "items.sql", "broken")
+    script = (tmp_path / "items.sql").read_text()
+    (tmp_path / "items.sql").write_text(script.replace("\n\\.", "\nnothing\n\\."))
+    with pytest.raises(subprocess.CalledProcessError):
+        psql("-q", "-f", tmp_path / "items.sql")
+    assert psql("-c", "SELECT to_regclass('broken')").strip() == ""
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda path: pgvector.write(INDEXES["lookup"], path), "index: pgvector takes packed codes"),
+        (lambda path: pgvector.write(INDEXES["rows"], path, 'x"; DROP'), "table: expected letters, digits"),
+        (lambda path: pgvector.write(indexes.build(CODES[:1], ["a\0b"]), path), "ids: PostgreSQL's text holds no zero"),
+        (lambda path: pgvector.select("items", CODES[0], bits=32, k=0), "k: expected an integer of at least 1"),
+        (lambda path: pgvector.select("items", CODES[0], bits=12, k=1), "bits: expected an integer from 25 to 32"),
+        (lambda path: pgvector.bit_strings(np.uint8([[0, 16]]), 12), "codes: expected zeros behind bit 12"),
+    ],
+)
+def test_what_pgvector_cannot_hold_is_named(tmp_path, call, message):
+    with pytest.raises(ValueError, match=message):
+        call(tmp_path / "items.sql")
+    assert not list(tmp_path.iterdir())
