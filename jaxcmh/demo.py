@@ -10,6 +10,7 @@ import numpy as np
 
 import jaxcmh
 from jaxcmh import plots, report, results, runs, terminal
+from jaxcmh import tables as read
 from jaxcmh.core import Method
 from jaxcmh.datasets import Part, Split
 from jaxcmh.features import Features
@@ -86,7 +87,7 @@ def demo(
         steps.step("writing the page")
         order = [best, *(outcome for outcome in outcomes if outcome is not best)]
         tables = {kind: _table(records, kind) for kind in ("learned", "encoded")}
-        (folder / "scores.md").write_text("\n".join(results.markdown(table) for table in tables.values()))
+        (folder / "scores.md").write_text("\n".join(read.render(table, "markdown") for table in tables.values()))
         write_page(folder, split, order, list(tables.values()), records)
         steps.advance()
     for kind, table in tables.items():

@@ -1,4 +1,4 @@
-"""Figures from result lines: precision-recall, topN, bits, convergence, mAP against time.
+"""Figures from result lines: precision-recall, topN, bits, convergence, mAP against time; heat maps, bars, scatters.
 
 Every figure is written as PNG, SVG and PDF beside a CSV of the points in it. At most eight lines are coloured (a
 palette that colour-blind readers can tell apart, each line with a marker of its own); further lines are grey. Figures
@@ -6,11 +6,14 @@ only read result lines, so drawing one never runs an experiment.
 """
 
 import csv
+import math
 import os
 import tempfile
+import textwrap
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -48,10 +51,11 @@ Lines = Mapping[str, tuple[Sequence[float], Sequence[float]]]
 
 
 class Panel(NamedTuple):
-    """One set of axes: a title and name -> (x, y), drawn in the order given."""
+    """One set of axes: a title and name -> (x, y), drawn in the order given; `spread` is name -> ± of every y."""
 
     title: str
     lines: Lines
+    spread: Mapping[str, Sequence[float]] = MappingProxyType({})
 
 
 def draw(
@@ -62,19 +66,20 @@ def draw(
     y: str,
     caption: str = "",
     log_x: bool = False,
+    log_y: bool = False,
     share_y: bool = True,
     whole_ticks: bool = False,
     ticks: Sequence[float] | None = None,
     markers: bool = True,
 ) -> list[Path]:
-    """Draw panels of lines side by side and write stem.png, .svg, .pdf and .csv (panel, line, x, y).
+    """Draw panels of lines side by side and write stem.png, .svg, .pdf and .csv (panel, line, x, y, spread if any).
 
     Args:
         stem: path without an ending.
         panels: at least one, each with at least one line.
         x, y: axis labels.
         caption: small print under the figure, such as the protocol.
-        log_x: logarithmic x axis.
+        log_x, log_y: logarithmic axes where the values spread over more than a factor of 5; zero has a place of its own.
         share_y: one y scale for all panels.
         whole_ticks: whole numbers only on the x axis.
         ticks: the only x ticks there shall be.
@@ -84,10 +89,7 @@ def draw(
     Raises:
         ValueError: nothing to draw, or x and y of a line differ in length.
     """
-    import matplotlib
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-    from matplotlib.ticker import FixedLocator, LogFormatter, MaxNLocator, NullLocator, ScalarFormatter
+    from matplotlib.ticker import FixedLocator, MaxNLocator, NullLocator, ScalarFormatter
 
     if not panels or not all(panel.lines for panel in panels):
         raise ValueError("nothing to draw: every panel needs at least one line")
@@ -98,55 +100,114 @@ def draw(
                     f"line {name!r} of panel {panel.title!r} has {len(xs)} x values and {len(ys)} y values"
                 )
     names = list(dict.fromkeys(name for panel in panels for name in panel.lines))
-    with matplotlib.rc_context(STYLE):
-        columns = 2 if len(panels) in (2, 4) else min(len(panels), 3)
+
+    def fill(axes: Any, panel: Panel) -> None:
+        for name, (xs, ys) in panel.lines.items():
+            place = names.index(name)
+            shown = place < len(COLOURS)
+            colour = COLOURS[place] if shown else GREY
+            xs, ys = np.asarray(xs, float), np.asarray(ys, float)
+            if name in panel.spread and shown:
+                wide = np.nan_to_num(np.asarray(panel.spread[name], float))
+                axes.fill_between(xs, ys - wide, ys + wide, color=colour, alpha=0.15, linewidth=0, zorder=2)
+            axes.plot(
+                xs,
+                ys,
+                color=colour,
+                linewidth=1.6 if shown else 1.0,
+                zorder=3 if shown else 1,
+                marker=MARKERS[place] if shown and markers else None,
+                markersize=4.5,
+                markevery=max(1, len(xs) // 12),
+                markeredgecolor="white",
+                markeredgewidth=0.6,
+                label=name if shown else "others",
+            )
+        if log_x:
+            _log(axes, axes.xaxis, [value for xs, _ in panel.lines.values() for value in xs])
+        if log_y:
+            _log(axes, axes.yaxis, [value for _, ys in panel.lines.values() for value in ys])
+        if whole_ticks:
+            axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+        if ticks is not None:
+            axes.xaxis.set_major_locator(FixedLocator(list(ticks)))
+            axes.xaxis.set_minor_locator(NullLocator())
+            axes.xaxis.set_major_formatter(ScalarFormatter())
+
+    spread = any(panel.spread for panel in panels)
+    points = [
+        [panel.title, name, float(a), float(b), *([float(c)] if spread else [])]
+        for panel in panels
+        for name, (xs, ys) in panel.lines.items()
+        for a, b, c in zip(xs, ys, panel.spread.get(name, [math.nan] * len(xs)))
+    ]
+    head = ["panel", "line", x, y, *(["±"] if spread else [])]
+    return _figure(stem, panels, fill, x=x, y=y, caption=caption, share_y=share_y, points=(head, points))
+
+
+def _log(axes: Any, axis: Any, values: Sequence[float]) -> None:
+    """A logarithmic axis with readable ticks; zero, of which there is no logarithm, one decade below the rest."""
+    from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+
+    positive = [v for v in values if v > 0]
+    if not positive or max(values) / min(positive) < 5:  # linear, where no power of ten need lie within
+        return
+    scale = getattr(axes, f"set_{axis.axis_name}scale")
+    if min(values) <= 0:
+        scale("symlog", linthresh=min(positive), linscale=0.5)
+    else:
+        scale("log")
+        few = max(positive) / min(positive) < 50  # then the powers of ten alone are too few
+        axis.set_minor_locator(LogLocator(subs=(2, 5) if few else tuple(range(2, 10))))
+        axis.set_minor_formatter(FuncFormatter(lambda value, _: short(value)) if few else NullFormatter())
+    axis.set_major_formatter(FuncFormatter(lambda value, _: short(value)))
+
+
+def _figure(
+    stem: str | Path,
+    panels: Sequence[Any],
+    fill: Callable[[Any, Any], None],
+    *,
+    x: str,
+    y: str,
+    caption: str,
+    points: tuple[Sequence[str], Sequence[Sequence[Any]]],
+    share_y: bool = False,
+    size: tuple[float, float] = (3.4, 2.75),
+    columns: int | None = None,
+    grid: bool = True,
+) -> list[Path]:
+    """Axes side by side, each filled from its panel (which has a title), one legend, the caption; every format."""
+    import matplotlib
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    with matplotlib.rc_context({**STYLE, "axes.grid": grid}):
+        columns = columns or (2 if len(panels) in (2, 4) else min(len(panels), 3))
         rows = -(-len(panels) // columns)
-        figure = Figure(figsize=(3.4 * columns + 0.4, 2.75 * rows + 0.75), layout="constrained")
+        wide = max(size[0] * columns + 0.4, 4.8)
+        figure = Figure(figsize=(wide, size[1] * rows + 0.75), layout="constrained")
         FigureCanvasAgg(figure)
-        grid = figure.subplots(rows, columns, sharey=share_y, squeeze=False)
-        for axes in grid.flat[len(panels) :]:
+        places = figure.subplots(rows, columns, sharey=share_y, squeeze=False)
+        for axes in places.flat[len(panels) :]:
             axes.set_visible(False)
-        for axes, panel in zip(grid.flat, panels):
-            for name, (xs, ys) in panel.lines.items():
-                place = names.index(name)
-                shown = place < len(COLOURS)
-                xs, ys = np.asarray(xs, float), np.asarray(ys, float)
-                axes.plot(
-                    xs,
-                    ys,
-                    color=COLOURS[place] if shown else GREY,
-                    linewidth=1.6 if shown else 1.0,
-                    zorder=3 if shown else 1,
-                    marker=MARKERS[place] if shown and markers else None,
-                    markersize=4.5,
-                    markevery=max(1, len(xs) // 12),
-                    markeredgecolor="white",
-                    markeredgewidth=0.6,
-                    label=name if shown else "others",
-                )
+        for axes, panel in zip(places.flat, panels):
+            fill(axes, panel)
             axes.set_title(panel.title)
             axes.set_xlabel(x)
-            if log_x:
-                axes.set_xscale("log")
-                axes.xaxis.set_major_formatter(LogFormatter(labelOnlyBase=False, minor_thresholds=(2, 0.5)))
-                axes.xaxis.set_minor_formatter(LogFormatter(labelOnlyBase=False, minor_thresholds=(2, 0.5)))
-            if whole_ticks:
-                axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-            if ticks is not None:
-                axes.xaxis.set_major_locator(FixedLocator(list(ticks)))
-                axes.xaxis.set_minor_locator(NullLocator())
-                axes.xaxis.set_major_formatter(ScalarFormatter())
-        for row in grid:
+        for row in places:
             row[0].set_ylabel(y)
         drawn = {}
-        for axes in grid.flat[: len(panels)]:
+        for axes in places.flat[: len(panels)]:
             handles, labels = axes.get_legend_handles_labels()
             for handle, label in zip(handles, labels):
                 drawn.setdefault(label, handle)
         if len(drawn) > 1:
-            figure.legend(drawn.values(), drawn.keys(), loc="outside upper left", ncols=min(len(drawn), 3 * columns))
+            fit = int(12 * wide / (max(map(len, drawn)) + 6))
+            figure.legend(drawn.values(), drawn.keys(), loc="outside upper left", ncols=max(1, min(len(drawn), fit)))
         if caption:
-            figure.supxlabel(caption, fontsize=7, color="#777777", x=0.01, ha="left")
+            wrapped = textwrap.fill(caption, int(18 * wide))
+            figure.supxlabel(wrapped, fontsize=7, color="#777777", x=0.01, ha="left")
         figure.draw_without_rendering()
         figure.set_layout_engine("none")  # laid out once, not again for every file
         stem = Path(stem)
@@ -154,7 +215,7 @@ def draw(
         for kind in KINDS:
             save = partial(figure.savefig, dpi=160, metadata=DATES.get(kind))
             written.append(_write(stem.with_name(f"{stem.name}.{kind}"), save))
-    return [*written, _write(stem.with_name(f"{stem.name}.csv"), lambda p: _points(p, panels, x, y))]
+    return [*written, _write(stem.with_name(f"{stem.name}.csv"), lambda path: _points(path, *points))]
 
 
 def _write(path: Path, fill: Callable[[str], Any]) -> Path:
@@ -166,13 +227,280 @@ def _write(path: Path, fill: Callable[[str], Any]) -> Path:
     return path
 
 
-def _points(path: str, panels: Sequence[Panel], x: str, y: str) -> None:
+def _points(path: str, head: Sequence[str], points: Sequence[Sequence[Any]]) -> None:
     with open(path, "w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(["panel", "line", x, y])
-        for panel in panels:
-            for name, (xs, ys) in panel.lines.items():
-                writer.writerows([panel.title, name, float(a), float(b)] for a, b in zip(xs, ys))
+        writer.writerow(head)
+        writer.writerows([["" if v != v else v for v in row] for row in points])
+
+
+class Surface(NamedTuple):
+    """A heat map: a title, the values along x and y, and cells (len(ys), len(xs)), nan where nothing was computed."""
+
+    title: str
+    xs: Sequence[float]
+    ys: Sequence[float]
+    cells: Any
+
+
+def surface(stem: str | Path, panels: Sequence[Surface], *, x: str, y: str, z: str, caption: str = "") -> list[Path]:
+    """Draw heat maps with one true cell a computed value, the best ringed; the colour scale is each panel's own.
+
+    Args:
+        stem: path without an ending, see `draw`.
+        panels: at least one.
+        x, y, z: names of the axes and of the colour.
+        caption: small print under the figure.
+    Raises:
+        ValueError: nothing to draw, or cells of another shape than the axes.
+    """
+    if not panels:
+        raise ValueError("nothing to draw: a surface needs at least one panel")
+    for panel in panels:
+        shape = (len(panel.ys), len(panel.xs))
+        if np.shape(panel.cells) != shape:
+            raise ValueError(f"panel {panel.title!r}: cells must have shape {shape}, got {np.shape(panel.cells)}")
+        if not np.isfinite(panel.cells).any():
+            raise ValueError(f"panel {panel.title!r}: no cell has a value")
+
+    def fill(axes: Any, panel: Surface) -> None:
+        cells = np.ma.masked_invalid(np.asarray(panel.cells, float))
+        drawn = axes.pcolormesh(cells, cmap="viridis", edgecolors="white", linewidth=0.6, rasterized=False)
+        best = np.unravel_index(cells.argmax(), cells.shape)
+        axes.plot(best[1] + 0.5, best[0] + 0.5, "o", markersize=9, markerfacecolor="none", color="#D55E00", mew=1.8)
+        for axis, values in ((axes.xaxis, panel.xs), (axes.yaxis, panel.ys)):
+            step = -(-len(values) // 12)
+            axis.set_ticks(np.arange(len(values))[::step] + 0.5, [short(v) for v in values[::step]])
+            axis.set_tick_params(length=0)
+        axes.set_aspect("auto")
+        bar = axes.figure.colorbar(drawn, ax=axes, label=z, pad=0.02)
+        bar.outline.set_visible(False)
+
+    points = [
+        [panel.title, float(a), float(b), float(cell)]
+        for panel in panels
+        for b, row in zip(panel.ys, np.asarray(panel.cells, float))
+        for a, cell in zip(panel.xs, row)
+    ]
+    told = (["panel", x, y, z], points)
+    caption = f"{caption}; the ring marks the best cell" if caption else "the ring marks the best cell"
+    return _figure(stem, panels, fill, x=x, y=y, caption=caption, points=told, size=(4.2, 3.2), grid=False)
+
+
+def short(value: float) -> str:
+    """A number on an axis: powers of ten as such.
+
+    >>> short(0.5), short(0), short(1e-4), short(1000)
+    ('0.5', '0', '$10^{-4}$', '1,000')
+    """
+    exponent = math.log10(value) if value > 0 else 0.5
+    if abs(exponent - round(exponent)) < 1e-9 and not -3 < round(exponent) < 4:
+        return f"$10^{{{round(exponent)}}}$"
+    if value >= 1000:
+        return f"{value:,.0f}"
+    return f"{value:.3g}"
+
+
+class Bars(NamedTuple):
+    """Bars: a title, group names, series name -> one value a group; `spread` and `marks` are alike, nan for none."""
+
+    title: str
+    groups: Sequence[str]
+    series: Mapping[str, Sequence[float]]
+    spread: Mapping[str, Sequence[float]] = MappingProxyType({})
+    marks: Mapping[str, Sequence[float]] = MappingProxyType({})
+
+
+def bars(stem: str | Path, panels: Sequence[Bars], *, x: str, mark: str = "published", caption: str = "") -> list[Path]:
+    """Draw horizontal bars in groups, with ± spread, and a diamond where there is a value to compare with.
+
+    Args:
+        stem: path without an ending, see `draw`.
+        panels: at least one, with at most eight series.
+        x: what the length means.
+        mark: what the diamonds are.
+        caption: small print under the figure.
+    Raises:
+        ValueError: nothing to draw, too many series, or a series that does not fit the groups.
+    """
+    if not panels or not all(panel.series and panel.groups for panel in panels):
+        raise ValueError("nothing to draw: every panel needs groups and at least one series")
+    names = list(dict.fromkeys(name for panel in panels for name in panel.series))
+    if len(names) > len(COLOURS):
+        raise ValueError(f"{len(names)} series cannot be told apart; at most {len(COLOURS)}")
+    for panel in panels:
+        for name, values in panel.series.items():
+            if len(values) != len(panel.groups):
+                raise ValueError(f"series {name!r} has {len(values)} values for {len(panel.groups)} groups")
+    high = 0.8 / len(names)
+
+    def fill(axes: Any, panel: Bars) -> None:
+        middle = np.arange(len(panel.groups))[::-1]
+        for k, name in enumerate(names):
+            if name not in panel.series:
+                continue
+            at = middle + high * ((len(names) - 1) / 2 - k)
+            spread = panel.spread.get(name)
+            axes.barh(
+                at,
+                np.asarray(panel.series[name], float),
+                height=high * 0.92,
+                color=COLOURS[k],
+                xerr=None if spread is None else np.nan_to_num(np.asarray(spread, float)),
+                error_kw={"ecolor": "#333333", "elinewidth": 0.9, "capsize": 1.5},
+                label=name,
+                zorder=2,
+            )
+            marks = np.asarray(panel.marks.get(name, [math.nan] * len(at)), float)
+            if np.isfinite(marks).any():
+                axes.plot(
+                    marks, at, "D", markersize=4, markerfacecolor="white", color="black", mew=0.9, zorder=4, label=mark
+                )
+        axes.set_yticks(middle, panel.groups)
+        axes.grid(axis="y", visible=False)
+        axes.set_axisbelow(True)
+
+    empty = [math.nan] * max(len(panel.groups) for panel in panels)
+    points = [
+        [
+            panel.title,
+            group,
+            name,
+            float(value),
+            float(panel.spread.get(name, empty)[i]),
+            float(panel.marks.get(name, empty)[i]),
+        ]
+        for panel in panels
+        for name, values in panel.series.items()
+        for i, (group, value) in enumerate(zip(panel.groups, values))
+    ]
+    tall = max(1.2, 0.5 + 0.13 * len(names) * max(len(panel.groups) for panel in panels))
+    told = (["panel", "group", "series", x, "±", mark], points)
+    return _figure(stem, panels, fill, x=x, y="", caption=caption, points=told, share_y=False, size=(3.9, tall))
+
+
+class Cloud(NamedTuple):
+    """Points in a plane: a title, (n, 2) places, (n,) class numbers, and (c, 2) centres of the classes."""
+
+    title: str
+    points: Any
+    classes: Any
+    centres: Any
+
+
+def clouds(
+    stem: str | Path, panels: Sequence[Cloud], class_names: Sequence[str] = (), *, caption: str = ""
+) -> list[Path]:
+    """Draw scatters coloured by class with a star at every class centre; from the ninth class on, classes are grey.
+
+    Args:
+        stem: path without an ending, see `draw`.
+        panels: at least one.
+        class_names: one a class; numbered if empty.
+        caption: small print under the figure.
+    Raises:
+        ValueError: nothing to draw, or arrays that do not fit each other.
+    """
+    if not panels:
+        raise ValueError("nothing to draw: a scatter needs at least one panel")
+    for panel in panels:
+        n = len(panel.classes)
+        if np.shape(panel.points) != (n, 2) or not np.isfinite(panel.points).all():
+            raise ValueError(
+                f"panel {panel.title!r}: points must be {(n, 2)} finite numbers, got {np.shape(panel.points)}"
+            )
+        if len(panel.centres) and np.shape(panel.centres)[1:] != (2,):
+            raise ValueError(f"panel {panel.title!r}: centres must have shape (c, 2), got {np.shape(panel.centres)}")
+    numbers = sorted({int(c) for panel in panels for c in panel.classes})
+
+    def name(number: int) -> str:
+        return str(class_names[number]) if number < len(class_names) else f"class {number}"
+
+    def fill(axes: Any, panel: Cloud) -> None:
+        places, classes = np.asarray(panel.points, float), np.asarray(panel.classes)
+        for k, number in enumerate(numbers):
+            shown = k < len(COLOURS)
+            own = places[classes == number]
+            colour = COLOURS[k] if shown else GREY
+            axes.scatter(
+                *own.T, s=16, color=colour, marker=MARKERS[k] if shown else "o", linewidth=0, alpha=0.75,
+                label=name(number) if shown else "others", zorder=2 if shown else 1, rasterized=True,
+            )  # fmt: skip
+            if number < len(panel.centres):
+                axes.scatter(
+                    *panel.centres[number], s=130, color=colour, marker="*", edgecolor="black", linewidth=0.8, zorder=4
+                )
+        axes.set_xticks([])
+        axes.set_yticks([])
+        axes.margins(0.06)
+
+    points = [
+        [panel.title, "point", name(int(c)), float(a), float(b)]
+        for panel in panels
+        for (a, b), c in zip(panel.points, panel.classes)
+    ]
+    points += [
+        [panel.title, "centre", name(c), float(a), float(b)]
+        for panel in panels
+        for c, (a, b) in enumerate(np.asarray(panel.centres).reshape(-1, 2))
+    ]
+    told = (["panel", "what", "class", "x", "y"], points)
+    caption = "; ".join(filter(None, [caption, "axes of t-SNE have no unit; stars are class centres"]))
+    return _figure(stem, panels, fill, x="", y="", caption=caption, points=told, grid=False, size=(3.6, 3.4))
+
+
+class _Row(NamedTuple):
+    title: str
+    number: int
+
+
+def answers(stem: str | Path, queries: Any, found: Any, right: Any, *, caption: str = "") -> list[Path]:
+    """Draw queries and their first answers, right ones framed in blue with a tick, wrong ones in orange with a cross.
+
+    Args:
+        stem: path without an ending, see `draw`.
+        queries: (q, h, w) or (q, h, w, 3) uint8 pictures, or (q,) texts; at most 20.
+        found: (q, k, ...) pictures or texts, at most 20 a query.
+        right: (q, k) bool.
+        caption: small print under the figure.
+    Raises:
+        ValueError: shapes that do not fit each other.
+    """
+    queries, found, right = map(np.asarray, (queries, found, right))
+    if right.ndim != 2 or found.shape[:2] != right.shape or len(queries) != len(right) or max(right.shape) > 20:
+        raise ValueError(
+            f"queries {queries.shape}, answers {found.shape} and right {right.shape} must be (q, ...), (q, k, ...) and "
+            "(q, k), both at most 20"
+        )
+    k = right.shape[1]
+
+    def show(axes: Any, item: Any, left: float, colour: str | None, mark: str) -> None:
+        if item.dtype.kind in "US":
+            words = textwrap.shorten(str(item), 60, placeholder=" …")
+            axes.text(left + 0.46, 0.5, textwrap.fill(words, 14), ha="center", va="center", fontsize=5.5)
+        else:
+            axes.imshow(item, cmap="gray", extent=(left, left + 0.92, 0.04, 0.96), aspect="auto", vmin=0, vmax=255)
+        if colour:
+            frame = {"fill": False, "edgecolor": colour, "linewidth": 1.6, "linestyle": "-" if mark == "✓" else "--"}
+            axes.add_patch(Rectangle((left, 0.04), 0.92, 0.92, **frame))
+            axes.text(left + 0.05, 0.9, mark, color=colour, fontsize=8, va="top", fontweight="bold")
+
+    from matplotlib.patches import Rectangle
+
+    def fill(axes: Any, row: _Row) -> None:
+        show(axes, queries[row.number], 0, None, "")
+        for j in range(k):
+            ok = bool(right[row.number, j])
+            show(axes, found[row.number, j], j + 1.25, COLOURS[0] if ok else COLOURS[1], "✓" if ok else "✗")
+        axes.set_xlim(0, k + 1.25)
+        axes.set_ylim(0, 1)
+        axes.set_axis_off()
+
+    rows = [_Row("", i) for i in range(len(queries))]
+    points = [[i, j, int(value)] for i, line in enumerate(right) for j, value in enumerate(line)]
+    size = (0.62 * (k + 1.25), 0.64)
+    told = (["query", "place", "right"], points)
+    return _figure(stem, rows, fill, x="", y="", caption=caption, points=told, size=size, columns=1, grid=False)
 
 
 # -- figures of result lines ------------------------------------------------------------------------------------------
@@ -234,22 +562,28 @@ def topn(records: Iterable[Mapping[str, Any]], stem: str | Path) -> list[Path]:
 
 
 def bits(records: Iterable[Mapping[str, Any]], stem: str | Path) -> list[Path]:
-    """mAP against code length in both directions, a line a method; the mean where several seeds were run.
+    """mAP against code length in both directions, a line a method: mean and, of several seeds, standard deviation.
 
     Args:
-        records: result lines of one protocol.
+        records: result lines of one protocol; each kind of database codes gets panels of its own.
         stem: path without an ending, see `draw`.
     """
-    table = results.table(records, rows=("method",), columns=("direction", "bits"))
-    lengths = sorted({top[1] for top in table.columns})
+    records = list(records)
+    kinds = list(dict.fromkeys(r["database"] for r in records))
+    table = results.table(records, columns=(*(["database"] if len(kinds) > 1 else []), "direction", "bits"))
+    lengths = sorted({top[-1] for top in table.columns})
     panels = []
-    for direction in dict.fromkeys(top[0] for top in table.columns):
-        lines = {}
+    for place in sorted({top[:-1] for top in table.columns}, key=lambda p: (kinds.index(p[0]) if p[1:] else 0, p)):
+        lines, spread = {}, {}
         for head, cells in table.rows:
-            found = [(top[1], cell.mean) for top, cell in zip(table.columns, cells) if top[0] == direction and cell]
-            lines[head[0]] = tuple(zip(*found))
-        panels.append(Panel(_title(direction), lines))
-    return draw(stem, panels, x="bits", y="mAP", caption=table.caption, log_x=True, ticks=lengths)
+            found = [(top[-1], c.mean, c.sd) for top, c in zip(table.columns, cells) if top[:-1] == place and c]
+            if found:
+                xs, ys, sds = zip(*found)
+                lines[head[0]] = xs, ys
+                if not all(map(math.isnan, sds)):
+                    spread[head[0]] = sds
+        panels.append(Panel(_title(place[-1]) + (f", {place[0]} codes" if place[1:] else ""), lines, spread))
+    return draw(stem, panels, x="bits", y="mAP", caption=table.caption, log_x=True, share_y=False, ticks=lengths)
 
 
 def convergence(records: Iterable[Mapping[str, Any]], stem: str | Path) -> list[Path]:
@@ -272,20 +606,23 @@ def convergence(records: Iterable[Mapping[str, Any]], stem: str | Path) -> list[
 
 
 def time(records: Iterable[Mapping[str, Any]], stem: str | Path) -> list[Path]:
-    """mAP against seconds of training without compilation, a line a method through its code lengths.
+    """mAP against seconds of training without compilation, a line a method through its code lengths; means over seeds.
 
     Args:
         records: result lines of one protocol.
         stem: path without an ending, see `draw`.
     """
-    records = sorted(records, key=lambda r: r["bits"])
-    caption = results.describe(results.one_protocol(records))
+    records = list(records)
+    kinds = list(dict.fromkeys(r["database"] for r in records))
+    caption = results.describe(results.one_protocol(records, ("database",) if len(kinds) > 1 else ()))
     panels = []
-    for direction in records[0]["map"]:
-        lines: dict[str, tuple[list, list]] = {}
+    for kind, direction in [(kind, direction) for kind in kinds for direction in records[0]["map"]]:
+        cells: dict[str, dict[int, list[tuple[float, float]]]] = {}
         for line in records:
-            xs, ys = lines.setdefault(line["method"], ([], []))
-            xs.append(line["times"]["train"])
-            ys.append(line["map"][direction])
-        panels.append(Panel(_title(direction), lines))
-    return draw(stem, panels, x="training time, seconds", y="mAP", caption=caption, log_x=True)
+            if line["database"] == kind:
+                point = line["times"]["train"], line["map"][direction]
+                cells.setdefault(line["method"], {}).setdefault(line["bits"], []).append(point)
+        means = {name: [np.mean(found[bits], axis=0) for bits in sorted(found)] for name, found in cells.items()}
+        title = _title(direction) + (f", {kind} codes" if len(kinds) > 1 else "")
+        panels.append(Panel(title, {name: tuple(np.transpose(found).tolist()) for name, found in means.items()}))
+    return draw(stem, panels, x="training time, seconds", y="mAP", caption=caption, log_x=True, share_y=False)

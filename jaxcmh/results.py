@@ -37,6 +37,8 @@ PROTOCOL = (
     "n_database",
 )
 CONFIGURATION = ("method", "bits", "params", "iterations", "features", "hash_function")
+# What a study changes when it changes the data: fewer rows, other pairs.
+OF_THE_SETTING = ("data_hash", "split_hash", "n_database", "n_without_relevant")
 REQUIRED = ("format", "key", *PROTOCOL, *CONFIGURATION, "seed", "map", "times", "environment")
 DIRECTIONS = {"i2t": "image → text", "t2i": "text → image"}
 POINTS = 257  # of a precision-recall curve in a result line
@@ -346,11 +348,15 @@ def read(path: str | Path) -> list[dict]:
 
 
 class Cell(NamedTuple):
-    """mAP of one row and column: mean and sample standard deviation over `seeds` seeds (sd is nan for one seed)."""
+    """mAP of one row and column: mean and sample standard deviation over `seeds` seeds (sd is nan for one seed).
+
+    `published` is the value a paper prints for the same, where there is one.
+    """
 
     mean: float
     sd: float
     seeds: int
+    published: float | None = None
 
 
 class Table(NamedTuple):
@@ -403,8 +409,9 @@ def table(
 
     Args:
         records: result lines.
-        rows, columns: fields of a record, or "direction". Any protocol field that is not among them must be equal in
-            all records, and two records in one cell may differ in nothing but the seed.
+        rows, columns: fields of a record, "direction", or names of a hyper-parameter or setting. Any protocol field
+            that is not among them must be equal in all records, and two records in one cell may differ in nothing but
+            the seed. A setting among them, such as the number of training rows, says that the data differ.
     Raises:
         ValueError: the records mix protocols or configurations, or a field does not exist.
 
@@ -414,19 +421,20 @@ def table(
     """
     records = list(records)
     rows, columns = tuple(rows), tuple(columns)
-    protocol = one_protocol(records, rows + columns)
+    settings_named = {name for line in records for name in line.get("setting", {})} & {*rows, *columns}
+    protocol = one_protocol(records, rows + columns + (OF_THE_SETTING if settings_named else ()))
     cells: dict[tuple[tuple, tuple], dict[int, float]] = {}
     settings: dict[tuple[tuple, tuple], str] = {}
     for line in records:
         for direction, value in line["map"].items():
-            entry = {**line, "direction": direction}
+            entry = {**line["params"], **line.get("setting", {}), **line, "direction": direction}
             unknown = [name for name in rows + columns if name not in entry]
             if unknown:
                 raise ValueError(
                     f"results have no field {unknown[0]!r}; there are direction, {', '.join(sorted(line))}"
                 )
             place = tuple(_atom(entry[name]) for name in rows), tuple(_atom(entry[name]) for name in columns)
-            setting = json.dumps([entry[name] for name in CONFIGURATION])
+            setting = json.dumps([line.get("setting", {}), *(line[name] for name in CONFIGURATION)], sort_keys=True)
             if settings.setdefault(place, setting) != setting:
                 raise ValueError(
                     f"two results of different configuration fall on {dict(zip(rows, place[0]))}: "
@@ -467,7 +475,8 @@ def describe(protocol: Mapping[str, Any]) -> str:
         "data": "data {data}",
         "database": "{database} database codes",
         "ties": "{ties} ties",
-        "n_queries": "{n_queries} queries ({n_without_relevant} without a relevant item)",
+        "n_queries": "{n_queries} queries"
+        + (" ({n_without_relevant} without a relevant item)" if "n_without_relevant" in protocol else ""),
     }
     return ", ".join(form.format(**protocol) for name, form in forms.items() if name in protocol)
 
@@ -482,34 +491,27 @@ def best(table: Table, digits: int = 3) -> set[tuple[int, int]]:
 
 
 def show(cell: Cell | None, digits: int = 3) -> str:
-    """A cell in print: the mean, and ± its standard deviation over more than one seed."""
+    """A cell in print: the mean, ± its standard deviation over more than one seed, the published value in parentheses.
+
+    >>> show(Cell(0.3594, 0.0131, 5, 0.3729))
+    '0.359 ± 0.013 (0.373)'
+    """
     if cell is None:
         return "-"
-    return f"{cell.mean:.{digits}f}" + ("" if cell.seeds == 1 else f" ± {cell.sd:.{digits}f}")
-
-
-def markdown(table: Table, digits: int = 3) -> str:
-    """The table as Markdown, best values bold, the protocol under it."""
-    heads = [*table.index, *(" ".join(map(str, top)) for top in table.columns)]
-    lines = ["| " + " | ".join(heads) + " |", "|" + "---|" * len(table.index) + "--:|" * len(table.columns)]
-    bold = best(table, digits)
-    for i, (head, cells) in enumerate(table.rows):
-        printed = [f"**{show(c, digits)}**" if (i, j) in bold else show(c, digits) for j, c in enumerate(cells)]
-        lines.append("| " + " | ".join([*map(str, head), *printed]) + " |")
-    return "\n".join([*lines, "", table.caption + ".", ""])
+    spread = "" if cell.seeds == 1 else f" ± {cell.sd:.{digits}f}"
+    return f"{cell.mean:.{digits}f}{spread}" + ("" if cell.published is None else f" ({cell.published:.{digits}f})")
 
 
 def to_csv(table: Table) -> str:
-    """The table as long CSV: index fields, column fields, mean, sd (empty for one seed), seeds."""
+    """The table as long CSV: index fields, column fields, mean, sd (empty for one seed), seeds, published if known."""
     text = StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerow([*table.index, *table.fields, "map", "sd", "seeds"])
-    for head, cells in table.rows:
-        for top, cell in zip(table.columns, cells):
-            if cell:
-                writer.writerow(
-                    [*head, *top, repr(cell.mean), "" if math.isnan(cell.sd) else repr(cell.sd), cell.seeds]
-                )
+    cells = [(*head, *top, cell) for head, row in table.rows for top, cell in zip(table.columns, row) if cell]
+    known = any(cell.published is not None for *_, cell in cells)
+    writer.writerow([*table.index, *table.fields, "map", "sd", "seeds", *(["published"] if known else [])])
+    for *place, cell in cells:
+        spread = "" if math.isnan(cell.sd) else repr(cell.sd)
+        writer.writerow([*place, repr(cell.mean), spread, cell.seeds, *([cell.published] if known else [])])
     return text.getvalue()
 
 

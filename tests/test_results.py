@@ -6,7 +6,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from jaxcmh import results, runs
+from jaxcmh import results, runs, tables
 
 
 def line(method: str = "dcgh", bits: int = 16, seed: int = 0, i2t: float = 0.4, **changes) -> dict:
@@ -121,8 +121,8 @@ def test_a_field_that_does_not_exist_is_named():
 def test_cells_are_means_over_seeds():
     table = results.table([line(), line(seed=1, i2t=0.6), line(seed=1, i2t=0.6), line(method="aah", i2t=0.3)])
     cells = dict(table.rows)
-    mean, sd, seeds = cells[("dcgh",)][0]
-    assert (mean, seeds) == (pytest.approx(0.5), 2)
+    mean, sd, seeds, published = cells[("dcgh",)][0]
+    assert (mean, seeds, published) == (pytest.approx(0.5), 2, None)
     assert sd == pytest.approx(np.std([0.4, 0.6], ddof=1))
     assert cells[("aah",)][0].seeds == 1
     assert results.show(cells[("dcgh",)][0]) == "0.500 ± 0.141"
@@ -132,7 +132,7 @@ def test_cells_are_means_over_seeds():
 def test_all_tied_bests_are_bold():
     table = results.table([line(), line(method="aah", i2t=0.4001), line(method="acqh", i2t=0.1)])
     assert results.best(table) == {(0, 0), (1, 0), (0, 1), (1, 1), (2, 1)}
-    text = results.markdown(table)
+    text = tables.render(table, "markdown")
     assert text.count("**0.400**") == 2
     assert text.splitlines()[-1] == table.caption + "."
 

@@ -1,0 +1,521 @@
+"""The figures of a study, drawn from its result lines alone: one function for each kind of study.
+
+A result line of a study carries, beside the fields of every result,
+
+* `study`: {"name": ..., "kind": a key of `KINDS`, "vary": [names of what is varied]}; a line without one is a plain
+  run, read as kind "bits";
+* `setting`: conditions of the data, such as {"unpaired": 0.5} or {"rows": 5000}; {} normally;
+
+and for some kinds
+
+* convergence: `map_trace`, {direction: [mAP after every iteration]}, and `objectives`, {stage: [value after every
+  iteration]} of a method with several stages; both may be missing;
+* tsne, residuals, pictures: `arrays`, the name of an `.npz` file in the folder of the lines.
+  - tsne: `labels` (n,) class numbers, `label_names` (c,); every other array (n, 2) is a panel of its name, and
+    "NAME centres" (c, 2) its class centres (the means of the classes if there are none);
+  - residuals: every array (n,) holds distances and is named for what they are distances of;
+  - pictures: `queries` (q, h, w) or (q, h, w, 3) uint8, or (q,) texts; `answers` (q, k, ...) alike; `right` (q, k)
+    bool.
+"""
+
+import math
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from jaxcmh import plots, results, tables
+
+Line = Mapping[str, Any]
+NAMES = {"lam": "λ", "alpha": "α", "beta": "β", "theta": "θ", "zeta": "ζ", "eta": "η", "omega": "ω", "gamma": "γ"}
+NAMES |= {"mu": "μ"}
+
+
+class Figure(NamedTuple):
+    """A figure of a study: what it shows, and its files (png, svg, pdf, csv)."""
+
+    title: str
+    files: list[Path]
+
+
+class Study(NamedTuple):
+    """Result lines that belong together: `name` and `kind` of the study, what it varies, and the data set."""
+
+    name: str
+    kind: str
+    vary: tuple[str, ...]
+    data: str
+    lines: list[Line]
+
+
+def studies(records: Iterable[Line]) -> list[Study]:
+    """The studies among result lines, in order of appearance; one for each data set, tie rule and cut-off.
+
+    Raises:
+        ValueError: a study that is none, or of a kind that does not exist.
+    """
+    found: dict[tuple, Study] = {}
+    for line in records:
+        told = line.get("study") or {"name": "runs", "kind": "bits", "vary": []}
+        if not isinstance(told, Mapping) or not {"name", "kind"} <= set(told):
+            raise ValueError(f"study: expected a name and a kind, got {told!r}")
+        if told["kind"] not in KINDS:
+            raise ValueError(f"study {told['name']!r}: kind must be one of {', '.join(KINDS)}; got {told['kind']!r}")
+        place = told["name"], told["kind"], line["data"], line["ties"], line["at"]
+        found.setdefault(place, Study(told["name"], told["kind"], (), line["data"], [])).lines.append(line)
+    varied = lambda s: dict.fromkeys(v for line in s.lines for v in line.get("study", {}).get("vary", ()))  # noqa: E731
+    return [study._replace(vary=tuple(varied(study))) for study in found.values()]
+
+
+def draw(study: Study, stem: Path, folder: Path) -> tuple[list[Figure], list[str]]:
+    """Every figure of a study.
+
+    Args:
+        study: see `studies`.
+        stem: path without an ending; the figures append what they show to its name.
+        folder: where the arrays lie that lines name.
+    Returns:
+        The figures, and for each that could not be drawn a sentence that says why.
+    """
+    made, skipped = [], []
+    for title, name, form in KINDS[study.kind](study, folder):
+        try:
+            files = form(stem.with_name(f"{stem.name}-{name}" if name else stem.name))
+        except (ValueError, OSError, KeyError) as error:
+            skipped.append(f"{study.name}, {title}: {error}")
+        else:
+            made.append(Figure(title, files))
+    return made, skipped
+
+
+Plan = list[tuple[str, str, Callable[[Path], list[Path]]]]  # title, ending of the name, how to draw it to a stem
+
+
+# -- shared -----------------------------------------------------------------------------------------------------------
+
+
+def _labelled(lines: Sequence[Line], without: Sequence[str] = ()) -> list[dict[str, Any]]:
+    """The lines with everything they differ in told by the name of the method, and features in words."""
+    worded = [{**line, "features": tables.features(line)} for line in lines]
+    differing = [name for name in tables.differing(worded) if name not in without]
+    named = []
+    for line, words in zip(lines, worded):
+        told = {name: tables.value(words, name) for name in differing}
+        more = [v if isinstance(v, str) else f"{symbol(n)} = {_number(v)}" for n, v in told.items() if v is not None]
+        named.append({**line, "method": ", ".join([line["method"], *more])})
+    return named
+
+
+def symbol(name: str) -> str:
+    """How a hyper-parameter is written on an axis: the papers' letter, λ for lam."""
+    base, underscore, index = name.partition("_")
+    return NAMES.get(base, base) + underscore + index
+
+
+def _number(value: Any) -> str:
+    return f"{value:g}" if isinstance(value, int | float) else str(value)
+
+
+def _caption(lines: Sequence[Line], free: Sequence[str] = ()) -> str:
+    protocol = results.one_protocol(lines, ("database", *free))
+    seeds = len({line["seed"] for line in lines})
+    bits = sorted({line["bits"] for line in lines})
+    told = results.describe(protocol) + (f", {bits[0]} bits" if len(bits) == 1 else "")
+    return told + (f", mean ± standard deviation of {seeds} seeds" if seeds > 1 else ", one seed")
+
+
+def _kinds(lines: Sequence[Line]) -> list[str]:
+    return list(dict.fromkeys(line["database"] for line in lines))
+
+
+def _once(lines: Sequence[Line]) -> list[Line]:
+    """One line a training: what does not depend on the database codes is told once."""
+    first = _kinds(lines)[0]
+    return [line for line in lines if line["database"] == first]
+
+
+def _title(kind: str, direction: str, kinds: Sequence[str]) -> str:
+    told = results.DIRECTIONS.get(direction, direction.replace("->", " → "))
+    return f"{told}, {kind} codes" if len(kinds) > 1 else told
+
+
+def _panels(
+    lines: Sequence[Line], x: Callable[[Line], Any], label: Callable[[Line], str]
+) -> tuple[list[plots.Panel], list[float]]:
+    """mAP against x, a panel a kind of database codes and direction; mean and standard deviation over seeds."""
+    kinds = _kinds(lines)
+    panels, every = [], set()
+    for kind in kinds:
+        for direction in lines[0]["map"]:
+            cells: dict[str, dict[float, dict[int, float]]] = {}
+            for line in lines:
+                at = x(line)
+                if line["database"] == kind and at is not None:
+                    cells.setdefault(label(line), {}).setdefault(float(at), {})[line["seed"]] = line["map"][direction]
+            means, spread = _summary(cells)
+            every |= {at for found in cells.values() for at in found}
+            if means:
+                panels.append(plots.Panel(_title(kind, direction, kinds), means, spread))
+    return panels, sorted(every)
+
+
+def _summary(cells: Mapping[str, Mapping[float, Mapping[int, float]]]) -> tuple[dict, dict]:
+    means, spread = {}, {}
+    for name, found in cells.items():
+        xs = sorted(found)
+        values = [list(found[at].values()) for at in xs]
+        means[name] = xs, [float(np.mean(v)) for v in values]
+        if any(len(v) > 1 for v in values):
+            spread[name] = [float(np.std(v, ddof=1)) if len(v) > 1 else math.nan for v in values]
+    return means, spread
+
+
+def _wide(values: Sequence[float]) -> bool:
+    """Whether an axis is logarithmic: two decades or nearly so."""
+    positive = [v for v in values if v > 0]
+    return bool(positive) and min(values) >= 0 and max(positive) / min(positive) >= 30
+
+
+def _several(lines: Sequence[Line]) -> bool:
+    return len({line["bits"] for line in lines}) > 1
+
+
+def _named(lines: Sequence[Line]) -> Callable[[Line], str]:
+    several = _several(lines)
+    return lambda line: f"{line['method']}, {line['bits']} bits" if several else line["method"]
+
+
+# -- kinds ------------------------------------------------------------------------------------------------------------
+
+
+def _bits(study: Study, _: Path) -> Plan:
+    lines = _labelled(study.lines)
+    first = min(line["seed"] for line in lines)
+    curves = [line for line in lines if line["seed"] == first and line.get("curves")]
+    lengths = sorted({line["bits"] for line in lines})
+    plan: Plan = []
+    if len(lengths) > 1:
+        plan.append(("mAP against code length", "bits", lambda stem: plots.bits(lines, stem)))
+    for length in dict.fromkeys([32 if 32 in lengths else lengths[0], lengths[-1]]):
+        at = [line for line in curves if line["bits"] == length]
+        if at:
+            told = f"{length} bits, seed {first}"
+            plan += [
+                (f"Precision and recall, {told}", f"pr-{length}", lambda stem, at=at: plots.precision_recall(at, stem)),
+                (f"Precision of the first N, {told}", f"topn-{length}", lambda stem, at=at: plots.topn(at, stem)),
+            ]
+    timed = [line for line in lines if "train" in line["times"]]
+    if timed and (len(lengths) > 1 or len({line["method"] for line in lines}) > 1):
+        plan.append(("mAP against training time", "time", lambda stem: plots.time(timed, stem)))
+    return plan + _objective(study)
+
+
+def _objective(study: Study) -> Plan:
+    lines = [line for line in _labelled(_once(study.lines)) if line.get("objective")]
+    if not lines:
+        return []
+    first = min(line["seed"] for line in lines)
+    lines = [line for line in lines if line["seed"] == first]
+    return [("Convergence of the objective", "convergence", lambda stem: plots.convergence(lines, stem))]
+
+
+def _convergence(study: Study, _: Path) -> Plan:
+    lines = _labelled(study.lines, without=study.vary)
+    plan: Plan = [] if "iterations" in study.vary else _objective(study)
+
+    def stages(stem: Path) -> list[Path]:
+        found: dict[str, dict[str, tuple]] = {}
+        for line in _once(lines):
+            for stage, trace in line.get("objectives", {}).items():
+                start = abs(trace[0]) or 1.0
+                told = range(1, len(trace) + 1), [v / start for v in trace]
+                found.setdefault(f"{line['method']}, {stage}", {}).setdefault(f"{line['bits']} bits", told)
+        panels = [plots.Panel(title, traces) for title, traces in found.items()]
+        return plots.draw(stem, panels, x="iteration", y="objective / first", share_y=False, whole_ticks=True)
+
+    def traces(stem: Path) -> list[Path]:
+        kinds = _kinds(lines)
+        told, label = [line for line in lines if line.get("map_trace")], _named(lines)
+        panels = []
+        for kind in kinds:
+            for direction in told[0]["map_trace"]:
+                cells: dict[str, dict[float, dict[int, float]]] = {}
+                for line in told:
+                    for step, score in enumerate(line["map_trace"][direction], 1):
+                        if line["database"] == kind:
+                            cells.setdefault(label(line), {}).setdefault(step, {})[line["seed"]] = score
+                if cells:
+                    panels.append(plots.Panel(_title(kind, direction, kinds), *_summary(cells)))
+        return plots.draw(stem, panels, x="iteration", y="mAP", caption=_caption(told), share_y=False, whole_ticks=True)
+
+    if any(line.get("objectives") for line in lines):
+        plan.append(("Convergence of every stage", "stages", stages))
+    if any(line.get("map_trace") for line in lines):
+        plan.append(("Convergence of mAP", "map", traces))
+    if "iterations" in study.vary:
+        plan.append(_along(study, "iterations", "mAP against the number of iterations"))
+    return plan
+
+
+def _along(study: Study, name: str, title: str) -> tuple[str, str, Callable[[Path], list[Path]]]:
+    """mAP against one varied name, the others where most lines have them."""
+
+    def form(stem: Path) -> list[Path]:
+        lines = study.lines
+        for other in study.vary:
+            if other != name:
+                told = [tables.value(line, other) for line in lines]
+                usual = max(set(told), key=told.count)
+                lines = [line for line, value in zip(lines, told) if value == usual]
+        settings = {other for line in lines for other in line.get("setting", {})}
+        labelled = _labelled(lines, without=study.vary)
+        panels, xs = _panels(labelled, lambda line: tables.value(line, name), _named(labelled))
+        if not panels:
+            raise ValueError(f"no line says what {name} was")
+        caption = _caption(lines, results.OF_THE_SETTING if settings else ())
+        few = xs if len(xs) <= 10 and not _wide(xs) else None
+        options = {"caption": caption, "log_x": _wide(xs), "share_y": False, "ticks": few}
+        return plots.draw(stem, panels, x=symbol(name), y="mAP", **options)
+
+    return title, name, form
+
+
+def _sensitivity(study: Study, _: Path) -> Plan:
+    return [_along(study, name, f"mAP against {symbol(name)}") for name in study.vary]
+
+
+def _surface(study: Study, folder: Path) -> Plan:
+    if len(study.vary) != 2:
+        return _sensitivity(study, folder)
+    first, second = study.vary
+    lines = _labelled(study.lines, without=study.vary)
+    label = _named(lines)
+    plan: Plan = []
+    for number, name in enumerate(dict.fromkeys(map(label, lines))):
+        own = [line for line in lines if label(line) == name]
+
+        def form(stem: Path, own: Sequence[Line] = own) -> list[Path]:
+            xs, ys = (sorted({tables.value(line, which) for line in own}) for which in (first, second))
+            kinds = _kinds(own)
+            panels = []
+            for kind in kinds:
+                for direction in own[0]["map"]:
+                    sums, counts = np.zeros((len(ys), len(xs))), np.zeros((len(ys), len(xs)))
+                    for line in own:
+                        if line["database"] == kind:
+                            cell = ys.index(tables.value(line, second)), xs.index(tables.value(line, first))
+                            sums[cell] += line["map"][direction]
+                            counts[cell] += 1
+                    cells = np.where(counts > 0, sums / np.maximum(counts, 1), np.nan)
+                    panels.append(plots.Surface(_title(kind, direction, kinds), xs, ys, cells))
+            return plots.surface(stem, panels, x=symbol(first), y=symbol(second), z="mAP", caption=_caption(own))
+
+        title = f"mAP over {symbol(first)} and {symbol(second)}: {name}"
+        plan.append((title, "surface" if number == 0 else f"surface-{number + 1}", form))
+    return plan
+
+
+def _ablation(study: Study, _: Path) -> Plan:
+    def form(stem: Path) -> list[Path]:
+        lines = _labelled(study.lines)
+        kinds = _kinds(lines)
+        groups = list(dict.fromkeys(line["method"] for line in lines))
+        lengths = sorted({line["bits"] for line in lines})[: len(plots.COLOURS)]
+        panels = []
+        for kind in kinds:
+            for direction in lines[0]["map"]:
+                series, spread, marks = {}, {}, {}
+                for bits in lengths:
+                    found = [
+                        [
+                            r["map"][direction]
+                            for r in lines
+                            if (r["method"], r["bits"], r["database"]) == (g, bits, kind)
+                        ]
+                        for g in groups
+                    ]
+                    name = f"{bits} bits"
+                    series[name] = [float(np.mean(v)) if v else math.nan for v in found]
+                    spread[name] = [float(np.std(v, ddof=1)) if len(v) > 1 else math.nan for v in found]
+                    printed = [_printed(study.lines, lines, g, kind, direction, bits) for g in groups]
+                    marks[name] = [math.nan if p is None else p for p in printed]
+                panels.append(plots.Bars(_title(kind, direction, kinds), groups, series, spread, marks))
+        settings = any(line.get("setting") for line in lines)
+        return plots.bars(stem, panels, x="mAP", caption=_caption(lines, results.OF_THE_SETTING if settings else ()))
+
+    return [("mAP of every variant", "", form)]
+
+
+def _printed(
+    lines: Sequence[Line], labelled: Sequence[Line], group: str, kind: str, direction: str, bits: int
+) -> float | None:
+    """The published value of a bar; codes encoded anew, and cut rankings, have none."""
+    for line, named in zip(lines, labelled):
+        if named["method"] == group and kind == "learned" and line["at"] is None:
+            told = tables.published(line["method"], line["data"], direction, bits, line.get("setting"))
+            return told[0] if told else None
+    return None
+
+
+def _scaling(study: Study, _: Path) -> Plan:
+    lines = _labelled(_once(study.lines), without=(*study.vary, *_settings(study)))
+    against_bits = "bits" in study.vary or len({line.get("n_train") for line in lines}) == 1
+    name = "bits" if against_bits else "training pairs"
+    label = (lambda line: line["method"]) if against_bits else _named(lines)
+
+    def form(stem: Path, stage: str) -> list[Path]:
+        cells: dict[str, dict[float, dict[int, float]]] = {}
+        for line in lines:
+            if line["times"].get(stage, 0) > 0:
+                at = float(line["bits"] if against_bits else line["n_train"])
+                cells.setdefault(label(line), {}).setdefault(at, {})[line["seed"]] = line["times"][stage]
+        means, spread = _summary(cells)
+        told = {label: f"{label} (slope {_slope(*points):.2f})" for label, points in means.items()}
+        panel = plots.Panel(
+            "",
+            {told[label]: points for label, points in means.items()},
+            {told[label]: values for label, values in spread.items()},
+        )
+        machines = "; ".join(sorted({_machine(line) for line in lines}))
+        caption = f"slope: exponent of the power law fitted to the points; without compilation; {machines}"
+        return plots.draw(stem, [panel], x=name, y="seconds", caption=caption, log_x=True, log_y=True)
+
+    return [
+        (f"{title} time against {name}", stage, lambda stem, stage=stage: form(stem, stage))
+        for stage, title in (("train", "Training"), ("evaluate", "Evaluation"))
+        if any(line["times"].get(stage, 0) > 0 for line in lines)
+    ]
+
+
+def _machine(line: Line) -> str:
+    told = line["environment"]
+    return f"{told.get('device', 'device unknown')}, {told.get('cpus', '?')} processors"
+
+
+def _slope(xs: Sequence[float], ys: Sequence[float]) -> float:
+    return float(np.polyfit(np.log(xs), np.log(ys), 1)[0]) if len(xs) > 1 else math.nan
+
+
+def _settings(study: Study) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(name for line in study.lines for name in line.get("setting", {})))
+
+
+def _unpaired(study: Study, _: Path) -> Plan:
+    def form(stem: Path) -> list[Path]:
+        lines = _labelled(study.lines, without=("unpaired",))
+        panels, _ = _panels(lines, lambda line: 100 * line.get("setting", {}).get("unpaired", 0.0), _named(lines))
+        caption = _caption(lines, results.OF_THE_SETTING)
+        return plots.draw(stem, panels, x="unpaired training pairs, %", y="mAP", caption=caption, share_y=False)
+
+    return [("mAP against the share of unpaired data", "", form)]
+
+
+def _training_size(study: Study, _: Path) -> Plan:
+    def form(stem: Path) -> list[Path]:
+        lines = _labelled(study.lines, without=_settings(study))
+        panels, xs = _panels(lines, lambda line: line["n_train"], _named(lines))
+        caption = _caption(lines, results.OF_THE_SETTING)
+        options = {"caption": caption, "log_x": _wide(xs), "share_y": False}
+        return plots.draw(stem, panels, x="training pairs", y="mAP", **options)
+
+    return [("mAP against the number of training pairs", "", form)]
+
+
+def _arrays(line: Line, folder: Path) -> dict[str, np.ndarray]:
+    name = line.get("arrays")
+    if not isinstance(name, str) or Path(name).is_absolute() or ".." in Path(name).parts:
+        raise ValueError(f"arrays: expected the name of an .npz file beside the lines, got {name!r}")
+    path = folder / name
+    if not path.is_file():
+        raise FileNotFoundError(f"no such file: {path}")
+    try:
+        with np.load(path, allow_pickle=False) as stored:
+            return {key: stored[key] for key in stored.files}
+    except Exception as error:  # numpy and zipfile each have errors of their own for a file that is not theirs
+        raise ValueError(f"{path} is damaged ({error})") from None
+
+
+def _stored(study: Study) -> list[tuple[str, str, Line]]:
+    """Title, ending and line of every file of arrays that a study names."""
+    found: dict[str, Line] = {}
+    for line in study.lines:
+        found.setdefault(str(line.get("arrays")), line)
+    named = _labelled(list(found.values()))
+    label = _named(named)
+    return [
+        (label(told), "" if i == 0 else str(i + 1), line) for i, (told, line) in enumerate(zip(named, found.values()))
+    ]
+
+
+def _tsne(study: Study, folder: Path) -> Plan:
+    def form(stem: Path, line: Line) -> list[Path]:
+        arrays = _arrays(line, folder)
+        if "labels" not in arrays:
+            raise ValueError(f"{folder / line['arrays']} has no labels")
+        classes = arrays.pop("labels").astype(int)
+        names = [str(name) for name in arrays.pop("label_names", ())]
+        panels = []
+        for name, points in arrays.items():
+            if name.endswith(" centres"):
+                continue
+            means = [
+                points[classes == c].mean(0) if (classes == c).any() else (math.nan,) * 2
+                for c in range(classes.max() + 1)
+            ]
+            panels.append(plots.Cloud(name, points, classes, arrays.get(f"{name} centres", np.array(means))))
+        return plots.clouds(
+            stem, panels, names, caption=f"data {line['data']}, {line['bits']} bits, seed {line['seed']}"
+        )
+
+    return [
+        (f"t-SNE: {title}", ending, lambda stem, line=line: form(stem, line)) for title, ending, line in _stored(study)
+    ]
+
+
+def _residuals(study: Study, folder: Path) -> Plan:
+    def form(stem: Path, line: Line) -> list[Path]:
+        lines = {}
+        for name, values in _arrays(line, folder).items():
+            ordered = np.sort(np.asarray(values, float).ravel())
+            kept = np.unique(np.linspace(0, len(ordered) - 1, min(len(ordered), 200)).astype(int))
+            lines[name] = ordered[kept], (kept + 1) / len(ordered)
+        caption = f"data {line['data']}, {line['bits']} bits, seed {line['seed']}"
+        panels = [plots.Panel("", lines)]
+        return plots.draw(stem, panels, x="distance", y="share at most this far", caption=caption, markers=False)
+
+    return [
+        (f"Residual distances: {title}", ending, lambda stem, line=line: form(stem, line))
+        for title, ending, line in _stored(study)
+    ]
+
+
+def _pictures(study: Study, folder: Path) -> Plan:
+    def form(stem: Path, line: Line) -> list[Path]:
+        arrays = _arrays(line, folder)
+        missing = [name for name in ("queries", "answers", "right") if name not in arrays]
+        if missing:
+            raise ValueError(f"{folder / line['arrays']} has no {missing[0]}")
+        caption = f"data {line['data']}, {line['bits']} bits, seed {line['seed']}"
+        return plots.answers(stem, arrays["queries"], arrays["answers"], arrays["right"], caption=caption)
+
+    return [
+        (f"First answers: {title}", ending, lambda stem, line=line: form(stem, line))
+        for title, ending, line in _stored(study)
+    ]
+
+
+KINDS: dict[str, Callable[[Study, Path], Plan]] = {
+    "bits": _bits,
+    "sensitivity": _sensitivity,
+    "surface": _surface,
+    "ablation": _ablation,
+    "convergence": _convergence,
+    "scaling": _scaling,
+    "unpaired": _unpaired,
+    "training_size": _training_size,
+    "tsne": _tsne,
+    "pictures": _pictures,
+    "residuals": _residuals,
+    "deep": _ablation,
+}

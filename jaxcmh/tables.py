@@ -1,0 +1,485 @@
+"""Tables to read: result lines as text, Markdown, LaTeX, CSV or HTML with equal values, beside what papers print.
+
+`study` makes the table of result lines, `against` sets them beside the published values one by one; `render` writes
+either in any format.
+"""
+
+import csv
+import functools
+import json
+import math
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from io import StringIO
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from jaxcmh import results
+
+ENDINGS = {"text": "txt", "markdown": "md", "latex": "tex", "csv": "csv", "html": "html"}
+# Names of the data sets in the copy of the published values, where they differ from ours.
+PUBLISHED_AS = {"nuswide10": "nuswide"}
+REACHED = 0.01  # a mean this little below the published value, or two standard deviations, counts as reached
+
+
+class Grid(NamedTuple):
+    """A table in words, ready to be printed.
+
+    Attributes:
+        index: heads of the columns that name a row.
+        levels: rows of heads over the other columns, each [head, columns it spans].
+        rows: (names of the row, one (text, bold) a column).
+        caption: what all cells share.
+    """
+
+    index: tuple[str, ...]
+    levels: tuple[tuple[tuple[str, int], ...], ...]
+    rows: tuple[tuple[tuple[str, ...], tuple[tuple[str, bool], ...]], ...]
+    caption: str
+
+
+# -- from lines to tables ---------------------------------------------------------------------------------------------
+
+
+def study(records: Iterable[Mapping[str, Any]]) -> results.Table:
+    """The table of result lines of one protocol: rows are methods and whatever differs, columns directions and bits.
+
+    Args:
+        records: result lines. Hyper-parameters, settings, features, iterations and hash functions in which lines of one
+            method differ become columns that name the row.
+    Returns:
+        The table, with the published values where the lines repeat a published experiment.
+    Raises:
+        ValueError: no lines, or lines of different protocols.
+    """
+    records = [_named(line) for line in records]
+    rows = ("method", *differing(records))
+    return beside(results.table(records, rows=rows, columns=("direction", "bits")), records)
+
+
+def differing(records: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Names of the hyper-parameters, settings and choices in which lines of one method differ, varied ones first.
+
+    >>> differing([{"method": "dcgh", "params": {"alpha": a, "beta": 1.0}} for a in (0.1, 10.0)])
+    ['alpha']
+    """
+    varied = [name for line in records for name in line.get("study", {}).get("vary", ())]
+    settings = [name for line in records for name in line.get("setting", {})]
+    params = [name for line in records for name in line["params"]]
+    names = dict.fromkeys([*varied, *settings, *params, "map_label", "features", "iterations", "hash_function"])
+    seen: dict[tuple[str, str], set[str]] = {}
+    for line in records:
+        for name in names:
+            seen.setdefault((name, line["method"]), set()).add(json.dumps(value(line, name)))
+    found = [n for n in names if n != "bits" and any(len(v) > 1 for (name, _), v in seen.items() if name == n)]
+    return [name for name in found if name != "features" or "map_label" not in found]  # the label names the features
+
+
+def value(line: Mapping[str, Any], name: str) -> Any:
+    """What a line says of a name: a setting, a hyper-parameter, a field, or what all its feature maps say of it.
+
+    >>> value({"params": {"alpha": 2.0}, "features": [{"anchors": 500}, {"anchors": 500}]}, "anchors")
+    500
+    """
+    for place in (line.get("setting", {}), line["params"], line):
+        if name in place:
+            return place[name]
+    maps = line.get("features", [])
+    told = {json.dumps(kind.get(name)) for kind in maps} if maps and not isinstance(maps, str) else set()
+    return json.loads(told.pop()) if len(told) == 1 else None
+
+
+def _named(line: Mapping[str, Any]) -> dict[str, Any]:
+    """The line with its feature maps in words, and with what is varied as a field of its own."""
+    varied = {name: value(line, name) for name in line.get("study", {}).get("vary", ())}
+    return {**{n: v for n, v in varied.items() if v is not None}, **line, "features": features(line)}
+
+
+def features(line: Mapping[str, Any]) -> str:
+    """The feature maps of a line in a few words.
+
+    >>> features({"features": [{"kind": "rbf", "anchors": 500, "width": 1.0}, {"kind": "identity"}]})
+    'rbf (500 anchors) and identity'
+    """
+    if isinstance(line["features"], str):
+        return line["features"]
+    told = []
+    for one in line["features"]:
+        kernel = one["kind"] in ("rbf", "laplace")
+        facts = [f"{one['anchors']} anchors"] if kernel and one.get("anchors") else []
+        facts += [f"width {one['width']:g}"] if kernel and one.get("width", 1.0) != 1.0 else []
+        facts += ["standardised"] if one.get("standardise") else []
+        told.append(one["kind"] + (f" ({', '.join(facts)})" if facts else ""))
+    return " and ".join(dict.fromkeys(told))
+
+
+# -- published values -------------------------------------------------------------------------------------------------
+
+
+@functools.cache
+def _printed() -> tuple[dict[str, str], ...]:
+    """The rows of the committed copy of the papers' tables: in the package, or in a checkout beside it."""
+    here = Path(__file__).parent
+    places = here / "published.csv", here.parent / "experiments" / "published.csv"
+    for place in places:
+        if place.is_file():
+            with open(place, newline="", encoding="utf-8") as file:
+                return tuple(csv.DictReader(file))
+    return ()
+
+
+def published(
+    method: str, data: str, direction: str, bits: int, setting: Mapping[str, Any] | None = None
+) -> tuple[float, str] | None:
+    """What the method's own paper prints for itself: the value and the copy's remark on it; None where it prints none.
+
+    Args:
+        method: name of a method or variant, such as "dcgh" or "dcgh-d".
+        data: name of a data set, such as "wiki".
+        direction: "i2t" or "t2i".
+        bits: code length.
+        setting: conditions of the data as in a result line; {"unpaired": 0.5} is the only one that is printed.
+
+    >>> published("dcgh", "wiki", "i2t", 32)
+    (0.3879, 'fully paired')
+    """
+    unpaired = (setting or {}).get("unpaired", 0.0)
+    if set(setting or {}) - {"unpaired"} or unpaired not in (0.0, 0.5):
+        return None
+    name = data.partition(":")[0]
+    base = method.partition("-")[0]
+    found = [
+        row
+        for row in _printed()
+        if row["paper"] == base
+        and row["method"].lower().replace("_", "-") == method
+        and row["dataset"] == PUBLISHED_AS.get(name, name)
+        and (row["task"], row["bits"]) == (direction, str(bits))
+        and (row["setting"] == "50 % unpaired") == (unpaired == 0.5)
+        and "VGG" not in row["setting"]
+    ]
+    found.sort(key=lambda row: row["setting"] == "ablation")
+    return (float(found[0]["map"]), found[0]["setting"]) if found else None
+
+
+def _repeats(line: Mapping[str, Any]) -> bool:
+    """Papers report codes learned with the labels, and the whole ranking."""
+    return line["database"] == "learned" and line["at"] is None
+
+
+def beside(table: results.Table, records: Sequence[Mapping[str, Any]]) -> results.Table:
+    """The table with the published value in every cell that repeats a published experiment.
+
+    Args:
+        table: of `records`, with rows or columns "method", "direction" and "bits".
+        records: the result lines it was made of.
+    """
+    names = table.index + table.fields
+    if not {"method", "direction", "bits"} <= set(names) or not all(map(_repeats, records)):
+        return table
+    varied = {name for line in records for name in line.get("study", {}).get("vary", ())} & set(names)
+    if varied:  # of a sweep only one point is the paper's
+        return table
+    settings = {name for line in records for name in line.get("setting", {})}
+    found = False
+    rows = []
+    for head, cells in table.rows:
+        row = []
+        for top, cell in zip(table.columns, cells):
+            place = dict(zip(names, head + top))
+            setting = {name: place[name] for name in settings if name in place}
+            told = published(place["method"], records[0]["data"], place["direction"], place["bits"], setting)
+            found |= bool(cell and told)
+            row.append(cell and cell._replace(published=told[0] if told else None))
+        rows.append((head, tuple(row)))
+    caption = table.caption + ("; in parentheses the value the method's paper prints" if found else "")
+    return table._replace(rows=tuple(rows), caption=caption)
+
+
+class Verdict(NamedTuple):
+    """One published number and ours: mean and standard deviation (nan for one seed) over `seeds`, and what comes of it.
+
+    `verdict` is "reached" (not below the published value by more than `REACHED` or two standard deviations, whichever
+    is more), "explained: ..." (below, and the copy of the published values says what is different) or "not reached".
+    """
+
+    data: str
+    method: str
+    direction: str
+    bits: int
+    published: float
+    ours: float
+    sd: float
+    seeds: int
+    difference: float
+    verdict: str
+
+
+def against(
+    records: Iterable[Mapping[str, Any]], reasons: Mapping[tuple[str, str], str] | None = None
+) -> list[Verdict]:
+    """Every published number that the lines repeat, beside ours; lines without a published number are left out.
+
+    Args:
+        records: result lines; only learned database codes and whole rankings are compared, as papers report them.
+        reasons: (method, data) -> why its published values are not reached, beside those the copy itself remarks.
+    """
+    reasons = reasons or {}
+    cells: dict[tuple[str, str, str, int], dict[int, float]] = {}
+    remarks: dict[tuple, tuple[float, str]] = {}
+    for line in records:
+        if not _repeats(line) or line.get("study", {}).get("vary"):
+            continue
+        for direction, score in line["map"].items():
+            told = published(line["method"], line["data"], direction, line["bits"], line.get("setting"))
+            if told is None:
+                continue
+            setting = ", ".join(f"{name} {v:g}" for name, v in line.get("setting", {}).items() if v)
+            choice = line.get("map_label", "")
+            label = line["method"] + "".join(f", {more}" for more in (choice, setting) if more)
+            place = line["data"], label, direction, line["bits"]
+            remarks[place] = told
+            cells.setdefault(place, {})[line["seed"]] = score
+    found = []
+    for place, values in cells.items():
+        cell = results._cell(values)
+        assert cell is not None
+        target, remark = remarks[place]
+        slack = max(REACHED, 0.0 if math.isnan(cell.sd) else 2 * cell.sd)
+        verdict = "reached" if cell.mean >= target - slack else "not reached"
+        reason = reasons.get((place[1].partition(",")[0], place[0])) or _reason(remark, place[0])
+        if verdict == "not reached" and reason:
+            verdict = f"explained: {reason}"
+        found.append(Verdict(*place, target, cell.mean, cell.sd, cell.seeds, cell.mean - target, verdict))
+    return found
+
+
+def _reason(remark: str, data: str) -> str:
+    """A remark of the copy, when it speaks of this data set and tells why numbers may differ."""
+    about, parted, _ = remark.partition(": ")
+    if remark in ("fully paired", "50 % unpaired", "ablation") or (
+        parted and about == "NUS-WIDE" and "nus" not in data
+    ):
+        return ""
+    return remark
+
+
+def verdicts(found: Sequence[Verdict]) -> Grid:
+    """The outcome of `against` as a table to print."""
+    heads = ("published", "ours", "seeds", "difference", "outcome")
+    rows = tuple(
+        (
+            (v.data, v.method, results.DIRECTIONS.get(v.direction, v.direction), str(v.bits)),
+            (
+                (f"{v.published:.3f}", False),
+                (results.show(results.Cell(v.ours, v.sd, v.seeds)), False),
+                (str(v.seeds), False),
+                (f"{v.difference:+.3f}", False),
+                (v.verdict, False),
+            ),
+        )
+        for v in found
+    )
+    caption = (
+        f"mAP over all items, learned database codes; reached: at most {REACHED} or two standard deviations below the "
+        "published value"
+    )
+    return Grid(("data", "method", "direction", "bits"), (tuple((h, 1) for h in heads),), rows, caption)
+
+
+# -- formats ----------------------------------------------------------------------------------------------------------
+
+
+def grid(table: results.Table, digits: int = 3) -> Grid:
+    """The table in words: heads of equal neighbours joined, best cells bold (all that tie at the printed precision)."""
+    levels = []
+    for level, field in enumerate(table.fields):
+        joined: list[tuple[str, int]] = []
+        before: tuple | None = None
+        for top in table.columns:
+            if top[: level + 1] == before:
+                joined[-1] = joined[-1][0], joined[-1][1] + 1
+            else:
+                joined.append((head(field, top[level]), 1))
+            before = top[: level + 1]
+        levels.append(tuple(joined))
+    bold = results.best(table, digits) if len(table.rows) > 1 else set()
+    rows = tuple(
+        (
+            tuple(_word(v) for v in names),
+            tuple((results.show(cell, digits), (i, j) in bold) for j, cell in enumerate(cells)),
+        )
+        for i, (names, cells) in enumerate(table.rows)
+    )
+    return Grid(table.index, tuple(levels), rows, table.caption)
+
+
+def head(field: str, value: Any) -> str:
+    """The head over a column.
+
+    >>> head("bits", 16), head("direction", "i2t"), head("database", "learned")
+    ('16 bits', 'image → text', 'learned')
+    """
+    return f"{value} bits" if field == "bits" else results.DIRECTIONS.get(value, str(value))
+
+
+def _word(value: Any) -> str:
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def render(table: results.Table | Grid, format: str = "text") -> str:
+    """A table as text, markdown, latex, csv or html.
+
+    Args:
+        table: see `study`, `results.table`, `verdicts`.
+        format: a key of `ENDINGS`. LaTeX needs the package booktabs; the best of a column is bold, in text starred.
+    Raises:
+        ValueError: no such format.
+
+    >>> print(render(Grid(("method",), ((("mAP", 1),),), ((("dcgh",), (("0.391 ± 0.006", True),)),), "wiki"), "latex"))
+    \\begin{tabular}{lr}
+    \\toprule
+    method & mAP \\\\
+    \\midrule
+    dcgh & \\textbf{0.391 $\\pm$ 0.006} \\\\
+    \\bottomrule
+    \\end{tabular}
+    % wiki. Needs the package booktabs; best of each column in bold.
+    <BLANKLINE>
+    """
+    if format not in ENDINGS:
+        raise ValueError(f"format: expected one of {', '.join(ENDINGS)}; got {format!r}")
+    if format == "csv" and isinstance(table, results.Table):
+        return results.to_csv(table)
+    words = table if isinstance(table, Grid) else grid(table)
+    forms: dict[str, Callable[[Grid], str]] = {
+        "text": _text,
+        "markdown": _markdown,
+        "latex": _latex,
+        "csv": _csv,
+        "html": html,
+    }
+    return forms[format](words)
+
+
+def _flat(grid: Grid) -> list[str]:
+    """One head a column: those of all levels over it, joined."""
+    spread = [[name for name, span in level for _ in range(span)] for level in grid.levels]
+    return [*grid.index, *(" ".join(parts) for parts in zip(*spread))]
+
+
+def _text(grid: Grid) -> str:
+    lines = []
+    before: list[str] = []
+    for level in grid.levels:
+        last = level is grid.levels[-1]
+        names = [name if k == 0 else "" for name, span in level for k in range(span)]
+        lines.append([*(grid.index if last else [""] * len(grid.index)), *names])
+        before = names
+    body = [[*names, *(text + ("*" if bold else " ") for text, bold in cells)] for names, cells in grid.rows]
+    widths = [max(len(row[j]) for row in body + lines[-1:]) for j in range(len(grid.index) + len(before))]
+    left = len(grid.index)
+    # A head that spans several columns may run over those to its right, which are empty in its line.
+    padded = [
+        "  ".join(
+            c.ljust(w) if j < left or row in lines[:-1] else c.rjust(w) for j, (c, w) in enumerate(zip(row, widths))
+        )
+        for row in lines + body
+    ]
+    rule = "-" * (sum(widths) + 2 * (len(widths) - 1))
+    note = " (* best of its column)" if any(bold for _, cells in grid.rows for _, bold in cells) else ""
+    heads = [line.rstrip() for line in padded[: len(lines)]]
+    return "\n".join(
+        [*heads, rule, *(line.rstrip() for line in padded[len(lines) :]), "", f"{grid.caption}.{note}", ""]
+    )
+
+
+def _markdown(grid: Grid) -> str:
+    escape = lambda text: text.replace("|", "\\|")  # noqa: E731
+    lines = ["| " + " | ".join(map(escape, _flat(grid))) + " |"]
+    lines.append("|" + "---|" * len(grid.index) + "--:|" * (len(_flat(grid)) - len(grid.index)))
+    for names, cells in grid.rows:
+        printed = [f"**{escape(text)}**" if bold else escape(text) for text, bold in cells]
+        lines.append("| " + " | ".join([*map(escape, names), *printed]) + " |")
+    return "\n".join([*lines, "", grid.caption + ".", ""])
+
+
+SIGNS = {
+    "\\": "\\textbackslash{}",
+    **{sign: f"\\{sign}" for sign in "&%$#_{}"},
+    "~": "\\textasciitilde{}",
+    "^": "\\textasciicircum{}",
+    "<": "$<$",
+    ">": "$>$",
+    "→": "$\\to$",
+    "±": "$\\pm$",
+    "×": "$\\times$",
+    "−": "$-$",
+    "α": "$\\alpha$",
+    "β": "$\\beta$",
+    "λ": "$\\lambda$",
+    "μ": "$\\mu$",
+    "θ": "$\\theta$",
+    "ζ": "$\\zeta$",
+    "η": "$\\eta$",
+    "ω": "$\\omega$",
+    "γ": "$\\gamma$",
+}
+
+
+def latex_text(text: str) -> str:
+    """Text that LaTeX prints as it stands.
+
+    >>> latex_text("50 % of a_b → c")
+    '50 \\\\% of a\\\\_b $\\\\to$ c'
+    """
+    return "".join(SIGNS.get(sign, sign) for sign in text)
+
+
+def _latex(grid: Grid) -> str:
+    count = sum(span for _, span in grid.levels[-1])
+    lines = [f"\\begin{{tabular}}{{{'l' * len(grid.index)}{'r' * count}}}", "\\toprule"]
+    for level in grid.levels:
+        last = level is grid.levels[-1]
+        heads = [latex_text(name) for name in grid.index] if last else [""] * len(grid.index)
+        for name, span in level:
+            heads.append(f"\\multicolumn{{{span}}}{{c}}{{{latex_text(name)}}}" if span > 1 else latex_text(name))
+        lines.append(" & ".join(heads).lstrip() + " \\\\")
+    lines.append("\\midrule")
+    for names, cells in grid.rows:
+        printed = [f"\\textbf{{{latex_text(text)}}}" if bold else latex_text(text) for text, bold in cells]
+        lines.append(" & ".join([*map(latex_text, names), *printed]) + " \\\\")
+    note = "Needs the package booktabs; best of each column in bold."
+    return "\n".join([*lines, "\\bottomrule", "\\end{tabular}", f"% {grid.caption}. {note}", ""])
+
+
+def _csv(grid: Grid) -> str:
+    text = StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(_flat(grid))
+    writer.writerows([*names, *(text for text, _ in cells)] for names, cells in grid.rows)
+    return text.getvalue()
+
+
+def html(grid: Grid) -> str:
+    """The table as an HTML element with its caption; the classes are those of the pages' style sheet."""
+    from html import escape
+
+    lines = ['<div class="scroll"><table>', "<thead>"]
+    for number, level in enumerate(grid.levels):
+        corner = ""
+        if number == 0:
+            corner = "".join(
+                f'<th class="corner" rowspan="{len(grid.levels)}">{escape(name)}</th>' for name in grid.index
+            )
+        heads = (
+            f'<th class="group" colspan="{span}">{escape(name)}</th>' if span > 1 else f"<th>{escape(name)}</th>"
+            for name, span in level
+        )
+        lines.append(f"<tr>{corner}{''.join(heads)}</tr>")
+    lines += ["</thead>", "<tbody>"]
+    for names, cells in grid.rows:
+        row = "".join(f"<th>{escape(name)}</th>" for name in names)
+        row += "".join(f'<td class="best">{escape(t)}</td>' if bold else f"<td>{escape(t)}</td>" for t, bold in cells)
+        lines.append(f"<tr>{row}</tr>")
+    note = " Best of each column in bold." if any(bold for _, cells in grid.rows for _, bold in cells) else ""
+    return "\n".join([*lines, "</tbody>", f'</table></div>\n<p class="small">{escape(grid.caption)}.{note}</p>', ""])
