@@ -117,14 +117,9 @@ def features(line: Mapping[str, Any]) -> str:
 
 @functools.cache
 def _printed() -> tuple[dict[str, str], ...]:
-    """The rows of the committed copy of the papers' tables: in the package, or in a checkout beside it."""
-    here = Path(__file__).parent
-    places = here / "published.csv", here.parent / "experiments" / "published.csv"
-    for place in places:
-        if place.is_file():
-            with open(place, newline="", encoding="utf-8") as file:
-                return tuple(csv.DictReader(file))
-    return ()
+    """The rows of the copy of the papers' tables that lies in the package."""
+    with open(Path(__file__).with_name("published.csv"), newline="", encoding="utf-8") as file:
+        return tuple(csv.DictReader(file))
 
 
 def published(
