@@ -79,7 +79,7 @@ def draw(
         panels: at least one, each with at least one line.
         x, y: axis labels.
         caption: small print under the figure, such as the protocol.
-        log_x, log_y: logarithmic axes where the values spread over more than a factor of 5; zero has a place of its own.
+        log_x, log_y: logarithmic axes, where values spread over more than a factor of 5; zero has a place of its own.
         share_y: one y scale for all panels.
         whole_ticks: whole numbers only on the x axis.
         ticks: the only x ticks there shall be.

@@ -135,7 +135,7 @@ def published(
         setting: conditions of the data as in a result line; {"unpaired": 0.5} is the only one that is printed.
 
     >>> published("dcgh", "wiki", "i2t", 32)
-    (0.3879, 'fully paired')
+    (0.3884, 'fully paired')
     """
     unpaired = (setting or {}).get("unpaired", 0.0)
     if set(setting or {}) - {"unpaired"} or unpaired not in (0.0, 0.5):
