@@ -16,7 +16,7 @@ from cyclopts import App, CycloptsError, Parameter
 from cyclopts.exceptions import UnknownOptionError
 
 import jaxcmh
-from jaxcmh import data_commands, study_commands, terminal
+from jaxcmh import data_commands, reading_commands, study_commands, terminal
 
 if TYPE_CHECKING:
     from jaxcmh.model import Model
@@ -382,6 +382,8 @@ def inspect(files: list[Path], /, *, as_json: Json = False) -> None:
 
 app.command(data_commands.features)
 app.command(study_commands.reproduce)
+for command in (reading_commands.report, reading_commands.table, reading_commands.compare, reading_commands.trec):
+    app.command(command)
 
 
 # -- pieces -----------------------------------------------------------------------------------------------------------

@@ -64,6 +64,17 @@ def studies(records: Iterable[Line]) -> list[Study]:
             raise ValueError(f"study {told['name']!r}: kind must be one of {', '.join(KINDS)}; got {told['kind']!r}")
         place = told["name"], told["kind"], line["data"], line["ties"], line["at"]
         found.setdefault(place, Study(told["name"], told["kind"], (), line["data"], [])).lines.append(line)
+    for study in found.values():
+        if study.kind == "deep":  # beside the same methods with the features the data set has
+            own = {(line["method"], line["bits"], line["database"]) for line in study.lines}
+            base = study.data.partition(":")[0]
+            study.lines[:0] = [
+                line
+                for other in found.values()
+                if other.kind == "bits" and other.data != study.data and other.data.partition(":")[0] == base
+                for line in other.lines
+                if (line["method"], line["bits"], line["database"]) in own
+            ]
     varied = lambda s: dict.fromkeys(v for line in s.lines for v in line.get("study", {}).get("vary", ()))  # noqa: E731
     return [study._replace(vary=tuple(varied(study))) for study in found.values()]
 
@@ -100,6 +111,8 @@ def _labelled(lines: Sequence[Line], without: Sequence[str] = ()) -> list[dict[s
     worded = [{**line, "features": tables.features(line)} for line in lines]
     differing = [name for name in tables.differing(worded) if name not in without]
     named = []
+    if len({line["data"] for line in lines}) > 1:
+        differing = ["data", *(name for name in differing if name != "features")]
     for line, words in zip(lines, worded):
         told = {name: tables.value(words, name) for name in differing}
         more = [v if isinstance(v, str) else f"{symbol(n)} = {_number(v)}" for n, v in told.items() if v is not None]
@@ -118,6 +131,8 @@ def _number(value: Any) -> str:
 
 
 def _caption(lines: Sequence[Line], free: Sequence[str] = ()) -> str:
+    if len({line["data"] for line in lines}) > 1:  # each says which in its label
+        free = (*free, "data", *results.OF_THE_SETTING)
     protocol = results.one_protocol(lines, ("database", *free))
     seeds = len({line["seed"] for line in lines})
     bits = sorted({line["bits"] for line in lines})
@@ -258,13 +273,13 @@ def _convergence(study: Study, _: Path) -> Plan:
     return plan
 
 
-def _along(study: Study, name: str, title: str) -> tuple[str, str, Callable[[Path], list[Path]]]:
-    """mAP against one varied name, the others where most lines have them."""
+def _along(study: Study, name: str, title: str, tied: Sequence[str] = ()) -> tuple[str, str, Callable]:
+    """mAP against one varied name; the others have the values that most lines have, but those `tied` vary with it."""
 
     def form(stem: Path) -> list[Path]:
         lines = study.lines
         for other in study.vary:
-            if other != name:
+            if other != name and other not in tied:
                 told = [tables.value(line, other) for line in lines]
                 usual = max(set(told), key=told.count)
                 lines = [line for line, value in zip(lines, told) if value == usual]
@@ -275,13 +290,23 @@ def _along(study: Study, name: str, title: str) -> tuple[str, str, Callable[[Pat
             raise ValueError(f"no line says what {name} was")
         caption = _caption(lines, results.OF_THE_SETTING if settings else ())
         few = xs if len(xs) <= 10 and not _wide(xs) else None
+        x = symbol(name) + (f", and with it {', '.join(map(symbol, tied))}" if tied else "")
         options = {"caption": caption, "log_x": _wide(xs), "share_y": False, "ticks": few}
-        return plots.draw(stem, panels, x=symbol(name), y="mAP", **options)
+        return plots.draw(stem, panels, x=x, y="mAP", **options)
 
-    return title, name, form
+    return title, _ending(name), form
+
+
+def _ending(name: str) -> str:
+    return name.replace("_", "-")
 
 
 def _sensitivity(study: Study, _: Path) -> Plan:
+    rows = {tuple(tables.value(line, name) for name in study.vary) for line in study.lines}
+    together = len(study.vary) > 1 and all(len(set(column)) == len(rows) for column in zip(*rows))
+    if together:  # listed side by side, so that each value of one goes with one of the other
+        first, *tied = study.vary
+        return [_along(study, first, f"mAP against {', '.join(map(symbol, study.vary))}", tied)]
     return [_along(study, name, f"mAP against {symbol(name)}") for name in study.vary]
 
 
@@ -360,16 +385,16 @@ def _printed(
 
 def _scaling(study: Study, _: Path) -> Plan:
     lines = _labelled(_once(study.lines), without=(*study.vary, *_settings(study)))
-    against_bits = "bits" in study.vary or len({line.get("n_train") for line in lines}) == 1
-    name = "bits" if against_bits else "training pairs"
-    label = (lambda line: line["method"]) if against_bits else _named(lines)
+    machines = "; ".join(sorted({_machine(line) for line in lines}))
+    axes: dict[str, Callable[[Line], Any]] = {"training pairs": lambda r: r.get("n_train"), "bits": lambda r: r["bits"]}
 
-    def form(stem: Path, stage: str) -> list[Path]:
+    def form(stem: Path, stage: str, name: str) -> list[Path]:
+        others = [other for other in axes if other != name and len(set(map(axes[other], lines))) > 1]
         cells: dict[str, dict[float, dict[int, float]]] = {}
         for line in lines:
             if line["times"].get(stage, 0) > 0:
-                at = float(line["bits"] if against_bits else line["n_train"])
-                cells.setdefault(label(line), {}).setdefault(at, {})[line["seed"]] = line["times"][stage]
+                label = ", ".join([line["method"], *(f"{axes[other](line):,} {other}" for other in others)])
+                cells.setdefault(label, {}).setdefault(float(axes[name](line)), {})[line["seed"]] = line["times"][stage]
         means, spread = _summary(cells)
         told = {label: f"{label} (slope {_slope(*points):.2f})" for label, points in means.items()}
         panel = plots.Panel(
@@ -377,14 +402,14 @@ def _scaling(study: Study, _: Path) -> Plan:
             {told[label]: points for label, points in means.items()},
             {told[label]: values for label, values in spread.items()},
         )
-        machines = "; ".join(sorted({_machine(line) for line in lines}))
         caption = f"slope: exponent of the power law fitted to the points; without compilation; {machines}"
         return plots.draw(stem, [panel], x=name, y="seconds", caption=caption, log_x=True, log_y=True)
 
     return [
-        (f"{title} time against {name}", stage, lambda stem, stage=stage: form(stem, stage))
+        (f"{title} time against {name}", f"{stage}-{ending}", lambda stem, s=stage, n=name: form(stem, s, n))
         for stage, title in (("train", "Training"), ("evaluate", "Evaluation"))
-        if any(line["times"].get(stage, 0) > 0 for line in lines)
+        for name, ending in (("training pairs", "rows"), ("bits", "bits"))
+        if len({axes[name](line) for line in lines if line["times"].get(stage, 0) > 0} - {None}) > 1
     ]
 
 

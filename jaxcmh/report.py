@@ -2,17 +2,23 @@
 
 `page` writes the retrieval page: queries beside what they found, right and wrong marked, with tables, figures and facts
 below. It holds several rankings at once (methods, code lengths, directions), so that two can be set side by side.
+
+`write` turns a folder of result lines into tables, figures and a report that shows them with parameters, environment
+and every point of its sweeps. It only reads lines, and runs nothing.
 """
 
 import base64
 import json
-from collections.abc import Sequence
+import re
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
+from jaxcmh import figures as figures_
 from jaxcmh import results
+from jaxcmh import tables as tables_
 
 LIMIT = 5_000_000  # bytes: what a page may weigh
 # Title and hint of the two kinds of database codes of the same items.
@@ -89,10 +95,6 @@ def page(
         ValueError: no ranking, shapes that do not fit each other, or a page above 5 MB.
         ModuleNotFoundError: jinja2 is not installed (extra `plots`).
     """
-    try:
-        from jinja2 import Environment, PackageLoader, StrictUndefined
-    except ModuleNotFoundError:
-        raise ModuleNotFoundError("pages need jinja2: python -m pip install 'jaxcmh[plots]'") from None
     if not rankings:
         raise ValueError("rankings is empty: a page shows at least one")
     for items, name in ((queries, "queries"), (database, "database")):
@@ -106,19 +108,26 @@ def page(
         "rankings": [_ranking(r) for r in rankings],
         "hints": DATABASES,
     }
-    loader = PackageLoader("jaxcmh", "templates")
-    text = (
-        Environment(loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-        .get_template("retrieval.html")
-        .render(
-            title=title,
-            lede=lede,
-            data=_script(data),
-            tables=[(name, _table(t)) for name, t in tables],
-            figures=[(name, _uri(Path(file).read_bytes())) for name, file in figures],
-            facts=facts,
-        )
+    return _render(
+        path,
+        "retrieval.html",
+        title=title,
+        lede=lede,
+        data=_script(data),
+        tables=[(name, tables_.html(tables_.grid(t))) for name, t in tables],
+        figures=[(name, _uri(Path(file).read_bytes())) for name, file in figures],
+        facts=facts,
     )
+
+
+def _render(path: str | Path, template: str, **values: Any) -> Path:
+    try:
+        from jinja2 import Environment, PackageLoader, StrictUndefined
+    except ModuleNotFoundError:
+        raise ModuleNotFoundError("pages need jinja2: python -m pip install 'jaxcmh[plots]'") from None
+    loader = PackageLoader("jaxcmh", "templates")
+    made = Environment(loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+    text = made.get_template(template).render(**values)
     size = len(text.encode())
     if size > LIMIT:
         raise ValueError(
@@ -188,24 +197,261 @@ def _script(value: Any) -> str:
     return json.dumps(value, allow_nan=False, separators=(",", ":")).replace("<", "\\u003c")
 
 
-def _table(table: results.Table) -> dict[str, Any]:
-    """The table's cells as strings, heads of equal neighbours joined."""
-    levels = []
-    for level in range(len(table.fields)):
-        joined: list[list] = []
-        for top in table.columns:
-            if joined and joined[-1][2] == top[: level + 1]:
-                joined[-1][1] += 1
-            else:
-                joined.append([_head(table.fields[level], top[level]), 1, top[: level + 1]])
-        levels.append(joined)
-    bold = results.best(table)
-    rows = [
-        (head, [(results.show(cell), (i, j) in bold) for j, cell in enumerate(cells)])
-        for i, (head, cells) in enumerate(table.rows)
+# -- the report of a folder -------------------------------------------------------------------------------------------
+
+EMBEDDED = 3_500_000  # bytes of figures in a report; further ones are linked
+ROWS = 60  # of a table in a report; longer ones are linked
+LEVELS = 20  # values of a hyper-parameter; where there are more, they are parted into that many groups of equal size
+
+
+def write(folder: str | Path, reasons: Mapping[tuple[str, str], str] | None = None) -> Path:
+    """Turn a folder of result lines into FOLDER/tables, FOLDER/figures and FOLDER/report.html.
+
+    Args:
+        folder: holds results.jsonl, and the arrays that its lines name, see `jaxcmh.figures`.
+        reasons: (method, data) -> why published values are not reached, see `tables.against`.
+    Returns:
+        The path of the report.
+    Raises:
+        FileNotFoundError: no results there.
+        ValueError: a line is not a result.
+        ModuleNotFoundError: jinja2 or matplotlib is not installed (extra `plots`).
+    """
+    folder = Path(folder)
+    if not folder.is_dir():
+        raise FileNotFoundError(f"no folder {folder}")
+    records = results.read(folder)
+    if not records:
+        raise ValueError(f"no results in {folder} yet")
+    notes = _doubts(records)
+    sections, room = [], EMBEDDED
+    found = figures_.studies(records)
+    several = len({study.data for study in found}) > 1
+    for number, study in enumerate(found):
+        stem = _slug(study.name, study.data if several else "", str(number) if _twin(study, found) else "")
+        made, skipped = figures_.draw(study, folder / "figures" / stem, folder)
+        notes += skipped
+        shown = []
+        for figure in made:
+            uri = _embedded(figure.files, room)
+            room -= len(uri)
+            shown.append({"title": figure.title, "uri": uri, "files": _relative(figure.files, folder)})
+        tabled, skipped = _tables(study, folder, stem)
+        notes += skipped
+        title = f"{study.name}, {study.data}" if several else study.name
+        sections.append({"title": title, "anchor": stem, "told": _told(study), "figures": shown, "tables": tabled})
+    sweeps = [sweep for study in found if study.vary and (sweep := _sweep(study, several))]
+    sweeps.sort(key=lambda sweep: -len(sweep["vary"]))  # a surface is shown first
+    title = folder.resolve().name.replace("-", " ").replace("_", " ")
+    return _render(
+        folder / "report.html",
+        "report.html",
+        title=title[:1].upper() + title[1:],
+        lede=_lede(records, found),
+        notes=list(dict.fromkeys(notes)),
+        verdicts=_verdicts(records, folder, reasons),
+        studies=sections,
+        sweeps=bool(sweeps),
+        data=_script({"sweeps": sweeps, "directions": results.DIRECTIONS}),
+        facts=_facts(records),
+    )
+
+
+def _slug(*parts: str) -> str:
+    """A name that is good for files and anchors."""
+    return re.sub(r"[^a-z0-9]+", "-", " ".join(filter(None, parts)).lower()).strip("-") or "study"
+
+
+def _twin(study: figures_.Study, found: Sequence[figures_.Study]) -> bool:
+    return sum((other.name, other.data) == (study.name, study.data) for other in found) > 1
+
+
+def _relative(files: Sequence[Path], folder: Path) -> list[str]:
+    return [file.relative_to(folder).as_posix() for file in files]
+
+
+def _embedded(files: Sequence[Path], room: int) -> str:
+    """The figure as a data address: SVG unless PNG is much lighter; empty where there is no room."""
+    png, svg = (next(file.read_bytes() for file in files if file.suffix == kind) for kind in (".png", ".svg"))
+    uri = _uri(svg if len(svg) < 1.5 * len(png) else png)
+    return uri if len(uri) <= room else ""
+
+
+def _tables(study: figures_.Study, folder: Path, stem: str) -> tuple[list[dict[str, Any]], list[str]]:
+    made, skipped = [], []
+    for kind in dict.fromkeys(line["database"] for line in study.lines):
+        lines = [line for line in study.lines if line["database"] == kind]
+        try:
+            table = tables_.study(lines)
+        except ValueError as error:
+            skipped.append(f"{study.name}, table of {kind} database codes: {error}")
+            continue
+        files = write_tables(table, folder / "tables" / f"{stem}-{kind}")
+        short = len(table.rows) <= ROWS
+        made.append(
+            {
+                "title": f"{kind.capitalize().replace('_', ' ')} database codes",
+                "html": tables_.html(tables_.grid(table)) if short else "",
+                "rows": len(table.rows),
+                "files": _relative(files, folder),
+            }
+        )
+    return made, skipped
+
+
+def write_tables(table: results.Table | tables_.Grid, stem: Path) -> list[Path]:
+    """The table in every format, as STEM.txt, .md, .tex, .csv and .html."""
+    stem.parent.mkdir(parents=True, exist_ok=True)
+    return [
+        results.write_text(stem.with_name(f"{stem.name}.{ending}"), tables_.render(table, form))
+        for form, ending in tables_.ENDINGS.items()
     ]
-    return {"index": table.index, "levels": levels, "rows": rows, "caption": table.caption}
 
 
-def _head(field: str, value: Any) -> str:
-    return f"{value} bits" if field == "bits" else results.DIRECTIONS.get(value, str(value))
+def _verdicts(
+    records: Sequence[dict], folder: Path, reasons: Mapping[tuple[str, str], str] | None
+) -> dict[str, Any] | None:
+    found = tables_.against(records, reasons)
+    if not found:
+        return None
+    grid = tables_.verdicts(found)
+    counts = {outcome: sum(v.verdict.startswith(outcome) for v in found) for outcome in ("reached", "explained", "not")}
+    lacking = f", {counts['explained']} are below for a reason that is given, {counts['not']} are not reached"
+    return {
+        "summary": f"{counts['reached']} of {len(found)} published numbers are reached{lacking}.",
+        "rows": len(found),
+        "table": tables_.html(grid),
+        "files": _relative(write_tables(grid, folder / "tables" / "beside-the-papers"), folder),
+    }
+
+
+def _doubts(records: Sequence[dict]) -> list[str]:
+    """Results that look wrong by themselves: both directions equal to the last digit."""
+    found = {}
+    for line in records:
+        for doubt in results.doubts(line["map"], 0.0):
+            found[f"{line['method']}, {line['bits']} bits, {line['database']} database codes: {doubt}"] = None
+    return list(found)
+
+
+def _told(study: figures_.Study) -> str:
+    lines = study.lines
+    varied = f"; varied: {', '.join(map(figures_.symbol, study.vary))}" if study.vary else ""
+    seeds = len({line["seed"] for line in lines})
+    told = f"{len(lines)} results, {seeds} {'seeds' if seeds > 1 else 'seed'}{varied}; data {study.data}"
+    return f"{told}, {lines[0]['ties']} ties, {results.score(lines[0]['at'])}"
+
+
+def _lede(records: Sequence[dict], found: Sequence[figures_.Study]) -> str:
+    trainings = {
+        (line["key"], line["database"]): line["times"] for line in records if line["database"] == records[0]["database"]
+    }
+    seconds = sum(times.get("train", 0.0) for times in trainings.values())
+    spent = f"{seconds:.0f} seconds" if seconds < 120 else f"{seconds / 60:.0f} minutes"
+    methods = ", ".join(dict.fromkeys(line["method"] for line in records))
+    data = ", ".join(dict.fromkeys(line["data"] for line in records))
+    return f"{len(trainings):,} trainings of {methods} on {data}, {spent} of training, in {len(found)} studies."
+
+
+def _facts(records: Sequence[dict]) -> list[tuple[str, str]]:
+    facts = []
+    for method in dict.fromkeys(line["method"] for line in records):
+        own = [line for line in records if line["method"] == method]
+        params = {name: sorted({line["params"][name] for line in own}) for name in own[0]["params"]}
+        told = [f"{figures_.symbol(name)} {_span(values)}" for name, values in params.items()]
+        told.append(f"iterations {_span(sorted({line['iterations'] for line in own}))}")
+        told.append("features " + "; ".join(dict.fromkeys(tables_.features(line) for line in own)))
+        told.append(f"{', '.join(dict.fromkeys(line['hash_function'] for line in own))} hash functions")
+        told.append(f"bits {_span(sorted({line['bits'] for line in own}))}")
+        told.append(f"seeds {_span(sorted({line['seed'] for line in own}))}")
+        facts.append((method, ", ".join(told)))
+    for data in dict.fromkeys(line["data"] for line in records):
+        first = next(line for line in records if line["data"] == data)
+        hashes = f"data {first['data_hash']}, split {first['split_hash']}"
+        size = f"{first.get('n_train', '?')} training items, {first['n_database']} in the database"
+        facts.append((f"data {data}", f"{size}, {first['n_queries']} queries; hashes {hashes}"))
+    told = [line["environment"] for line in records]
+    for name in ("platform", "device", "cpus", "commit"):
+        values = dict.fromkeys(str(one[name]) for one in told if one.get(name) is not None)
+        if values:
+            facts.append((name if name != "cpus" else "processors", ", ".join(values)))
+    versions = dict.fromkeys(f"{name} {number}" for one in told for name, number in one.get("versions", {}).items())
+    facts.append(("versions", ", ".join(versions)))
+    return facts
+
+
+def _span(values: Sequence[float]) -> str:
+    """A few values, or how many there are from where to where."""
+    if len(values) <= 5:
+        return " / ".join(f"{v:g}" for v in values)
+    return f"{values[0]:g} to {values[-1]:g} ({len(values)} values)"
+
+
+# -- sweeps -----------------------------------------------------------------------------------------------------------
+
+
+def _sweep(study: figures_.Study, several: bool) -> dict[str, Any] | None:
+    """What the page needs of every point of a study: columns of values, and the importance of what is varied."""
+    names = [n for n in study.vary if len({tables_.value(line, n) for line in study.lines} - {None}) > 1]
+    if not names:
+        return None
+    directions = list(study.lines[0]["map"])
+    kinds = list(dict.fromkeys(line["database"] for line in study.lines))
+    columns = {name: [tables_.value(line, name) for line in study.lines] for name in (*names, "bits", "seed")}
+    return {
+        "name": f"{study.name}, {study.data}" if several else study.name,
+        "vary": [{"name": name, "symbol": figures_.symbol(name)} for name in names],
+        "kinds": kinds,
+        "directions": directions,
+        "kind": [kinds.index(line["database"]) for line in study.lines],
+        "columns": columns,
+        "map": {d: [round(line["map"][d], 5) for line in study.lines] for d in directions},
+        "importance": {
+            kind: {
+                d: importance([line for line in study.lines if line["database"] == kind], names, d) for d in directions
+            }
+            for kind in kinds
+        },
+    }
+
+
+def importance(lines: Sequence[Mapping[str, Any]], names: Sequence[str], direction: str) -> dict[str, Any]:
+    """How much each varied name matters to mAP, and how much the seed does.
+
+    Args:
+        lines: result lines of one study and kind of database codes.
+        names: what was varied.
+        direction: such as "i2t".
+    Returns:
+        "names": name -> "share" of the variance of mAP that it explains alone (between its values, or `LEVELS` groups
+        of them), "range" of the means over its values, and the "best" value by mean; "seeds": mean standard deviation
+        over seeds at equal settings, None where every point has one seed. Where names were varied one at a time, only
+        the lines in which the others have their usual values count.
+    """
+    table = np.array([[float(tables_.value(line, name) or 0) for name in names] for line in lines])
+    scores = np.array([line["map"][direction] for line in lines])
+    usual = np.array([max(set(column), key=list(column).count) for column in table.T.tolist()])
+    one_at_a_time = len(names) > 1 and bool(((table != usual).sum(1) <= 1).all())
+    told = {}
+    for j, name in enumerate(names):
+        kept = (np.delete(table != usual, j, 1)).sum(1) == 0 if one_at_a_time else np.ones(len(table), bool)
+        values, own = table[kept, j], scores[kept]
+        levels = np.unique(values)
+        if len(levels) > LEVELS:
+            levels = np.unique(np.quantile(values, np.arange(LEVELS) / LEVELS))
+        group = np.searchsorted(levels, values, side="right") - 1
+        counts = np.bincount(group, minlength=len(levels))
+        means = np.bincount(group, own, minlength=len(levels)) / np.maximum(counts, 1)
+        means = np.where(counts > 0, means, np.nan)
+        total = float(((own - own.mean()) ** 2).sum())
+        between = float(np.nansum(counts * (means - own.mean()) ** 2))
+        told[name] = {
+            "share": round(between / total, 4) if total > 0 else 0.0,
+            "range": round(float(np.nanmax(means) - np.nanmin(means)), 5),
+            "best": float(levels[np.nanargmax(means)]),
+        }
+    groups: dict[tuple, list[float]] = {}
+    for row, line, score in zip(table.tolist(), lines, scores):
+        groups.setdefault((*row, line["bits"], line["method"]), []).append(float(score))
+    spreads = [float(np.std(found, ddof=1)) for found in groups.values() if len(found) > 1]
+    return {"names": told, "seeds": round(float(np.mean(spreads)), 5) if spreads else None}

@@ -411,7 +411,7 @@ def table(
         records: result lines.
         rows, columns: fields of a record, "direction", or names of a hyper-parameter or setting. Any protocol field
             that is not among them must be equal in all records, and two records in one cell may differ in nothing but
-            the seed. A setting among them, such as the number of training rows, says that the data differ.
+            the seed. "data" among them, or a setting such as the number of training rows, says that the data differ.
     Raises:
         ValueError: the records mix protocols or configurations, or a field does not exist.
 
@@ -422,7 +422,8 @@ def table(
     records = list(records)
     rows, columns = tuple(rows), tuple(columns)
     settings_named = {name for line in records for name in line.get("setting", {})} & {*rows, *columns}
-    protocol = one_protocol(records, rows + columns + (OF_THE_SETTING if settings_named else ()))
+    other_data = settings_named or "data" in rows + columns
+    protocol = one_protocol(records, rows + columns + (OF_THE_SETTING if other_data else ()))
     cells: dict[tuple[tuple, tuple], dict[int, float]] = {}
     settings: dict[tuple[tuple, tuple], str] = {}
     for line in records:

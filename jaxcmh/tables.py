@@ -44,8 +44,8 @@ def study(records: Iterable[Mapping[str, Any]]) -> results.Table:
     """The table of result lines of one protocol: rows are methods and whatever differs, columns directions and bits.
 
     Args:
-        records: result lines. Hyper-parameters, settings, features, iterations and hash functions in which lines of one
-            method differ become columns that name the row.
+        records: result lines. Data sets, hyper-parameters, settings, features, iterations and hash functions in which
+            lines of one method differ become columns that name the row.
     Returns:
         The table, with the published values where the lines repeat a published experiment.
     Raises:
@@ -53,6 +53,8 @@ def study(records: Iterable[Mapping[str, Any]]) -> results.Table:
     """
     records = [_named(line) for line in records]
     rows = ("method", *differing(records))
+    if len({line["data"] for line in records}) > 1:
+        rows = ("method", "data", *(name for name in rows[1:] if name != "features"))
     return beside(results.table(records, rows=rows, columns=("direction", "bits")), records)
 
 
@@ -129,7 +131,7 @@ def published(
 
     Args:
         method: name of a method or variant, such as "dcgh" or "dcgh-d".
-        data: name of a data set, such as "wiki".
+        data: name of a data set, such as "wiki"; "wiki:deep" is wiki with deep features.
         direction: "i2t" or "t2i".
         bits: code length.
         setting: conditions of the data as in a result line; {"unpaired": 0.5} is the only one that is printed.
@@ -140,7 +142,7 @@ def published(
     unpaired = (setting or {}).get("unpaired", 0.0)
     if set(setting or {}) - {"unpaired"} or unpaired not in (0.0, 0.5):
         return None
-    name = data.partition(":")[0]
+    name, _, detail = data.partition(":")
     base = method.partition("-")[0]
     found = [
         row
@@ -150,7 +152,7 @@ def published(
         and row["dataset"] == PUBLISHED_AS.get(name, name)
         and (row["task"], row["bits"]) == (direction, str(bits))
         and (row["setting"] == "50 % unpaired") == (unpaired == 0.5)
-        and "VGG" not in row["setting"]
+        and ("VGG" in row["setting"]) == (detail == "deep")
     ]
     found.sort(key=lambda row: row["setting"] == "ablation")
     return (float(found[0]["map"]), found[0]["setting"]) if found else None
@@ -182,7 +184,9 @@ def beside(table: results.Table, records: Sequence[Mapping[str, Any]]) -> result
         for top, cell in zip(table.columns, cells):
             place = dict(zip(names, head + top))
             setting = {name: place[name] for name in settings if name in place}
-            told = published(place["method"], records[0]["data"], place["direction"], place["bits"], setting)
+            told = published(
+                place["method"], place.get("data", records[0]["data"]), place["direction"], place["bits"], setting
+            )
             found |= bool(cell and told)
             row.append(cell and cell._replace(published=told[0] if told else None))
         rows.append((head, tuple(row)))

@@ -1,0 +1,182 @@
+"""The commands that read results: `jaxcmh report`, `table`, `compare` and `trec`."""
+
+import json
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from cyclopts import Parameter
+
+from jaxcmh import terminal
+
+Json = Annotated[bool, Parameter(name="--json", negative=())]
+Many = Parameter(consume_multiple=True, negative=())
+
+
+def report(folders: list[Path], /) -> None:
+    """Write tables, figures and a page from the result lines of a folder; nothing is run again.
+
+    Parameters
+    ----------
+    folders
+        Folders with results.jsonl. Each gets report.html, tables and figures.
+    """
+    from jaxcmh.report import write
+
+    with terminal.progress(len(folders)) as steps:
+        made = []
+        for folder in folders:
+            steps.step(f"reading {folder}, drawing")
+            made.append(write(folder))
+            steps.advance()
+    for path in made:
+        print(terminal.shown(path))
+
+
+def table(
+    sources: list[Path],
+    /,
+    *,
+    format: Literal["text", "markdown", "latex", "csv", "html"] = "text",
+    database: Literal["learned", "encoded", "held_out"] | None = None,
+    study: str | None = None,
+    published: Annotated[bool, Parameter(negative=())] = False,
+) -> None:
+    """Print the table of the results in folders or files, with the published values beside ours.
+
+    Parameters
+    ----------
+    sources
+        Run folders, folders of runs, or .jsonl files of result lines.
+    format
+        How to print it; latex needs the package booktabs.
+    database
+        Only this kind of database codes. [default: a table for each]
+    study
+        Only the lines of this study. [default: a table for each]
+    published
+        Instead, one row for each published number: the number, ours, the difference, and whether it is reached.
+    """
+    from jaxcmh import figures, results, tables
+
+    records = [line for source in sources for line in results.read(source)]
+    if not records:
+        raise ValueError("no results there yet")
+    if database:
+        there = dict.fromkeys(line["database"] for line in records)
+        records = [line for line in records if line["database"] == database]
+        if not records:
+            raise ValueError(f"--database: the results have {' and '.join(there)} codes; got {database!r}")
+    studies = figures.studies(records)
+    if study is not None:
+        names = dict.fromkeys(one.name for one in studies)
+        studies = [one for one in studies if one.name == study]
+        if not studies:
+            raise ValueError(f"--study: no study {study!r}; there are {', '.join(names)}")
+    if published:
+        found = tables.against([line for one in studies for line in one.lines])
+        if not found:
+            raise ValueError("no published number is of these methods, data and code lengths")
+        print(tables.render(tables.verdicts(found), format), end="")
+        return
+    _one_protocol(studies)
+    made = []
+    for one in studies:
+        for kind in dict.fromkeys(line["database"] for line in one.lines):
+            made.append(tables.render(tables.study([line for line in one.lines if line["database"] == kind]), format))
+    print("\n".join(made), end="")
+
+
+def _one_protocol(studies: list[Any]) -> None:
+    """Plain runs on several data or by several rules would fall apart into tables that look alike."""
+    from jaxcmh import results
+
+    plain = [line for one in studies if one.name == "runs" for line in one.lines]
+    if plain:
+        results.one_protocol(plain, ("database",))
+
+
+def compare(
+    runs: list[Path],
+    /,
+    *,
+    database: Annotated[list[Literal["learned", "encoded", "held_out"]] | None, Many] = None,
+    format: Literal["text", "markdown", "latex", "csv", "html"] = "text",
+    as_json: Json = False,
+) -> None:
+    """Test whether methods differ: paired permutation tests over queries, corrected for their number.
+
+    Parameters
+    ----------
+    runs
+        Run folders of two or more methods or settings on the same data; several seeds of one are averaged.
+    database
+        Kinds of database codes. [default: all that the runs have]
+    format
+        How to print the table.
+    as_json
+        Print one JSON line a comparison instead.
+    """
+    from jaxcmh import significance, tables
+
+    with terminal.progress() as steps:
+        steps.step("comparing")
+        found = significance.compare(runs, database)
+    if as_json:
+        for one in found:
+            print(json.dumps(significance.as_dict(one)))
+    else:
+        print(tables.render(significance.grid(found), format), end="")
+    if any(min(one.seeds) == 1 for one in found):
+        terminal.say("warning: a single seed says nothing of the spread from training to training")
+
+
+def trec(
+    run: Path,
+    /,
+    *,
+    out: Annotated[Path, Parameter(name=["--out", "-o"])],
+    database: Literal["learned", "encoded", "held_out"] | None = None,
+    depth: int | None = None,
+    root: Annotated[Path | None, Parameter(name="--root")] = None,
+) -> None:
+    """Write the rankings of a run and what is relevant as TREC run and qrels files.
+
+    Parameters
+    ----------
+    run
+        Run folder.
+    out
+        Folder for the files; must not exist.
+    database
+        Kind of database codes. [default: the first that the data allow]
+    depth
+        Answers a query; the whole database by default.
+    root
+        Folder with the files of a named data set. [default: that of the training, or $JAXCMH_DATA]
+    """
+    import jaxcmh
+    from jaxcmh import runs
+    from jaxcmh import trec as files
+
+    stored = runs.read_run(run)
+    if out.exists():
+        raise FileExistsError(f"--out: {out} is there already; name another folder or remove it first")
+    with terminal.progress() as steps:
+        steps.step("starting jax")
+        terminal.say(terminal.start_jax())
+        model = jaxcmh.load(run)
+        name, kept = stored.config["data"], stored.config.get("root")
+        steps.step(f"loading {name}")
+        split = jaxcmh.load_dataset(name, root=root or (Path(kept) if kept else None))
+        _same(stored, split, name)
+        kind = database or runs.kinds(split)[0]
+        made = files.export(out, model, split, database=kind, depth=depth, say=lambda d: steps.step(f"ranking {d}"))
+    for path in made:
+        print(terminal.shown(path))
+
+
+def _same(stored: Any, split: Any, name: str) -> None:
+    from jaxcmh import results
+
+    if results.data_hash(split) != stored.records[0]["data_hash"]:
+        raise ValueError(f"{name}: the data are not those the run was trained on")

@@ -1,0 +1,193 @@
+"""Whether two methods really differ: paired permutation tests over queries, from the per-query AP of run folders."""
+
+import itertools
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from jaxcmh import results, runs, tables
+
+RESAMPLES = 9_999  # sign flips of a test; p is never below 1 / (RESAMPLES + 1)
+
+
+class Comparison(NamedTuple):
+    """The difference of two configurations in one direction and kind of database codes.
+
+    Attributes:
+        first, second: names of the configurations.
+        database, direction: where they were compared.
+        means: mAP of the first and of the second, over queries and seeds.
+        difference: first minus second.
+        low, high: 95 % bootstrap interval of the difference, over queries.
+        p: two-sided paired permutation test over queries, not corrected.
+        holm: p corrected by Holm's method for all comparisons made together.
+        seeds: how many seeds the first and the second have; AP is their mean.
+        queries: how many queries have a relevant item.
+    """
+
+    first: str
+    second: str
+    database: str
+    direction: str
+    means: tuple[float, float]
+    difference: float
+    low: float
+    high: float
+    p: float
+    holm: float
+    seeds: tuple[int, int]
+    queries: int
+
+
+def paired(first: Any, second: Any, resamples: int = RESAMPLES) -> tuple[float, float, float, float]:
+    """Difference of two means over the same queries, its 95 % interval and its two-sided p.
+
+    Args:
+        first, second: (n,) AP of the same n queries, finite.
+        resamples: sign flips of the test (all, where there are fewer), and resamplings of the interval.
+    Returns:
+        difference, low, high (percentile bootstrap over queries), p (permutation test that flips the sign of every
+        query's difference).
+    Raises:
+        ValueError: shapes that differ, fewer than two queries, or a value that is not finite.
+
+    >>> difference, low, high, p = paired([0.5, 0.6, 0.7, 0.8, 0.9, 0.7], [0.4, 0.5, 0.6, 0.7, 0.8, 0.6])
+    >>> round(difference, 3), round(low, 3), round(high, 3), p
+    (0.1, 0.1, 0.1, 0.03125)
+    """
+    from scipy import stats
+
+    first, second = np.asarray(first, float), np.asarray(second, float)
+    if first.shape != second.shape or first.ndim != 1 or len(first) < 2:
+        raise ValueError(f"first and second must both have shape (n,), n at least 2; got {first.shape}, {second.shape}")
+    if not (np.isfinite(first).all() and np.isfinite(second).all()):
+        raise ValueError("first and second must be finite: leave out queries without a relevant item")
+    gaps = first - second
+    if not gaps.any():
+        return 0.0, 0.0, 0.0, 1.0
+    # Rounding hides that flips of equal gaps give equal means; rounded gaps keep the count of such ties exact.
+    gaps = np.round(gaps, 12)
+    test = stats.permutation_test(
+        (gaps,),
+        lambda x, axis: x.mean(axis),
+        permutation_type="samples",
+        vectorized=True,
+        n_resamples=resamples,
+        batch=512,
+        rng=np.random.default_rng(0),
+    )
+    rng = np.random.default_rng(0)
+    means = [gaps[rng.integers(0, len(gaps), len(gaps))].mean() for _ in range(resamples)]
+    low, high = np.percentile(means, [2.5, 97.5])
+    return float(gaps.mean()), float(low), float(high), float(test.pvalue)
+
+
+def holm(p: Sequence[float]) -> list[float]:
+    """Holm's correction of p for being tested together.
+
+    >>> holm([0.01, 0.04, 0.03])
+    [0.03, 0.06, 0.06]
+    """
+    order = np.argsort(p)
+    stepped = np.maximum.accumulate(np.asarray(p, float)[order] * np.arange(len(p), 0, -1))
+    corrected = np.empty(len(p))
+    corrected[order] = np.minimum(stepped, 1)
+    return corrected.tolist()
+
+
+def compare(folders: Sequence[str | Path], databases: Sequence[str] | None = None) -> list[Comparison]:
+    """Compare the configurations of run folders pair by pair, on the same queries.
+
+    Args:
+        folders: run folders; those that differ in nothing but the seed are one configuration.
+        databases: kinds of database codes; all that every run has if None.
+    Returns:
+        One comparison a pair, kind of database codes and direction; p is corrected over all of them.
+    Raises:
+        ValueError: fewer than two configurations, other data, other queries or another protocol.
+        FileNotFoundError: a folder is missing, or is no run folder.
+    """
+    groups: dict[str, dict[int, runs.Run]] = {}
+    stored = [runs.read_run(folder) for folder in folders]
+    first = [run.records[0] for run in stored]
+    differing = tables.differing([{**line, "features": tables.features(line)} for line in first])
+    several = len({line["bits"] for line in first}) > 1
+    for folder, run in zip(folders, stored):
+        line = run.records[0]
+        told = {name: tables.value({**line, "features": tables.features(line)}, name) for name in differing}
+        more = [v if isinstance(v, str) else f"{name}={v:g}" for name, v in told.items() if v is not None]
+        name = ", ".join([line["method"], *([f"{line['bits']} bits"] if several else []), *more])
+        if line["seed"] in groups.setdefault(name, {}):
+            raise ValueError(f"{folder}: a second run of {name}, seed {line['seed']}")
+        groups[name][line["seed"]] = run
+    if len(groups) < 2:
+        raise ValueError(f"a comparison needs two configurations; these runs are all of {', '.join(groups)}")
+    columns = _columns(stored, databases)
+    found = []
+    for one, two in itertools.combinations(groups, 2):
+        for column in columns:
+            aps = [np.mean([run.per_query[column] for run in groups[name].values()], axis=0) for name in (one, two)]
+            known = np.isfinite(aps[0]) & np.isfinite(aps[1])
+            a, b = (ap[known] for ap in aps)
+            difference, low, high, p = paired(a, b)
+            database, direction = column.split(" ", 1)
+            means, seeds = (float(a.mean()), float(b.mean())), (len(groups[one]), len(groups[two]))
+            found.append(
+                Comparison(one, two, database, direction, means, difference, low, high, p, p, seeds, int(known.sum()))
+            )
+    return [c._replace(holm=p) for c, p in zip(found, holm([c.p for c in found]))]
+
+
+def _columns(stored: Sequence[runs.Run], databases: Sequence[str] | None) -> list[str]:
+    """Columns of per-query AP that all runs have, when queries and protocol are the same in all."""
+    queries = stored[0].per_query["query"]
+    for run in stored:
+        if not np.array_equal(run.per_query["query"], queries):
+            raise ValueError(f"{run.model.parent}: other queries than {stored[0].model.parent}")
+    common = [name for name in stored[0].per_query if all(name in run.per_query for run in stored) and name != "query"]
+    if databases:
+        have = dict.fromkeys(name.split(" ", 1)[0] for name in common)
+        for kind in databases:
+            if kind not in have:
+                raise ValueError(f"database: the runs have {' and '.join(have)} codes; got {kind!r}")
+        common = [name for name in common if name.split(" ", 1)[0] in databases]
+    if not common:
+        raise ValueError("the runs have no kind of database codes and direction in common")
+    for kind in dict.fromkeys(name.split(" ", 1)[0] for name in common):
+        # per_query.csv holds the evaluation a run was made with, which is the first line of its kind
+        results.one_protocol([next(line for line in run.records if line["database"] == kind) for run in stored])
+    return common
+
+
+def grid(found: Sequence[Comparison]) -> tables.Grid:
+    """Comparisons as a table to print; the difference is bold where the corrected p is below 0.05."""
+    heads = ("mAP", "mAP of other", "difference", "95 % interval", "p", "p (Holm)", "seeds")
+    rows = tuple(
+        (
+            (c.first, c.second, c.database, results.DIRECTIONS.get(c.direction, c.direction)),
+            (
+                (f"{c.means[0]:.3f}", False),
+                (f"{c.means[1]:.3f}", False),
+                (f"{c.difference:+.4f}", c.holm < 0.05),
+                (f"{c.low:+.4f} to {c.high:+.4f}", False),
+                (f"{c.p:.4f}", False),
+                (f"{c.holm:.4f}", False),
+                (f"{c.seeds[0]} / {c.seeds[1]}" + (" single seed!" if min(c.seeds) == 1 else ""), False),
+            ),
+        )
+        for c in found
+    )
+    caption = (
+        f"Paired permutation test over {found[0].queries} queries ({RESAMPLES:,} sign flips), bootstrap interval over "
+        f"queries, Holm's correction over {len(found)} comparisons; AP is the mean over seeds"
+    )
+    if any(min(c.seeds) == 1 for c in found):
+        caption += "; with a single seed nothing is known of the spread from training to training"
+    return tables.Grid(("method", "other", "database", "direction"), (tuple((h, 1) for h in heads),), rows, caption)
+
+
+def as_dict(found: Comparison) -> Mapping[str, Any]:
+    """A comparison as JSON types, with `single_seed` to be seen by programs."""
+    return {**found._asdict(), "single_seed": min(found.seeds) == 1}

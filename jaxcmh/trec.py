@@ -1,0 +1,98 @@
+"""Rankings and relevance in the files of TREC, for trec_eval, ir-measures and whatever else reads them."""
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+import jaxcmh
+from jaxcmh import runs
+from jaxcmh.store import replacing
+
+BLOCK = 256  # queries a search
+
+
+def export(
+    folder: str | Path,
+    model: Any,
+    split: Any,
+    *,
+    database: str = "learned",
+    depth: int | None = None,
+    say: Callable[[str], Any] = lambda _: None,
+) -> list[Path]:
+    """Write DIRECTION.run and DIRECTION.qrels for every direction between two views.
+
+    Rankings are in the order of distance, ties in database order, and scores fall by one from rank to rank, so that
+    every program sees the same order: its average precision is that of `ties="stable"`. A query is named by its id, an
+    item by its place in the database: an id may stand for both a query and an item.
+
+    Args:
+        folder: a new folder for the files.
+        model: a trained model.
+        split: what `load_dataset` returned; what the model was trained on, or other data with the same views.
+        database: "learned", "encoded" or "held_out", as in `jaxcmh.evaluate`.
+        depth: answers a query; the whole database if None.
+        say: is told what is being done.
+    Returns:
+        The paths written.
+    Raises:
+        FileExistsError: the folder is there already.
+        ValueError: the split does not allow this kind of database codes, or a depth below 1.
+    """
+    if database not in runs.kinds(split):
+        raise ValueError(f"database: this data set allows {' and '.join(runs.kinds(split))} codes; got {database!r}")
+    n = len(split.database.labels)
+    if depth is not None and not 1 <= depth <= n:
+        raise ValueError(f"depth: expected 1 to {n}, the size of the database; got {depth}")
+    folder = Path(folder)
+    written = []
+    with runs.folder(folder) as place:
+        for direction, query, answer in directions(model):
+            say(direction)
+            codes = _database(model, split, database, answer)
+            name = direction.replace("->", "-")
+            with replacing(place / f"{name}.run") as path, open(path, "w", encoding="utf-8") as file:
+                for line in _run(model, split, codes, query, depth or n):
+                    file.write(line)
+            with replacing(place / f"{name}.qrels") as path, open(path, "w", encoding="utf-8") as file:
+                for line in _qrels(split):
+                    file.write(line)
+            written += [folder / f"{name}.run", folder / f"{name}.qrels"]
+    return written
+
+
+def directions(model: Any) -> list[tuple[str, int, int]]:
+    """(name, view of the queries, view of the answers) of every ordered pair of views."""
+    views = range(len(model.info.dims))
+    if len(views) == 2:
+        return [("i2t", 0, 1), ("t2i", 1, 0)]
+    return [(f"view{a}->view{b}", a, b) for a in views for b in views if a != b]
+
+
+def _database(model: Any, split: Any, kind: str, view: int) -> Any:
+    if kind == "learned":
+        return model.codes
+    if split.database is split.train:
+        return model.encoded[view]
+    return jaxcmh.encode(model, split.database.views[view], view)
+
+
+def _run(model: Any, split: Any, codes: Any, view: int, depth: int) -> Iterator[str]:
+    import dataclasses
+
+    searched = dataclasses.replace(model, codes=np.asarray(codes))
+    tag = f"{model.info.method}-{model.info.bits}"
+    for begin in range(0, len(split.query.ids), BLOCK):
+        _, ids = jaxcmh.search(searched, split.query.views[view][begin : begin + BLOCK], view, depth)
+        for query, row in zip(split.query.ids[begin : begin + BLOCK], np.asarray(ids).tolist()):
+            for rank, item in enumerate(row, 1):
+                yield f"{query} Q0 {item} {rank} {depth - rank} {tag}\n"
+
+
+def _qrels(split: Any) -> Iterator[str]:
+    labels = np.asarray(split.database.labels, np.float32).T
+    for query, own in zip(split.query.ids, np.asarray(split.query.labels, np.float32)):
+        for item in np.flatnonzero(own @ labels > 0).tolist():
+            yield f"{query} 0 {item} 1\n"
