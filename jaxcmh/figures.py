@@ -18,7 +18,9 @@ and for some kinds
     bool.
 """
 
+import json
 import math
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -66,17 +68,17 @@ def studies(records: Iterable[Line]) -> list[Study]:
         found.setdefault(place, Study(told["name"], told["kind"], (), line["data"], [])).lines.append(line)
     for study in found.values():
         if study.kind == "deep":  # beside the same methods with the features the data set has
-            own = {(line["method"], line["bits"], line["database"]) for line in study.lines}
+            own = {_configuration(line) for line in study.lines}
             base = study.data.partition(":")[0]
-            study.lines[:0] = [
-                line
-                for other in found.values()
-                if other.kind == "bits" and other.data != study.data and other.data.partition(":")[0] == base
-                for line in other.lines
-                if (line["method"], line["bits"], line["database"]) in own
-            ]
+            others = [s for s in found.values() if s.kind == "bits" and s.data != study.data]
+            plain = [line for other in others if other.data.partition(":")[0] == base for line in other.lines]
+            study.lines[:0] = {line["key"]: line for line in plain if _configuration(line) in own}.values()
     varied = lambda s: dict.fromkeys(v for line in s.lines for v in line.get("study", {}).get("vary", ()))  # noqa: E731
     return [study._replace(vary=tuple(varied(study))) for study in found.values()]
+
+
+def _configuration(line: Line) -> str:
+    return json.dumps([line["database"], *(line[name] for name in results.CONFIGURATION)], sort_keys=True)
 
 
 def draw(study: Study, stem: Path, folder: Path) -> tuple[list[Figure], list[str]]:
@@ -281,7 +283,7 @@ def _along(study: Study, name: str, title: str, tied: Sequence[str] = ()) -> tup
         for other in study.vary:
             if other != name and other not in tied:
                 told = [tables.value(line, other) for line in lines]
-                usual = max(set(told), key=told.count)
+                usual = Counter(told).most_common(1)[0][0]
                 lines = [line for line, value in zip(lines, told) if value == usual]
         settings = {other for line in lines for other in line.get("setting", {})}
         labelled = _labelled(lines, without=study.vary)
@@ -305,7 +307,7 @@ def _sensitivity(study: Study, _: Path) -> Plan:
     rows = {tuple(tables.value(line, name) for name in study.vary) for line in study.lines}
     together = len(study.vary) > 1 and all(len(set(column)) == len(rows) for column in zip(*rows))
     if together:  # listed side by side, so that each value of one goes with one of the other
-        first, *tied = study.vary
+        first, *tied = list(study.vary)
         return [_along(study, first, f"mAP against {', '.join(map(symbol, study.vary))}", tied)]
     return [_along(study, name, f"mAP against {symbol(name)}") for name in study.vary]
 

@@ -10,6 +10,7 @@ and every point of its sweeps. It only reads lines, and runs nothing.
 import base64
 import json
 import re
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -302,8 +303,11 @@ def _tables(study: figures_.Study, folder: Path, stem: str) -> tuple[list[dict[s
 def write_tables(table: results.Table | tables_.Grid, stem: Path) -> list[Path]:
     """The table in every format, as STEM.txt, .md, .tex, .csv and .html."""
     stem.parent.mkdir(parents=True, exist_ok=True)
+    words = table if isinstance(table, tables_.Grid) else tables_.grid(table)
     return [
-        results.write_text(stem.with_name(f"{stem.name}.{ending}"), tables_.render(table, form))
+        results.write_text(
+            stem.with_name(f"{stem.name}.{ending}"), tables_.render(table if form == "csv" else words, form)
+        )
         for form, ending in tables_.ENDINGS.items()
     ]
 
@@ -430,7 +434,7 @@ def importance(lines: Sequence[Mapping[str, Any]], names: Sequence[str], directi
     """
     table = np.array([[float(tables_.value(line, name) or 0) for name in names] for line in lines])
     scores = np.array([line["map"][direction] for line in lines])
-    usual = np.array([max(set(column), key=list(column).count) for column in table.T.tolist()])
+    usual = np.array([Counter(column).most_common(1)[0][0] for column in table.T.tolist()])
     one_at_a_time = len(names) > 1 and bool(((table != usual).sum(1) <= 1).all())
     told = {}
     for j, name in enumerate(names):

@@ -487,7 +487,8 @@ def best(table: Table, digits: int = 3) -> set[tuple[int, int]]:
     found = set()
     for j in range(len(table.columns)):
         column = [round(cell.mean, digits) if cell else -math.inf for cell in (cells[j] for _, cells in table.rows)]
-        found |= {(i, j) for i, value in enumerate(column) if value == max(column) and value > -math.inf}
+        highest = max(column, default=-math.inf)
+        found |= {(i, j) for i, value in enumerate(column) if value == highest > -math.inf}
     return found
 
 

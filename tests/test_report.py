@@ -1,13 +1,11 @@
 """The retrieval page: what it holds, what it refuses, and that it works in a browser at both widths."""
 
-import html
 import json
 import re
-import shutil
-import subprocess
 
 import numpy as np
 import pytest
+from browser import browse, in_browser
 
 from jaxcmh import report, results
 
@@ -101,55 +99,25 @@ def test_a_page_that_would_be_too_heavy_is_refused(tmp_path):
 
 # -- in a browser -----------------------------------------------------------------------------------------------------
 
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-FLAGS = (
-    "--headless --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking "
-    "--disable-component-update --disable-sync --allow-file-access-from-files --enable-logging=stderr "
-    "--hide-scrollbars --window-size=1440,900 --virtual-time-budget=4000 --dump-dom"
-)
-# The page runs in a frame of the width under test; what it made and how wide it came out is written into the title.
-PROBE = """<body style="margin:0"><iframe src="{page}" style="border:0;width:{width}px;height:900px"></iframe><script>
-document.querySelector("iframe").onload = (event) => {{
-  const inside = event.target.contentDocument;
-  const count = (selector) => inside.querySelectorAll(selector).length;
-  const seen = () => ({{
+PROBE = """
+  const seen = () => ({
     queries: count(".query"), right: count(".hit.right"), wrong: count(".hit.wrong"), answers: count(".hit"),
     pictures: count(".hit img"), strips: count(".query:first-child .strip"), wide: inside.documentElement.scrollWidth,
-    first: inside.querySelector(".asked").textContent, text: inside.getElementById("summary").textContent }});
-  const set = (name, value) => {{
-    const label = [...inside.querySelectorAll(".controls label")].find((l) => l.textContent.startsWith(name));
-    label.querySelector("select").value = value;
-    label.querySelector("select").dispatchEvent(new Event("change"));
-  }};
-  const result = {{ start: seen(), directions: count(".switch button"), texts: inside.body.innerText }};
-  {script}
-  document.title = JSON.stringify(result);
-}};
-</script>"""
+    first: inside.querySelector(".asked").textContent, text: inside.getElementById("summary").textContent });
+  Object.assign(result, { start: seen(), directions: count(".switch button"), texts: inside.body.innerText });
+"""
 ACTIONS = """
   set("Order", "worst"); result.worst = seen(); set("Order", "best"); result.best = seen(); set("Order", "given");
   set("Label", "1"); result.label = seen(); set("Label", "");
   set("Beside", "aah, 16 bits"); result.two = seen(); set("Beside", "");
   inside.querySelector(".switch button[value=i2t]").click(); result.turned = seen();
 """
-in_browser = pytest.mark.skipif(CHROMIUM is None, reason="no chromium on this machine")
-
-
-def browse(folder, page, width, script=""):
-    probe = folder / "probe.html"
-    probe.write_text(PROBE.format(page=page.as_uri(), width=width, script=script))
-    command = [str(CHROMIUM), *FLAGS.split(), f"--user-data-dir={folder / 'profile'}", probe.as_uri()]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=60)
-    assert "CONSOLE" not in done.stderr, done.stderr
-    title = re.search(r"<title>(.*?)</title>", done.stdout, re.S)
-    assert title, done.stderr[-2000:]
-    return json.loads(html.unescape(title[1]))
 
 
 @in_browser
 @pytest.mark.parametrize("width", [390, 1440])
 def test_the_page_works_in_a_browser(tmp_path, width):
-    seen = browse(tmp_path, write(tmp_path / "page.html"), width, ACTIONS)
+    seen = browse(tmp_path, write(tmp_path / "page.html"), width, PROBE + ACTIONS)
     start = seen["start"]
     assert start["wide"] == width  # nothing sticks out
     assert (start["queries"], start["answers"], start["pictures"]) == (4, 12, 12)
@@ -167,7 +135,7 @@ def test_the_page_works_in_a_browser(tmp_path, width):
 @in_browser
 def test_the_page_works_for_unlabelled_queries(tmp_path):
     page = write(tmp_path / "page.html", labelled=False, rankings=[ranking(ap=None), ranking(ap=None, method="aah")])
-    seen = browse(tmp_path, page, 390)
+    seen = browse(tmp_path, page, 390, PROBE)
     assert (seen["start"]["answers"], seen["start"]["right"], seen["start"]["wrong"]) == (12, 0, 0)
     assert seen["directions"] == 0
     assert "mAP" not in seen["texts"]

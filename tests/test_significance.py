@@ -1,0 +1,118 @@
+"""Paired permutation tests: against enumeration and known answers, on run folders, and what is refused."""
+
+import itertools
+import json
+
+import numpy as np
+import pytest
+from fake_lines import line
+from scipy import stats
+
+from jaxcmh import results, runs, significance, tables
+
+
+def test_p_is_that_of_all_sign_flips():
+    rng = np.random.default_rng(0)
+    first, second = rng.random((2, 9))
+    gaps = first - second
+    flipped = [abs((gaps * signs).mean()) for signs in itertools.product((1, -1), repeat=9)]
+    expected = np.mean([value >= abs(gaps.mean()) - 1e-12 for value in flipped])
+    difference, _, _, p = significance.paired(first, second)
+    assert difference == pytest.approx(gaps.mean())
+    assert p == pytest.approx(expected)
+
+
+def test_p_and_interval_agree_with_the_t_test_on_many_queries():
+    rng = np.random.default_rng(1)
+    first = rng.random(400)
+    second = first - 0.01 + rng.normal(0, 0.1, 400)
+    difference, low, high, p = significance.paired(first, second)
+    test = stats.ttest_rel(first, second)
+    interval = test.confidence_interval(0.95)
+    assert p == pytest.approx(test.pvalue, abs=0.02)
+    assert (low, high) == pytest.approx((interval.low, interval.high), abs=0.001)
+    assert low < difference < high
+
+
+def test_equal_runs_do_not_differ():
+    assert significance.paired([0.1, 0.5, 0.9], [0.1, 0.5, 0.9]) == (0.0, 0.0, 0.0, 1.0)
+
+
+def test_false_alarms_are_as_rare_as_they_should_be():
+    rng = np.random.default_rng(2)
+    p = [significance.paired(*rng.random((2, 30)), resamples=199)[3] for _ in range(200)]
+    assert 0.01 < np.mean(np.array(p) < 0.05) < 0.1
+
+
+def test_holm_keeps_order_and_never_falls():
+    assert significance.holm([0.01, 0.02, 0.04]) == pytest.approx([0.03, 0.04, 0.04])
+    assert significance.holm([0.9, 0.6]) == [1.0, 1.0]
+    # https://en.wikipedia.org/wiki/Holm-Bonferroni_method, its example of four hypotheses
+    assert significance.holm([0.01, 0.04, 0.03, 0.005]) == pytest.approx([0.03, 0.06, 0.06, 0.02])
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "message"),
+    [
+        ([0.1], [0.2], "n at least 2"),
+        ([0.1, 0.2], [0.1, 0.2, 0.3], "must both have shape"),
+        ([0.1, np.nan], [0.1, 0.2], "must be finite"),
+    ],
+)
+def test_bad_ap_is_refused(first, second, message):
+    with pytest.raises(ValueError, match=message):
+        significance.paired(first, second)
+
+
+def folder(place, method, seed, lift, queries=40, **changes):
+    """A run folder with made-up AP of every query; its model and codes are not looked at."""
+    place.mkdir()
+    rng = np.random.default_rng(seed)
+    ap = np.clip(np.random.default_rng(9).random(queries) + lift + rng.normal(0, 0.02, queries), 0, 1)
+    (place / "per_query.csv").write_text(
+        "query,learned i2t\n" + "".join(f"{i},{'' if i == 3 else repr(float(v))}\n" for i, v in enumerate(ap))
+    )
+    results.append(place / "results.jsonl", line(method, seed=seed, n_queries=queries, **changes))
+    for name in ("config.json", "environment.json"):
+        (place / name).write_text(json.dumps({"format": 1}))
+    (place / "model.safetensors").touch()
+    np.savez(place / "codes.npz", learned=np.zeros(1))
+    return place
+
+
+def test_runs_are_compared_over_queries_and_seeds(tmp_path):
+    places = [folder(tmp_path / f"{m}{s}", m, s, lift) for m, lift in (("dcgh", 0.05), ("aah", 0)) for s in (0, 1)]
+    (found,) = significance.compare(places)
+    assert (found.first, found.second, found.seeds, found.queries) == ("dcgh", "aah", (2, 2), 39)
+    assert found.low < found.difference < found.high
+    assert found.holm < 0.01
+    assert runs.read_run(places[0]).per_query["learned i2t"].shape == (40,)
+    text = tables.render(significance.grid([found]))
+    assert "single seed" not in text
+    assert f"{found.difference:+.4f}" in text
+
+
+def test_a_single_seed_is_flagged_and_holm_counts_all_pairs(tmp_path):
+    places = [folder(tmp_path / m, m, 0, lift) for m, lift in (("dcgh", 0.05), ("aah", 0), ("acqh", 0.001))]
+    found = significance.compare(places)
+    assert [(c.first, c.second) for c in found] == [("dcgh", "aah"), ("dcgh", "acqh"), ("aah", "acqh")]
+    assert [c.holm for c in found] == significance.holm([c.p for c in found])
+    assert tables.render(significance.grid(found)).count("single seed!") == 3
+    assert significance.as_dict(found[0])["single_seed"] is True
+
+
+def test_runs_that_do_not_compare_are_refused(tmp_path):
+    one = folder(tmp_path / "one", "dcgh", 0, 0)
+    for name, changes, message in (
+        ("ties", {"ties": "stable"}, "mix protocols: ties"),
+        ("data", {"data_hash": "x"}, "mix protocols: data_hash"),
+        ("queries", {"queries": 30}, "other queries than"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            significance.compare([one, folder(tmp_path / name, "aah", 0, 0, **changes)])
+    with pytest.raises(ValueError, match="needs two configurations"):
+        significance.compare([one, folder(tmp_path / "seed", "dcgh", 1, 0)])
+    with pytest.raises(ValueError, match="a second run of dcgh, seed 0"):
+        significance.compare([one, one])
+    with pytest.raises(ValueError, match=r"database: the runs have learned codes; got 'encoded'"):
+        significance.compare([one, folder(tmp_path / "other", "aah", 0, 0)], ["encoded"])

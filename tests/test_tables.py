@@ -1,0 +1,173 @@
+"""Tables: equal values in every format, published values beside ours, mixed protocols refused."""
+
+import csv
+import re
+import shutil
+import subprocess
+from html.parser import HTMLParser
+from io import StringIO
+
+import fake_lines
+import pytest
+
+from jaxcmh import results, tables
+
+
+def learned(lines):
+    return [line for line in lines if line["database"] == "learned"]
+
+
+def _numbers(text: str) -> list[tuple[str, str]]:
+    """(mean, standard deviation) of every cell, in order."""
+    return re.findall(r"(\d\.\d{3}) (?:±|\$\\pm\$) (\d\.\d{3})", text)
+
+
+class _Cells(HTMLParser):
+    def __init__(self):
+        super().__init__()
+        self.cells, self.bold, self.inside = [], [], False
+
+    def handle_starttag(self, tag, attrs):
+        self.inside = tag == "td"
+        if self.inside:
+            self.bold.append(("class", "best") in attrs)
+
+    def handle_data(self, data):
+        if self.inside:
+            self.cells.append(data)
+
+    def handle_endtag(self, tag):
+        self.inside = False
+
+
+def test_every_format_has_equal_values():
+    table = tables.study(learned(fake_lines.bits()))
+    made = {form: tables.render(table, form) for form in tables.ENDINGS}
+    expected = [(f"{cell.mean:.3f}", f"{cell.sd:.3f}") for _, cells in table.rows for cell in cells]
+    assert len(expected) == 3 * 4
+    for form in ("text", "markdown", "latex", "html"):
+        assert _numbers(made[form]) == expected, form
+    rows = list(csv.DictReader(StringIO(made["csv"])))
+    assert [(f"{float(r['map']):.3f}", f"{float(r['sd']):.3f}") for r in rows] == expected
+    for text in made.values():
+        assert text.endswith("\n")
+    for form in ("text", "markdown", "latex", "html"):
+        assert "learned database codes, expected ties, 20 queries" in made[form]
+
+
+def test_all_tied_bests_are_marked_in_every_format():
+    lines = [fake_lines.line(m, map={"i2t": v, "t2i": 0.5}) for m, v in (("dcgh", 0.4), ("aah", 0.4001), ("acqh", 0.1))]
+    table = tables.study(lines)
+    html = _Cells()
+    html.feed(tables.render(table, "html"))
+    assert html.bold == [True, True, True, True, False, True]
+    assert tables.render(table, "markdown").count("**") == 2 * 5
+    assert tables.render(table, "latex").count("\\textbf{") == 5
+    text = tables.render(table, "text")
+    assert [text.count(f"{v}*") for v in ("0.400", "0.500", "0.100")] == [2, 3, 0]
+
+
+def test_an_unknown_format_is_named():
+    with pytest.raises(ValueError, match="expected one of text, markdown, latex, csv, html; got 'word'"):
+        tables.render(tables.study([fake_lines.line()]), "word")
+
+
+PDFLATEX = shutil.which("pdflatex")
+
+
+@pytest.mark.skipif(PDFLATEX is None, reason="no pdflatex on this machine")
+def test_latex_compiles(tmp_path):
+    odd = fake_lines.line(hash_function="50 % of a_b & #1 {x} ~^\\ <α → β>")
+    wide = tables.render(tables.study([odd, fake_lines.line(hash_function="ridge"), fake_lines.line(bits=32)]), "latex")
+    verdict = tables.render(tables.verdicts(tables.against([fake_lines.line(data="wiki")])), "latex")
+    body = "\n\n".join([wide, verdict])
+    (tmp_path / "t.tex").write_text(
+        "\\documentclass{article}\\usepackage{booktabs}\\begin{document}\n" + body + "\n\\end{document}\n"
+    )
+    command = [str(PDFLATEX), "-interaction=nonstopmode", "-halt-on-error", "t.tex"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stdout[-2000:]
+    assert (tmp_path / "t.pdf").read_bytes().startswith(b"%PDF")
+
+
+@pytest.mark.parametrize("field", ["data_hash", "split_hash", "database", "ties", "at", "n_queries"])
+def test_mixed_protocols_are_refused(field):
+    with pytest.raises(ValueError, match=f"mix protocols: {field} is"):
+        tables.study([fake_lines.line(), fake_lines.line("aah", **{field: 7})])
+
+
+def test_a_setting_names_the_rows_and_lets_the_data_differ():
+    table = tables.study(fake_lines.unpaired())
+    assert table.index == ("method", "unpaired")
+    assert [head for head, _ in table.rows] == [("dcgh", share) for share in (0.0, 0.25, 0.5, 0.75, 1.0)]
+    assert table.rows[0][1][0].seeds == 2
+
+
+def test_what_differs_within_a_method_names_its_rows():
+    assert tables.study(fake_lines.surface(side=2)).index == ("method", "alpha", "beta")
+    assert tables.study(fake_lines.deep()).index == ("method", "features")
+    assert tables.study(learned(fake_lines.bits())).index == ("method",)
+
+
+def test_published_values_stand_beside_what_repeats_them():
+    line = fake_lines.line("dcgh", 32, data="wiki")
+    cell = tables.study([line]).rows[0][1][0]
+    assert cell.published == tables.published("dcgh", "wiki", "i2t", 32)[0] == 0.3884
+    assert f"{cell.mean:.3f} (0.388)" in tables.render(tables.study([line]), "markdown")
+    for other in ({"database": "encoded"}, {"at": 50}, {"data": "toy"}):
+        table = tables.study([fake_lines.line("dcgh", 32, **{"data": "wiki", **other})])
+        assert table.rows[0][1][0].published is None
+    swept = [
+        fake_lines.line("dcgh", 32, data="wiki", study=("a", "sensitivity", ["alpha"]), params={"alpha": a})
+        for a in (1, 2)
+    ]
+    assert tables.study(swept).rows[0][1][0].published is None
+
+
+def test_published_values_of_variants_settings_and_data():
+    rows = [r for r in tables._printed() if r["paper"] == "dcgh" and r["task"] == "i2t"]
+    printed = {(r["dataset"], r["method"], r["setting"], r["bits"]): float(r["map"]) for r in rows}
+    half = tables.published("dcgh", "mirflickr25k:dcgh", "i2t", 16, {"unpaired": 0.5})
+    assert half == (printed["mirflickr25k", "DCGH", "50 % unpaired", "16"], "50 % unpaired")
+    ablated = tables.published("dcgh-d", "wiki", "i2t", 64)
+    assert ablated == (printed["wiki", "DCGH-d", "ablation", "64"], "ablation")
+    assert tables.published("aah-knn", "wiki", "i2t", 16) is not None
+    assert tables.published("a2lh", "nuswide10:a2lh", "i2t", 32) is not None
+    for method, data, setting in (
+        ("dcgh", "wiki", {"unpaired": 0.3}),
+        ("dcgh", "wiki", {"rows": 9}),
+        ("dcgh", "icons", {}),
+    ):
+        assert tables.published(method, data, "i2t", 16, setting) is None
+    assert tables.published("dcgh", "wiki:deep", "i2t", 16) is None
+    assert tables.published("a2lh", "nuswide10:deep", "i2t", 16)[1] == "VGG-19 image features"
+
+
+def test_verdicts():
+    target = tables.published("dcgh", "wiki", "i2t", 32)[0]
+
+    def outcome(*scores, reasons=None, method="dcgh"):
+        lines = [
+            fake_lines.line(method, 32, seed, data="wiki", map={"i2t": value}) for seed, value in enumerate(scores)
+        ]
+        (found,) = tables.against(lines, reasons)
+        return found
+
+    assert outcome(target - 0.009).verdict == "reached"
+    low = outcome(target - 0.02)
+    assert (low.verdict, low.published, low.seeds) == ("not reached", target, 1)
+    assert low.difference == pytest.approx(-0.02)
+    assert outcome(target - 0.04, target).verdict == "reached"  # within two standard deviations of two seeds
+    assert outcome(0.1, reasons={("dcgh", "wiki"): "other split"}).verdict == "explained: other split"
+    assert outcome(0.1, method="imads").verdict == "not reached"  # its remark is of another data set
+    assert outcome(0.1, method="aah").verdict.startswith("explained: paper states CNN image features")
+    assert tables.against(fake_lines.sensitivity()) == []
+
+
+def test_a_grid_of_verdicts_prints_in_every_format():
+    lines = [fake_lines.line(b, 32, data="wiki") for b in ("dcgh", "aah")]
+    grid = tables.verdicts(tables.against(lines))
+    for form in tables.ENDINGS:
+        text = tables.render(grid, form)
+        assert text.count("0.388") == 1, form
+    assert results.DIRECTIONS["i2t"] in tables.render(grid, "csv")
