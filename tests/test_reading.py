@@ -13,6 +13,9 @@ from jaxcmh import figures, report, results
 from jaxcmh.cli import main
 
 
+pytestmark = pytest.mark.xdist_group("reading")  # one report of everything serves all
+
+
 def store(folder, lines):
     folder.mkdir(exist_ok=True)
     text = "".join(json.dumps(results._nan_to_none(line)) + "\n" for line in lines)
