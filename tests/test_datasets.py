@@ -14,9 +14,14 @@ PIL_Image = pytest.importorskip("PIL.Image")
 
 
 @pytest.fixture(scope="module")
-def split(tmp_path_factory):
+def cache(tmp_path_factory):
+    return tmp_path_factory.mktemp("cache")
+
+
+@pytest.fixture(scope="module")
+def split(cache):
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("JAXCMH_CACHE", str(tmp_path_factory.mktemp("cache")))
+        patch.setenv("JAXCMH_CACHE", str(cache))
         return load_dataset("icons")
 
 
@@ -57,8 +62,9 @@ def test_icons_labels_match_the_packages_categories(split):
     assert "puppy" in split.items.texts[part.ids[row]].split()
 
 
-def test_icons_cache_is_used_and_rebuilt_when_damaged(split, tmp_path, monkeypatch):
-    built = icons._build()
+def test_icons_cache_is_used_and_rebuilt_when_damaged(split, cache, tmp_path, monkeypatch):
+    built = icons._read_cache(next(cache.iterdir()))
+    assert built
     builds = []
     monkeypatch.setattr(icons, "_build", lambda: builds.append(1) or built)
     monkeypatch.setenv("JAXCMH_CACHE", str(tmp_path))
@@ -153,7 +159,7 @@ def test_wiki_official_split(shared_data, monkeypatch):
 
 def test_wiki_without_a_folder_says_where_it_looks(tmp_path, monkeypatch):
     monkeypatch.delenv("JAXCMH_DATA", raising=False)
-    with pytest.raises(FileNotFoundError, match="JAXCMH_DATA"):
+    with pytest.raises(FileNotFoundError, match=r"\$JAXCMH_DATA in which folder its files are: raw_features\.mat"):
         load_dataset("wiki")
     with pytest.raises(FileNotFoundError, match=r"put into .*raw_features\.mat.*svcl"):
         load_dataset("wiki", tmp_path)

@@ -9,7 +9,7 @@ import pytest
 import scipy.io
 from scipy import sparse
 
-from jaxcmh.datasets import load_dataset, load_files, resplit, validation
+from jaxcmh.datasets import files, load_dataset, load_files, resplit, validation
 from jaxcmh.datasets.files import contents
 from jaxcmh.datasets.named import NAMED, load_named, select
 
@@ -176,6 +176,30 @@ def test_hdf5_with_only_some_arrays_turned(tmp_path):
     with h5py.File(tmp_path / "set.h5", "w") as file:
         file["images"], file["YAll"], file["LAll"] = whole("image"), whole("text").T, whole("labels").T
     check_whole(load_dataset(tmp_path / "set.h5"))
+
+
+@pytest.mark.parametrize("kind", ["npz", "columns.npz", "v7.3", "rows.h5", "chunks.h5"])
+def test_large_arrays_are_read_in_blocks(tmp_path, monkeypatch, kind):
+    """Here of one row or a few; with the files' own split and with a random one, of rows in the middle."""
+    monkeypatch.setattr(files, "BLOCK_BYTES", 64)
+    arrays = {"image": whole("image"), "text": whole("text"), "labels": whole("labels")}
+    options = {"chunks": (4, 3), "compression": "gzip"} if kind == "chunks.h5" else {}
+    for content, test in ((arrays, check_whole), (family(), check_split)):
+        path = tmp_path / f"{len(content)}.{kind}"
+        if kind.endswith("npz"):
+            np.savez(path, **{k: np.asfortranarray(v) if kind == "columns.npz" else v for k, v in content.items()})
+        elif kind == "v7.3":
+            write_v73(path, content)
+        else:
+            with h5py.File(path, "w") as file:
+                for key, value in content.items():
+                    file.create_dataset(key, data=value, **options)
+        test(load_dataset(path))
+    content["T_te"] = QUERY["text"].astype(float)
+    content["T_te"][5, 1] = np.inf
+    np.savez(tmp_path / "bad.npz", **content)
+    with pytest.raises(ValueError, match=r"bad\.npz: T_te: 1 values are not finite, the first in row 5"):
+        load_dataset(tmp_path / "bad.npz")
 
 
 def test_cpah(tmp_path, writer):
@@ -461,8 +485,13 @@ def test_recipes_have_the_papers_sizes(tmp_path):
     """On stand-ins with the benchmarks' numbers of rows and very few columns."""
     sizes = {
         ("mirflickr25k", "imads"): (2_000, 18_015, 18_015),
+        ("mirflickr25k", "a2lh"): (2_000, 18_015, 18_015),
+        ("mirflickr25k", "acqh"): (2_000, 18_015, 18_015),
+        ("mirflickr25k", "dcgh"): (2_000, 18_015, 18_015),
         ("mirflickr25k", "aah"): (1_001, 19_014, 19_014),
+        ("mirflickr25k", "aah-deep"): (2_000, 10_000, 18_015),
         ("nuswide10", "imads"): (2_000, 10_000, 184_577),
+        ("nuswide10", "a2lh"): (2_000, 184_577, 184_577),
         ("nuswide10", "acqh"): (2_000, 184_577, 184_577),
         ("nuswide10", "aah"): (1_866, 25_000, 184_711),
         ("nuswide10", "dcgh"): (1_867, 184_710, 184_710),
@@ -475,6 +504,7 @@ def test_recipes_have_the_papers_sizes(tmp_path):
         labels[np.arange(n), np.arange(n) % 2] = 1
         arrays = {"image": np.zeros((n, 1), np.uint8), "text": np.ones((n, 1), np.uint8), "labels": labels}
         np.savez(tmp_path / name / "set.npz", **arrays)
+    assert set(sizes) == {(name, p) for name in NAMED if name != "wiki" for p in NAMED[name].recipes if p != "default"}
     for (name, paper), (query, train, database) in sizes.items():
         split = load_named(name, tmp_path, paper=paper)
         assert (len(split.query.ids), len(split.train.ids), len(split.database.ids)) == (query, train, database)
@@ -541,6 +571,35 @@ def test_bad_arrays_are_named(tmp_path, suffix, changes, message):
     with pytest.raises(ValueError, match=rf"{path.name}.*{message}") as error:
         load_dataset(path)
     assert "\n" not in str(error.value)
+
+
+def test_identifiers_are_no_class_numbers(tmp_path):
+    np.savez(tmp_path / "set.npz", **family() | {"L_tr": np.arange(N_TRAIN) * 10**9, "L_te": np.arange(N_QUERY)})
+    with pytest.raises(
+        ValueError, match=r"set\.npz: L_tr: expected class numbers, got numbers up to 29000000000, more"
+    ):
+        load_dataset(tmp_path / "set.npz")
+    np.savez(tmp_path / "set.npz", **family() | {"L_tr": np.zeros((N_TRAIN, CLASSES))})
+    with pytest.raises(ValueError, match=r"set\.npz: L_tr: no row has a label"):
+        load_dataset(tmp_path / "set.npz")
+
+
+@pytest.mark.parametrize("suffix", ["mat", "h5", "npz"])
+def test_sparse_indices_outside_of_the_matrix_are_refused(tmp_path, suffix):
+    """scipy would follow them into other memory."""
+    path, matrix = tmp_path / f"T_tr.{suffix}", sparse.csc_array(np.eye(30, 8))
+    wrong = np.full(8, 10**8, np.int32)
+    if suffix == "mat":
+        write_v5(path, {"T_tr": matrix})
+        content = path.read_bytes()
+        path.write_bytes(content.replace(matrix.indices.astype(np.int32).tobytes(), wrong.tobytes(), 1))
+    elif suffix == "h5":
+        write_v73(path, {"T_tr": sparse.csc_array((matrix.data, wrong, matrix.indptr), matrix.shape)})
+    else:
+        parts = {"shape": matrix.shape, "data": matrix.data, "indices": wrong, "indptr": matrix.indptr}
+        np.savez(path, format=np.array(b"csc"), **parts)
+    with pytest.raises(ValueError, match=rf"T_tr\.{suffix}: T_tr: cannot be read .*indices must be < 30"):
+        contents(path)[0].read()
 
 
 def test_items_in_columns_are_told(tmp_path):

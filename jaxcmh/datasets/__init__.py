@@ -113,7 +113,9 @@ def data_folder(name: str, root: str | Path | None) -> Path:
     """
     given = root if root is not None else os.environ.get("JAXCMH_DATA")
     if not given:
-        raise FileNotFoundError(f"{name}: say where its files are, by root= or in the environment variable JAXCMH_DATA")
+        raise FileNotFoundError(
+            f"{name}: say by root (--root) or $JAXCMH_DATA in which folder its files are: {NAMED[name].files}"
+        )
     if not Path(given).expanduser().is_dir():
         raise FileNotFoundError(f"{name}: {given} is not a folder")
     return Path(given).expanduser()

@@ -4,10 +4,12 @@ MAT (v4 to v7.3), HDF5, npz, npy, Parquet and Wiki's `.list` files. Nothing in a
 MATLAB objects and function handles are listed as unusable, links to other files are not followed.
 """
 
+import math
 import re
 import warnings
 import zipfile
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -19,6 +21,7 @@ from scipy import sparse
 from .optional import require
 
 HDF5 = b"\x89HDF\r\n\x1a\n"
+BLOCK_BYTES = 1 << 21  # read at a time: what is in the processor's cache is looked at and moved for next to nothing
 NUMBERS = ("double", "single", "logical", "sparse", *(f"{u}int{b}" for u in ("", "u") for b in (8, 16, 32, 64)))
 
 
@@ -30,7 +33,10 @@ class Stored(NamedTuple):
         key: its name there; fields of a struct after a dot.
         shape: as stored; for MATLAB's HDF5 files turned back, so that rows come first.
         dtype: what it holds, in words.
-        read: returns it: NumPy array or CSR matrix; None when it is nothing that data are made of.
+        read: returns it: NumPy array or CSR matrix; None where `blocks` does that, or for what no data are made of.
+        blocks: yields plain numbers block by block along the axis that is outermost in the file: each fills the next
+            part of the array given (C order, that axis first), or without one a buffer that the next block overwrites.
+        outer: that axis: 0 for rows, 1 for columns.
         turn: its axes may as well be the other way round (HDF5 does not say).
     """
 
@@ -39,7 +45,14 @@ class Stored(NamedTuple):
     shape: tuple[int, ...]
     dtype: str
     read: Callable[[], Any] | None
+    blocks: "Callable[[np.ndarray | None], Iterator[np.ndarray]] | None" = None
+    outer: int = 0
     turn: bool = False
+
+    @property
+    def usable(self) -> bool:
+        """Whether it can be read: numbers or texts, not objects, cells or functions."""
+        return self.read is not None or self.blocks is not None
 
 
 def contents(path: Path) -> list[Stored]:
@@ -71,61 +84,104 @@ def contents(path: Path) -> list[Stored]:
         kind, lister = "list", _list
     else:
         raise ValueError(f"{path}: not a MAT, HDF5, npz, npy or Parquet file")
-    stored = list(_told(path, kind, lambda: list(lister(path))))
+    with _telling(path, kind):
+        stored = list(lister(path))
     if not stored:
         raise ValueError(f"{path}: holds no arrays")
-    return [s._replace(read=partial(_told, f"{path}: {s.key}", kind, s.read)) if s.read else s for s in stored]
+
+    def read(array: Stored) -> Any:
+        with _telling(f"{path}: {array.key}", kind):
+            return array.read() if array.read else None
+
+    def blocks(array: Stored, out: np.ndarray | None) -> Iterator[np.ndarray]:
+        with _telling(f"{path}: {array.key}", kind):
+            yield from array.blocks(out) if array.blocks else ()
+
+    return [
+        s._replace(read=partial(read, s) if s.read else None, blocks=partial(blocks, s) if s.blocks else None)
+        for s in stored
+    ]
 
 
-def _told(where: Any, kind: str, action: Callable[[], Any]) -> Any:
-    """The action's result; whatever the file libraries raise for a bad file becomes one ValueError that names it."""
+@contextmanager
+def _telling(where: Any, kind: str) -> Iterator[None]:
+    """Whatever the file libraries raise for a bad file becomes one ValueError that names it."""
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("error", scipy.io.matlab.MatReadWarning)
-            return action()
+        yield
     except (FileNotFoundError, ModuleNotFoundError, PermissionError):
         raise
     except Exception as error:  # they raise a dozen kinds, zlib.error and struct.error among them
         raise ValueError(f"{where}: cannot be read as {kind}, it may be cut off or damaged ({error})") from error
 
 
+def _filled(
+    shape: tuple[int, ...], dtype: np.dtype, least: int, fill: Callable[[np.ndarray, int], Any], out: np.ndarray | None
+) -> Iterator[np.ndarray]:
+    """Blocks of an array: some MB each, and a multiple of `least` along the first axis."""
+    rows = max(1, BLOCK_BYTES // max(1, dtype.itemsize * math.prod(shape[1:])))
+    rows = math.ceil(rows / least) * least
+    target = np.empty((min(rows, shape[0]), *shape[1:]), dtype) if out is None else out
+    for start in range(0, shape[0], rows):
+        first = start if out is not None else 0
+        block = target[first : first + min(rows, shape[0] - start)]
+        fill(block, start)
+        yield block
+
+
 # -- NumPy ------------------------------------------------------------------------------------------------------------
 
 
-def _npy_header(file: Any) -> tuple[tuple[int, ...], np.dtype]:
+def _npy_header(file: Any) -> tuple[tuple[int, ...], bool, np.dtype]:
     major, _ = np.lib.format.read_magic(file)
     read = np.lib.format.read_array_header_1_0 if major == 1 else np.lib.format.read_array_header_2_0
-    shape, _, dtype = read(file)
-    return shape, dtype
+    return read(file)
 
 
-def _numpy_stored(path: Path, key: str, file: Any, read: Callable[[], Any]) -> Stored:
-    shape, dtype = _npy_header(file)
-    return Stored(path, key, shape, str(dtype), read if dtype.kind in "biufU" else None)
+def _numpy_stored(path: Path, key: str, open_: Callable[[], Any]) -> Stored:
+    with open_() as file:
+        shape, columns, dtype = _npy_header(file)
+    blocks = partial(_numpy_blocks, open_) if dtype.kind in "biuf" and 0 not in shape and shape else None
+    read = partial(_numpy_read, open_) if dtype.kind in "biufU" and not blocks else None
+    return Stored(path, key, shape, str(dtype), read, blocks, int(columns))
+
+
+def _numpy_read(open_: Callable[[], Any]) -> np.ndarray:
+    with open_() as file:
+        return np.lib.format.read_array(file, allow_pickle=False)
+
+
+def _numpy_blocks(open_: Callable[[], Any], out: np.ndarray | None) -> Iterator[np.ndarray]:
+    with open_() as file:
+        shape, columns, dtype = _npy_header(file)
+
+        def fill(block: np.ndarray, start: int) -> None:
+            block[...] = np.frombuffer(file.read(block.nbytes), dtype).reshape(block.shape)
+
+        yield from _filled(shape[::-1] if columns else shape, dtype, 1, fill, out)
+        file.read(1)  # an archive checks its sums at the end of a member
 
 
 def _npy(path: Path) -> Iterator[Stored]:
-    with open(path, "rb") as file:
-        yield _numpy_stored(path, path.stem, file, lambda: np.load(path, allow_pickle=False))
+    yield _numpy_stored(path, path.stem, partial(path.open, "rb"))
+
+
+@contextmanager
+def _member(path: Path, name: str) -> Iterator[Any]:
+    with zipfile.ZipFile(path) as archive, archive.open(name) as file:
+        yield file
 
 
 def _npz(path: Path) -> Iterator[Stored]:
-    def member(name: str) -> Any:
-        with np.load(path, allow_pickle=False) as arrays:
-            return arrays[name]
-
     with zipfile.ZipFile(path) as archive:
         names = [name for name in archive.namelist() if name.endswith(".npy")]
         if {"format.npy", "shape.npy", "data.npy"} <= set(names):
             with archive.open("data.npy") as file:
-                dtype = _npy_header(file)[1]
-            shape = tuple(member("shape").tolist())
+                dtype = _npy_header(file)[2]
+            shape = tuple(_numpy_read(partial(_member, path, "shape.npy")).tolist())
             yield Stored(path, path.stem, shape, f"sparse {dtype}", lambda: _csr(sparse.load_npz(path)))
             return
-        for name in names:
-            with archive.open(name) as file:
-                key = name.removesuffix(".npy")
-                yield _numpy_stored(path, key, file, lambda key=key: member(key))
+    for name in names:
+        yield _numpy_stored(path, name.removesuffix(".npy"), partial(_member, path, name))
 
 
 # -- MATLAB -----------------------------------------------------------------------------------------------------------
@@ -133,12 +189,12 @@ def _npz(path: Path) -> Iterator[Stored]:
 
 def _mat(path: Path) -> Iterator[Stored]:
     def variable(name: str) -> Any:
-        return scipy.io.loadmat(path, variable_names=[name])[name]
+        return _loadmat(path, variable_names=[name])[name]
 
     try:
         listed = scipy.io.whosmat(path)
     except TypeError:  # of a MATLAB string or table, which can be loaded (as nothing of use) but not listed
-        for name, value in scipy.io.loadmat(path).items():
+        for name, value in _loadmat(path).items():
             if not name.startswith("__"):
                 yield from _mat_value(path, name, value)
         return
@@ -148,6 +204,12 @@ def _mat(path: Path) -> Iterator[Stored]:
         else:
             read = (lambda name=name: _csr(variable(name))) if kind in NUMBERS else None
             yield Stored(path, name, tuple(shape), kind, read)
+
+
+def _loadmat(path: Path, **options: Any) -> dict[str, Any]:
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", scipy.io.matlab.MatReadWarning)
+        return scipy.io.loadmat(path, **options)
 
 
 def _mat_value(path: Path, key: str, value: Any) -> Iterator[Stored]:
@@ -162,7 +224,11 @@ def _mat_value(path: Path, key: str, value: Any) -> Iterator[Stored]:
 
 
 def _csr(array: Any) -> Any:
-    return sparse.csr_array(array) if sparse.issparse(array) else array
+    """Sparse matrices as CSR arrays, their indices checked first: scipy does not, and would write outside of memory."""
+    if not sparse.issparse(array):
+        return array
+    array.check_format(full_check=True)
+    return sparse.csr_array(array)
 
 
 def _hdf5(path: Path) -> Iterator[Stored]:
@@ -192,20 +258,29 @@ def _hdf5_group(path: Path, group: Any, prefix: str) -> Iterator[Stored]:
         elif matlab and item.attrs.get("MATLAB_empty", 0):
             yield Stored(path, key, tuple(int(d) for d in item[()]), "empty", None)
         else:
-            char = item.attrs.get("MATLAB_class") == b"char"
-            read = (
-                None if char or item.dtype.kind not in "biuf" else lambda key=key, m=matlab: _hdf5_array(path, key, m)
-            )
-            yield Stored(path, key, item.shape[::-1] if matlab else item.shape, str(item.dtype), read, item.ndim == 2)
+            shape = item.shape[::-1] if matlab else item.shape
+            number = item.dtype.kind in "biuf" and item.attrs.get("MATLAB_class") != b"char"
+            blocks = partial(_hdf5_blocks, path, key) if number and shape else None
+            yield Stored(path, key, shape, str(item.dtype), None, blocks, int(matlab and item.ndim > 1), item.ndim == 2)
 
 
-def _hdf5_array(path: Path, key: str, matlab: bool) -> np.ndarray:
+def _hdf5_blocks(path: Path, key: str, out: np.ndarray | None) -> Iterator[np.ndarray]:
     import h5py
 
-    with h5py.File(path, "r") as file:
+    with h5py.File(path, "r") as file, open(path, "rb") as raw:
         item: Any = file[key.replace(".", "/")]
-        array = item[()]
-    return array.T if matlab else array
+        least = item.chunks[0] if item.chunks else 1  # a chunk is unpacked whole
+        place = None if item.chunks or item.external or item.is_virtual else item.id.get_offset()
+        if place is not None:  # one piece of the file as it is, read by the library it takes half as long again
+            raw.seek(place)
+
+        def fill(block: np.ndarray, start: int) -> None:
+            if place is None:
+                item.read_direct(block, np.s_[start : start + len(block)])
+            elif raw.readinto(block.reshape(-1).view(np.uint8).data) < block.nbytes:
+                raise EOFError("it ends early")
+
+        yield from _filled(item.shape, item.dtype, least, fill, out)
 
 
 def _hdf5_sparse(path: Path, key: str) -> Any:
@@ -215,7 +290,7 @@ def _hdf5_sparse(path: Path, key: str) -> Any:
         group: Any = file[key.replace(".", "/")]
         parts = group["data"][()], group["ir"][()], group["jc"][()]
         shape = int(group.attrs["MATLAB_sparse"]), len(parts[2]) - 1
-    return sparse.csc_array(parts, shape=shape).tocsr()
+    return _csr(sparse.csc_array(parts, shape=shape))
 
 
 # -- Parquet and lists ------------------------------------------------------------------------------------------------

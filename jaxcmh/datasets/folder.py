@@ -264,6 +264,10 @@ def load_folder(
     for name, kind, kinds in (("image", image, IMAGE_KINDS), ("text", text, TEXT_KINDS)):
         if kind not in kinds:
             raise ValueError(f"{name}: expected {' or '.join(kinds)}, got {kind!r}")
+    if {image, text} & {"efficientnet-lite0", "minilm"}:
+        from jaxcmh.deep import require_networks
+
+        require_networks(image, text)
     found = read_folder(folder, captions)
     lines = found.lines
     if found.problems and not skip:

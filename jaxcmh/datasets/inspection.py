@@ -37,7 +37,7 @@ def inspect_files(paths: Any, keys: Mapping[str, str] | None = None) -> dict[str
         "layout": list(found.layouts) or ["none that is known"],
         "arrays": {
             f"{a.file.name}: {a.key}" if several else a.key: f"{' x '.join(map(str, a.shape))} {a.dtype}, "
-            + roles.get((a.file, a.key), "not recognised" if a.read else "nothing to compute with")
+            + roles.get((a.file, a.key), "not recognised" if a.usable else "nothing to compute with")
             for a in every
         },
     }

@@ -129,7 +129,7 @@ def recognise(files: Iterable[Path], keys: Mapping[str, str] | None = None) -> F
     unused = []
     for array in stored:
         role = wanted.get(array.key) or ROLES.get(normal_key(array))
-        if role is None or array.read is None or (role in (keys or {}) and array.key not in wanted):
+        if role is None or not array.usable or (role in (keys or {}) and array.key not in wanted):
             unused.append(array)
         else:
             candidates.setdefault(role, []).append(turned(array) if normal_key(array) in ITEMS_ARE_COLUMNS else array)
@@ -158,11 +158,9 @@ def normal_key(array: Stored) -> str:
 def turned(array: Stored) -> Stored:
     """The array with its axes exchanged; without copying, unless it is sparse."""
     read = array.read
-    if read is None:
-        return array
 
     def transposed() -> Any:
-        value = read()
+        value: Any = read() if read else None
         return value.T.tocsr() if sparse.issparse(value) else value.T
 
-    return array._replace(shape=array.shape[::-1], read=transposed)
+    return array._replace(shape=array.shape[::-1], read=transposed if read else None, outer=1 - array.outer)

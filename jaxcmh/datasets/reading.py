@@ -1,7 +1,8 @@
 """From recognised arrays to a `Split`: rows aligned, labels 0/1, all finite, or one error that names file and key."""
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -64,7 +65,7 @@ def load_files(
     if facts:
         found = recognise(files, {**{f"all.{view}": f"view.{view}" for view in facts["views"]}, **(keys or {})})
     for array in found.unused:
-        if array.read is None and ROLES.get(normal_key(array), "") not in ("", *found.chosen):
+        if not array.usable and ROLES.get(normal_key(array), "") not in ("", *found.chosen):
             raise MissingArrayError(f"{_where(array)}: holds {array.dtype}, expected numbers")
     name = name or Path(paths if isinstance(paths, str | Path) else files[0]).name
     notes = [f"layout: {'; '.join(found.layouts) or 'as named by keys'}"]
@@ -180,23 +181,81 @@ def _misaligned(group: Mapping[str, Stored], rows: Mapping[str, tuple[int, ...]]
     return ValueError(f"{_where(odd)}: expected {usual} rows like the other arrays ({told}){hint}")
 
 
-def _read(array: Stored) -> Any:
-    if array.read is None:
+def _read(array: Stored, pieces: Sequence[np.ndarray] = ()) -> Any:
+    """An array, all of its values finite; or a list of some of its rows, one (ascending) choice of rows a piece.
+
+    The pieces, the last of which is the largest, are laid out as the array is.
+    """
+    if not array.usable:
         raise ValueError(f"{_where(array)}: holds {array.dtype}, expected numbers")
-    value = array.read()
-    stored = value.data if sparse.issparse(value) else value
+    if array.blocks:
+        outs, finite = _read_blocks(array, array.blocks, pieces)
+        if not finite:
+            raise _not_finite(array, _read_blocks(array, array.blocks, ())[0][0])
+        return outs if pieces else outs[0]
+    value: Any = array.read() if array.read else None
+    stored: Any = value.data if sparse.issparse(value) else value
     if stored.dtype.kind not in "biuf":
         raise ValueError(f"{_where(array)}: holds {stored.dtype}, expected numbers")
-    # A sum of squares is finite only if all values are; where it overflows, they are looked at one by one.
-    flat = stored.ravel(order="K")
+    if not _finite(stored):
+        raise _not_finite(array, value)
+    return _rows_of(value, pieces) if pieces else value
+
+
+def _read_all(arrays: Sequence[Stored], pieces: Sequence[np.ndarray] = ()) -> list[Any]:
+    """`_read` of several arrays, those of plain numbers at the same time."""
+    at_once = len(arrays) if all(array.blocks for array in arrays) else 1
+    with ThreadPoolExecutor(max(1, at_once)) as pool:
+        return list(pool.map(lambda array: _read(array, pieces), arrays))
+
+
+def _finite(numbers: np.ndarray) -> bool:
+    """A sum of squares is finite only if all values are; where it overflows, they are looked at one by one."""
+    flat = numbers.ravel(order="K")
     with np.errstate(over="ignore"):
-        sure = stored.dtype.kind != "f" or np.isfinite(np.dot(flat, flat))
-    if not sure and not np.isfinite(stored).all():
-        finite = np.isfinite(stored)
-        row = 0 if sparse.issparse(value) else np.flatnonzero(~finite.reshape(len(finite), -1).all(1))[0]
-        at = "" if sparse.issparse(value) else f", the first in row {row}"
-        raise ValueError(f"{_where(array)}: {(~finite).sum()} values are not finite{at}")
-    return value
+        return numbers.dtype.kind != "f" or bool(np.isfinite(np.dot(flat, flat)) or np.isfinite(flat).all())
+
+
+def _not_finite(array: Stored, value: Any) -> ValueError:
+    if sparse.issparse(value):
+        return ValueError(f"{_where(array)}: {(~np.isfinite(value.data)).sum()} values are not finite")
+    wrong = ~np.isfinite(value)
+    row = np.flatnonzero(wrong.reshape(len(wrong), -1).any(1))[0]
+    return ValueError(f"{_where(array)}: {wrong.sum()} values are not finite, the first in row {row}")
+
+
+def _read_blocks(
+    array: Stored, blocks: Callable[..., Iterable[np.ndarray]], pieces: Sequence[np.ndarray]
+) -> tuple[list[np.ndarray], bool]:
+    """The rows of each piece, or all rows where there is none; and whether all values are finite.
+
+    Rows are picked from each block while it is in the processor's cache, and nothing is in memory twice.
+    """
+    columns = array.outer == 1 and len(array.shape) == 2
+    shape = array.shape[::-1] if columns else array.shape
+    kinds: list[tuple[int, ...]]
+    kinds = [(shape[0], len(rows)) if columns else (len(rows), *shape[1:]) for rows in pieces] or [shape]
+    outs = [np.empty(kind, array.dtype) for kind in kinds]
+    finite, start = True, 0
+    for block in blocks(None if pieces else outs[0]):
+        finite = finite and _finite(block)
+        stop = start + len(block)
+        for out, rows in zip(outs, pieces):
+            if columns:
+                np.take(block, rows, axis=1, out=out[start:stop], mode="clip")
+            else:
+                low, high = np.searchsorted(rows, [start, stop])
+                np.take(block, rows[low:high] - start, axis=0, out=out[low:high], mode="clip")
+        start = stop
+    return [out.T if columns else out for out in outs], finite
+
+
+def _rows_of(array: Any, pieces: Sequence[np.ndarray]) -> list[Any]:
+    """Some rows of an array that is not needed any more: all pieces but the last are copied, that one is moved."""
+    if sparse.issparse(array):
+        return [array[rows] for rows in pieces]
+    copied = [np.take(array.T, rows, axis=1).T if array.flags.f_contiguous else array[rows] for rows in pieces[:-1]]
+    return [*copied, _kept(array, pieces[-1])]
 
 
 def _labels(group: Mapping[str, Stored], n: int) -> np.ndarray:
@@ -227,10 +286,15 @@ def _zero_one(labels: Mapping[str, np.ndarray], stored: Mapping[str, Stored]) ->
     if first.shape[1] == 1:
         base = min(1, *(int(value.min()) for value in labels.values()))
         classes = max(int(value.max()) for value in labels.values()) + 1 - base
+        if classes > sum(map(len, labels.values())):
+            where = _where(next(iter(stored.values())))
+            raise ValueError(f"{where}: expected class numbers, got numbers up to {classes - 1 + base}, more than rows")
         result = {part: one_hot(value.ravel().astype(np.int64) - base, classes) for part, value in labels.items()}
     else:
         result = {part: value.astype(np.uint8) for part, value in labels.items()}
     part, trained = next(iter(result.items()))
+    if not trained.any():
+        raise ValueError(f"{_where(stored[part])}: no row has a label")
     if len(trained) > 1 and (trained == trained[0]).all():
         raise ValueError(f"{_where(stored[part])}: all rows have the same labels: there is nothing to tell apart")
     return result
@@ -271,7 +335,7 @@ def _from_parts(found: Found, parts: Mapping[str, dict[str, Stored]], halves: st
             if group[kind].shape[1] != groups[trained][kind].shape[1]:
                 told = f"{groups[trained][kind].shape[1]} columns as in {groups[trained][kind].key}"
                 raise ValueError(f"{_where(group[kind])}: expected {told}, got {group[kind].shape[1]}")
-    views = {part: [_read(group[kind]) for kind in kinds] for part, group in groups.items()}
+    views = {part: _read_all([group[kind] for kind in kinds]) for part, group in groups.items()}
     raw = {part: _labels(group, views[part][0].shape[0]) for part, group in groups.items()}
     labels = _zero_one(raw, {part: group["labels"] for part, group in groups.items()})
     made, start, names = {}, 0, ()
@@ -300,24 +364,27 @@ def _from_whole(
     group = _aligned(parts["all"])
     n = group[kinds[0]].shape[0]
     labels = _zero_one({"all": _labels(group, n)}, {"all": group["labels"]})["all"]
-    views = [_read(group[kind]) for kind in kinds]
-    kept, notes = np.arange(n), []
+    kept, notes, text = np.arange(n), [], None
     if query is None and train is None and ("rows" in parts["train"] or "split" in group):
         rows = _named_rows(group["split"]) if "split" in group else _numbered_rows(found, parts, n)
     else:
         if select and "text" in kinds:
-            selection = select(views[kinds.index("text")], labels)
-            kept, labels = kept[selection.rows], labels[:, selection.labels]
-            views = [v[:, selection.text] if kind == "text" else v for v, kind in zip(views, kinds)]
+            text = _read(group["text"])
+            selection = select(text, labels)
+            kept, labels, text = kept[selection.rows], labels[:, selection.labels], text[:, selection.text]
             notes.append(selection.note)
         rows = random_rows(len(kept), min(2000, max(1, len(kept) // 10)) if query is None else query, train, seed)
         notes.append(f"random split with seed {seed}: {len(rows[0])} queries, {len(rows[1])} to train on")
     query_rows, train_rows, rest = (np.sort(kept[r]) for r in rows)
     database_rows = np.sort(np.concatenate([train_rows, rest]))
-    cut, names = _halved(views, kinds, halves)
-    queries = Part(tuple(view[query_rows] for view in cut), labels[query_rows], query_rows)
-    views.clear()  # the arrays are used up: their rows are moved in place
-    database = Part(tuple(_kept(view, database_rows) for view in cut), labels[database_rows], database_rows)
+    pieces = query_rows, database_rows
+    fresh = [kind for kind in kinds if kind != "text" or text is None]
+    views = dict(zip(fresh, _read_all([group[kind] for kind in fresh], pieces)))
+    if text is not None:
+        views["text"] = _rows_of(text, pieces)
+    (first, names), (second, _) = (_halved([views[kind][i] for kind in kinds], kinds, halves) for i in range(2))
+    queries = Part(first, labels[query_rows], query_rows)
+    database = Part(second, labels[database_rows], database_rows)
     trained = take(database, np.searchsorted(database_rows, train_rows)) if len(rest) else database
     items = Items(_words(group["names"])) if "names" in group else Items()
     return Split(trained, queries, database, "", names, (), items, (), tuple(notes))
