@@ -6,8 +6,8 @@ from typing import Any
 import numpy as np
 from scipy import sparse
 
-from .layouts import files_of, recognise
-from .reading import load_files
+from .layouts import files_of
+from .reading import load_files, recognise_all
 from .split import Part, Split, parts_of
 
 SHOWN = 5  # examples named in a remark
@@ -27,7 +27,7 @@ def inspect_files(paths: Any, keys: Mapping[str, str] | None = None) -> dict[str
         ValueError: a file cannot be read at all, or `keys` does not fit.
     """
     files = files_of(paths)
-    found = recognise(files, keys)
+    found, _ = recognise_all(files, keys)
     roles = {(a.file, a.key): role for role, a in found.chosen.items()}
     roles |= {(a.file, a.key): f"{role}, not used" for role, arrays in found.spare.items() for a in arrays}
     every = sorted([*found.chosen.values(), *(a for s in found.spare.values() for a in s), *found.unused])

@@ -60,10 +60,7 @@ def load_files(
         ValueError: naming file and key of what is missing, damaged, misaligned, not finite, or no label.
     """
     files = files_of(paths)
-    found = recognise(files, keys)
-    facts = _facts(found)
-    if facts:
-        found = recognise(files, {**{f"all.{view}": f"view.{view}" for view in facts["views"]}, **(keys or {})})
+    found, facts = recognise_all(files, keys)
     for array in found.unused:
         if not array.usable and ROLES.get(normal_key(array), "") not in ("", *found.chosen):
             raise MissingArrayError(f"{_where(array)}: holds {array.dtype}, expected numbers")
@@ -92,11 +89,12 @@ def load_files(
     return split if query is None and train is None else resplit(split, query, train, seed)
 
 
-def _facts(found: Found) -> dict[str, Any] | None:
-    """What `save_split` wrote beside the arrays."""
+def recognise_all(files: Sequence[Path], keys: Mapping[str, str] | None) -> tuple[Found, dict[str, Any] | None]:
+    """What `recognise` finds, also in a file of `save_split`; and what that wrote beside the arrays."""
+    found = recognise(files, keys)
     array = next((a for a in found.unused if a.key == "jaxcmh" and a.dtype == "uint8"), None)
     if array is None:
-        return None
+        return found, None
     try:
         facts = json.loads(_read(array).tobytes())
         known = facts["format"] == 1 and set(facts) >= {"views", "label_names", "items", "makers"}
@@ -104,8 +102,8 @@ def _facts(found: Found) -> dict[str, Any] | None:
         known = False
     if not known:
         raise ValueError(f"{_where(array)}: damaged, or written by a later jaxcmh")
-    found.unused.remove(array)
-    return facts
+    found = recognise(files, {**{f"all.{view}": f"view.{view}" for view in facts["views"]}, **(keys or {})})
+    return found._replace(unused=[a for a in found.unused if a.key != array.key]), facts
 
 
 # -- what is there ----------------------------------------------------------------------------------------------------
