@@ -12,7 +12,6 @@ from browser import browse, in_browser
 from jaxcmh import figures, report, results
 from jaxcmh.cli import main
 
-
 pytestmark = pytest.mark.xdist_group("reading")  # one report of everything serves all
 
 
