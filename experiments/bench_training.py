@@ -5,8 +5,9 @@
     python experiments/bench_training.py scaling  every method from 10,000 to 184,577 pairs: slope of log time
 
 The unavoidable products are the kernel features of both views and their float64 Gram matrices (the Gram matrices
-alone for methods on raw features).  Times are the best of repeated calls after a first one that compiles; peak memory
-is that of a process of its own which does nothing but train.  Lines go to experiments/results/bench_training.jsonl.
+alone for methods on raw features).  Both times are the best of their calls, which alternate; the first call of ours
+compiles.  A process of its own trains and does nothing else: its peak resident memory is reported.  Lines, with every
+single time, go to experiments/results/bench_training.jsonl.
 """
 
 import argparse
@@ -15,7 +16,6 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -29,15 +29,6 @@ from jaxcmh.results import environment
 
 RESULTS = Path(__file__).parent / "results" / "bench_training.jsonl"
 BLOCK = 16_384
-
-
-def best(function: Callable[[], object], repeats: int) -> float:
-    times = []
-    for _ in range(repeats):
-        start = time.perf_counter()
-        function()
-        times.append(time.perf_counter() - start)
-    return min(times)
 
 
 def numpy_products(part: Part, method: str) -> None:
@@ -55,29 +46,39 @@ def numpy_products(part: Part, method: str) -> None:
             gram = gram + phi.T @ phi
 
 
+TRAIN = """
+import json, resource, sys, time, jaxcmh
+method, shape, bits, options = json.loads(sys.argv[1])
+part = jaxcmh.load_dataset(f"synthetic:{shape}", **options).train
+for _ in sys.stdin:
+    start = time.perf_counter()
+    jaxcmh.train(method, part.views, part.labels, bits=bits)
+    seconds = time.perf_counter() - start
+    print(json.dumps([seconds, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e9]), flush=True)
+"""
+
+
 def measure(method: str, shape: str, bits: int, repeats: int, rows: int | None = None) -> dict:
-    """Time of the second and later calls of `train`, beside NumPy's time in between."""
+    """Times of `train` and its peak memory, in a process of its own, and NumPy's time between its calls."""
     options: dict[str, Any] = {} if rows is None else {"train": rows}
     part = jaxcmh.load_dataset(f"synthetic:{shape}", **options).train
-
-    def train() -> None:
-        jaxcmh.train(method, part.views, part.labels, bits=bits)
-
-    first = best(train, 1)
-    pairs = [(best(train, 1), best(lambda: numpy_products(part, method), 1)) for _ in range(repeats)]
-    ours, theirs = (min(times) for times in zip(*pairs))
-    line = {"method": method, "shape": shape, "n": len(part.labels), "bits": bits, "first": first, "seconds": ours}
-    return line | {"numpy": theirs, "ratio": ours / theirs}
-
-
-def peak(method: str, shape: str, bits: int) -> float:
-    """GB of resident memory of a process that loads the data and trains once."""
-    code = (
-        f"import resource, jaxcmh; part = jaxcmh.load_dataset('synthetic:{shape}').train;"
-        f"jaxcmh.train({method!r}, part.views, part.labels, bits={bits});"
-        "print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)"
-    )
-    return int(subprocess.check_output([sys.executable, "-c", code])) * 1024 / 1e9
+    command = [sys.executable, "-c", TRAIN, json.dumps([method, shape, bits, options])]
+    ours, theirs = [], []
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdin
+        assert process.stdout
+        for call in range(repeats + 1):
+            print(file=process.stdin, flush=True)
+            seconds, peak_gb = json.loads(process.stdout.readline())
+            ours.append(seconds)
+            if call > 0 or repeats == 0:
+                start = time.perf_counter()
+                numpy_products(part, method)
+                theirs.append(time.perf_counter() - start)
+        process.stdin.close()
+    line = {"method": method, "shape": shape, "n": len(part.labels), "bits": bits, "peak_gb": peak_gb}
+    line |= {"first": ours[0], "seconds": min(ours), "numpy": min(theirs)}
+    return line | {"ratio": line["seconds"] / line["numpy"], "ours": ours, "theirs": theirs}
 
 
 def slope(lines: list[dict]) -> float:
@@ -95,24 +96,18 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("what", choices=("M", "N", "scaling"))
     parser.add_argument("--methods", nargs="+", choices=list(jaxcmh.methods.registry))
-    parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--repeats", type=int, default=3, help="calls after the first (default: 3)")
     arguments = parser.parse_args()
     methods = arguments.methods or (["dcgh"] if arguments.what == "M" else list(jaxcmh.methods.registry))
+    shape, bits = ("M", 32) if arguments.what == "M" else ("N", 64)
+    sizes = (10_000, 20_000, 50_000, 100_000, 184_577) if arguments.what == "scaling" else (None,)
     lines = []
     for method in methods:
-        if arguments.what == "M":
-            lines.append(measure(method, "M", 32, arguments.repeats))
-        elif arguments.what == "N":
-            # One process a method: the memory of one does not count for the next.
-            memory = peak(method, "N", 64)
-            lines.append(measure(method, "N", 64, arguments.repeats) | {"peak_gb": memory})
-        else:
-            sizes = (10_000, 20_000, 50_000, 100_000, 184_577)
-            timed = [measure(method, "N", 64, arguments.repeats, rows) for rows in sizes]
-            lines += [line | {"slope": slope(timed)} for line in timed]
-    columns = {"method": "", "n": ",", "bits": "", "first": ".2f", "seconds": ".2f", "numpy": ".2f", "ratio": ".2f"}
-    extra = {"M": {}, "N": {"peak_gb": ".1f"}, "scaling": {"slope": ".2f"}}[arguments.what]
-    report(lines, columns | extra)
+        timed = [measure(method, shape, bits, arguments.repeats, rows) for rows in sizes]
+        lines += [line | {"slope": slope(timed)} for line in timed] if len(sizes) > 1 else timed
+    columns = {"method": "", "n": ",", "bits": "", "peak_gb": ".1f", "first": ".2f", "seconds": ".2f"}
+    columns |= {"numpy": ".2f", "ratio": ".2f"} | ({"slope": ".2f"} if len(sizes) > 1 else {})
+    report(lines, columns)
     kept = RESULTS.read_text().splitlines() if RESULTS.exists() else []
     same = {(arguments.what, line["method"]) for line in lines}
     kept = [text for text in kept if (json.loads(text)["what"], json.loads(text)["method"]) not in same]

@@ -80,6 +80,11 @@ def run(
 
     stages = Stages()
     say("training")
+    if options.get("hash_function") == "mlp":
+        options.setdefault(
+            "progress",
+            lambda view, passes, loss: say(f"hash function of view {view}, pass {passes}, held-out loss {loss:.3f}"),
+        )
     with stages("train"):
         model = jaxcmh.train(method, split.train.views, split.train.labels, bits=bits, **options)
     say("evaluating")

@@ -14,6 +14,7 @@ from jax import random
 import jaxcmh
 from jaxcmh import core, mesh
 from jaxcmh.linalg import sign
+from jaxcmh.methods import paper_params
 
 
 def together(name, *more):
@@ -273,15 +274,22 @@ def measured(method, bits, views, labels, train, **options):
     ]
 
 
+def settings(name):
+    """Hyper-parameters: a method's own and those that its paper gives for each data set; a variant's own."""
+    of_paper = {} if "-" in name else importlib.import_module(f"jaxcmh.methods.{name}").paper_params
+    return dict.fromkeys([methods[name].params, *of_paper.values()])
+
+
 @every_method
 def test_float32_and_float64_agree_within_a_hundredth_of_map(name):
     views, labels = problem(n=700, c=8, dims=(24, 20), noise=1.5)
-    single = measured(methods[name], 16, views, labels, 500)
-    with jax.enable_x64(True):
-        double = measured(methods[name], 16, views, labels, 500)
-    for a, b in zip(single, double):
-        assert abs(a["i2t"] - b["i2t"]) <= 0.01
-        assert abs(a["t2i"] - b["t2i"]) <= 0.01
+    for params in settings(name):
+        single = measured(methods[name], 16, views, labels, 500, params=params)
+        with jax.enable_x64(True):
+            double = measured(methods[name], 16, views, labels, 500, params=params)
+        for a, b in zip(single, double):
+            assert abs(a["i2t"] - b["i2t"]) <= 0.01
+            assert abs(a["t2i"] - b["t2i"]) <= 0.01
 
 
 @every_method
@@ -295,15 +303,16 @@ def test_a_method_beats_chance(name):
 @pytest.mark.parametrize("bits", [8, 128])
 @every_method
 def test_awkward_data_leave_no_nan(name, bits):
-    """More classes than bits, a class without samples, samples without labels, duplicated rows, few rows."""
-    views, labels = problem(n=180, c=12, dims=(6, 5))
+    """More classes than bits, a class without samples, samples without labels, duplicates, more features than rows."""
+    views, labels = problem(n=180, c=12, dims=(6, 200))
     labels[:, 3] = 0
     labels[:4] = 0
     views = [np.concatenate([x[:90], x[:90]]).astype(np.float32) for x in views]
     labels = np.concatenate([labels[:90], labels[:90]])
-    model = jaxcmh.train(methods[name], views, labels, bits=bits)
-    for leaf in jax.tree.leaves(model):
-        assert np.isfinite(leaf).all()
+    for params in settings(name):
+        model = jaxcmh.train(methods[name], views, labels, bits=bits, params=params)
+        for leaf in jax.tree.leaves(model):
+            assert np.isfinite(leaf).all()
 
 
 @every_method
@@ -327,6 +336,22 @@ def test_an_independent_numpy_loop_gives_the_same_codes(name):
         codes = np.asarray(method.codes(state, extended, params))
     views, labels = [np.asarray(x) for x in data.views], np.asarray(data.labels)
     np.testing.assert_array_equal(reference.run(views, labels, start, method.params, 5), codes)
+
+
+def test_every_setting_of_every_paper_is_there_by_name():
+    given = {
+        "dcgh": ("wiki", "mirflickr25k", "iaprtc12", "nuswide10"),
+        "a2lh": ("mirflickr25k", "nuswide10"),
+        "acqh": ("wiki", "mirflickr25k", "nuswide10"),
+        "aah": ("wiki", "mirflickr25k", "nuswide10"),
+        "imads": ("wiki", "mirflickr25k", "nuswide10"),
+    }
+    for name, datasets in given.items():
+        for dataset in datasets:
+            assert type(paper_params(name, dataset)) is type(methods[name].params)
+    for name, dataset, told in (("a2lh", "wiki", "mirflickr25k, nuswide10; got 'wiki'"), ("no", "wiki", "got 'no'")):
+        with pytest.raises(ValueError, match=told):
+            paper_params(name, dataset)
 
 
 def test_sign_of_zero_is_plus_one_and_padding_stays_zero():

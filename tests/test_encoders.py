@@ -1,5 +1,7 @@
 """Hash functions: the MLP learns what no linear one can, stops early, repeats itself and is stored; nearest words."""
 
+import re
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -7,7 +9,7 @@ import pytest
 from jax import random
 
 import jaxcmh
-from jaxcmh import core, encoders
+from jaxcmh import core, encoders, runs
 
 
 def exclusive_or(n=600):
@@ -72,19 +74,17 @@ def test_a_model_with_an_mlp_encodes_and_comes_back_from_its_file(method, tmp_pa
         np.testing.assert_array_equal(a, b)
 
 
-def test_progress_is_told_from_train():
+def test_progress_is_told_pass_by_pass():
     split = jaxcmh.load_dataset("synthetic", train=100, query=10)
     told = []
-    jaxcmh.train(
-        "dcgh",
-        split.train.views,
-        split.train.labels,
-        bits=8,
-        hash_function="mlp",
-        progress=lambda view, passes, loss: told.append((view, loss)),
-    )
-    assert {view for view, _ in told} == {0, 1}
-    assert all(isinstance(loss, float) for _, loss in told)
+    runs.run(split, "dcgh", bits=8, data="synthetic", hash_function="mlp", say=told.append)
+    passes = [line for line in told if line.startswith("hash function")]
+    assert told[0] == "training"
+    assert told[-1] == "evaluating"
+    for view in (0, 1):
+        assert sum(
+            re.match(rf"hash function of view {view}, pass \d+, held-out loss \d\.\d+", p) is not None for p in passes
+        )
 
 
 def test_nearest_words_choose_book_by_book():

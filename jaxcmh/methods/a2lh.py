@@ -103,7 +103,7 @@ def own_codes(s: State, data: Data) -> tuple[Array, Array, Array]:
 
 
 def polar(M: Array) -> Array:
-    """P(M) of a float64 matrix (q_m, q) of any rank, three times as fast as from its singular value decomposition.
+    """P(M) of a float64 matrix (q_m, q) of any rank, without its singular value decomposition.
 
     The right singular vectors are those of MᵀM.  They are blurred where singular values are below 1e-8 of the
     largest; there the QR factor is as orthonormal, and |M|_* - tr(MᵀZ) stays below 1e-6 |M|_* for kernel features.

@@ -294,7 +294,7 @@ method = Method(
     prepare=prepare,
     diagnostics=diagnostics,
 )
-paper_params = {
+paper_params = {  # with 500, 1,500 and 1,000 anchors
     "wiki": Params(),
     "mirflickr25k": Params(lam3=1e5, lam5=1e-4, alpha=1e5, beta=0.1, theta=1e-4),
     "nuswide10": Params(lam3=1e5, lam5=1e-4, alpha=1e5, beta=0.1, theta=1e-4),
