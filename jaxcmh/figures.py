@@ -123,9 +123,14 @@ def _labelled(lines: Sequence[Line], without: Sequence[str] = ()) -> list[dict[s
 
 
 def symbol(name: str) -> str:
-    """How a hyper-parameter is written on an axis: the papers' letter, λ for lam."""
-    base, underscore, index = name.partition("_")
-    return NAMES.get(base, base) + underscore + index
+    """How a hyper-parameter is written on an axis: the papers' letter.
+
+    >>> symbol("alpha"), symbol("lam3"), symbol("mu_0"), symbol("iterations")
+    ('α', 'λ3', 'μ0', 'iterations')
+    """
+    base = name.rstrip("0123456789")
+    letter = NAMES.get(base.rstrip("_"))
+    return letter + name[len(base) :] if letter else name
 
 
 def _number(value: Any) -> str:
@@ -470,9 +475,8 @@ def _stored(study: Study) -> list[tuple[str, str, Line]]:
         found.setdefault(str(line.get("arrays")), line)
     named = _labelled(list(found.values()))
     label = _named(named)
-    return [
-        (label(told), "" if i == 0 else str(i + 1), line) for i, (told, line) in enumerate(zip(named, found.values()))
-    ]
+    told = [label(line) + (f", {Path(name).stem}" if len(found) > 1 else "") for line, name in zip(named, found)]
+    return [(title, "" if i == 0 else str(i + 1), line) for i, (title, line) in enumerate(zip(told, found.values()))]
 
 
 def _tsne(study: Study, folder: Path) -> Plan:

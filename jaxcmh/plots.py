@@ -24,6 +24,7 @@ from jaxcmh import results
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#7A4B00")
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")
 GREY = "#BBBBBB"
+BANDS = 3  # lines a panel up to which the spread is a band; above, it is a bar at every point
 KINDS = ("png", "svg", "pdf")
 DATES = {"svg": {"Date": None}, "pdf": {"CreationDate": None}}  # left out: equal figures give equal files
 STYLE: dict[Any, Any] = {
@@ -89,8 +90,6 @@ def draw(
     Raises:
         ValueError: nothing to draw, or x and y of a line differ in length.
     """
-    from matplotlib.ticker import FixedLocator, MaxNLocator, NullLocator, ScalarFormatter
-
     if not panels or not all(panel.lines for panel in panels):
         raise ValueError("nothing to draw: every panel needs at least one line")
     for panel in panels:
@@ -102,6 +101,8 @@ def draw(
     names = list(dict.fromkeys(name for panel in panels for name in panel.lines))
 
     def fill(axes: Any, panel: Panel) -> None:
+        from matplotlib.ticker import FixedLocator, MaxNLocator, NullLocator, ScalarFormatter
+
         for name, (xs, ys) in panel.lines.items():
             place = names.index(name)
             shown = place < len(COLOURS)
@@ -109,7 +110,10 @@ def draw(
             xs, ys = np.asarray(xs, float), np.asarray(ys, float)
             if name in panel.spread and shown:
                 wide = np.nan_to_num(np.asarray(panel.spread[name], float))
-                axes.fill_between(xs, ys - wide, ys + wide, color=colour, alpha=0.15, linewidth=0, zorder=2)
+                if len(panel.lines) <= BANDS:
+                    axes.fill_between(xs, ys - wide, ys + wide, color=colour, alpha=0.15, linewidth=0, zorder=2)
+                else:  # more bands would hide each other
+                    axes.errorbar(xs, ys, wide, fmt="none", ecolor=colour, elinewidth=0.8, zorder=2)
             axes.plot(
                 xs,
                 ys,
@@ -178,7 +182,10 @@ def _figure(
     grid: bool = True,
 ) -> list[Path]:
     """Axes side by side, each filled from its panel (which has a title), one legend, the caption; every format."""
-    import matplotlib
+    try:
+        import matplotlib
+    except ModuleNotFoundError:
+        raise ModuleNotFoundError("figures need matplotlib: python -m pip install 'jaxcmh[plots]'") from None
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
@@ -475,6 +482,8 @@ def answers(stem: str | Path, queries: Any, found: Any, right: Any, *, caption: 
     k = right.shape[1]
 
     def show(axes: Any, item: Any, left: float, colour: str | None, mark: str) -> None:
+        from matplotlib.patches import Rectangle
+
         if item.dtype.kind in "US":
             words = textwrap.shorten(str(item), 60, placeholder=" …")
             axes.text(left + 0.46, 0.5, textwrap.fill(words, 14), ha="center", va="center", fontsize=5.5)
@@ -484,8 +493,6 @@ def answers(stem: str | Path, queries: Any, found: Any, right: Any, *, caption: 
             frame = {"fill": False, "edgecolor": colour, "linewidth": 1.6, "linestyle": "-" if mark == "✓" else "--"}
             axes.add_patch(Rectangle((left, 0.04), 0.92, 0.92, **frame))
             axes.text(left + 0.05, 0.9, mark, color=colour, fontsize=8, va="top", fontweight="bold")
-
-    from matplotlib.patches import Rectangle
 
     def fill(axes: Any, row: _Row) -> None:
         show(axes, queries[row.number], 0, None, "")

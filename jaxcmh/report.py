@@ -354,7 +354,8 @@ def _lede(records: Sequence[dict], found: Sequence[figures_.Study]) -> str:
     spent = f"{seconds:.0f} seconds" if seconds < 120 else f"{seconds / 60:.0f} minutes"
     methods = ", ".join(dict.fromkeys(line["method"] for line in records))
     data = ", ".join(dict.fromkeys(line["data"] for line in records))
-    return f"{len(trainings):,} trainings of {methods} on {data}, {spent} of training, in {len(found)} studies."
+    studies = "1 study" if len(found) == 1 else f"{len(found)} studies"
+    return f"{len(trainings):,} trainings of {methods} on {data}, {spent} of training, in {studies}."
 
 
 def _facts(records: Sequence[dict]) -> list[tuple[str, str]]:

@@ -18,6 +18,7 @@ from jaxcmh import results
 ENDINGS = {"text": "txt", "markdown": "md", "latex": "tex", "csv": "csv", "html": "html"}
 # Names of the data sets in the copy of the published values, where they differ from ours.
 PUBLISHED_AS = {"nuswide10": "nuswide"}
+COMPARED = ("bits", "ablation", "unpaired", "deep")  # kinds of studies that papers print numbers of
 REACHED = 0.01  # a mean this little below the published value, or two standard deviations, counts as reached
 
 
@@ -224,33 +225,51 @@ def against(
         reasons: (method, data) -> why its published values are not reached, beside those the copy itself remarks.
     """
     reasons = reasons or {}
-    cells: dict[tuple[str, str, str, int], dict[int, float]] = {}
-    remarks: dict[tuple, tuple[float, str]] = {}
+    cells: dict[tuple[str, str, int], dict[int, float]] = {}
+    first: dict[tuple, tuple[Mapping[str, Any], float, str]] = {}  # line, published value and remark
     for line in records:
-        if not _repeats(line) or line.get("study", {}).get("vary"):
+        told = line.get("study", {"kind": "bits"})
+        if not _repeats(line) or told.get("vary") or told["kind"] not in COMPARED:
             continue
         for direction, score in line["map"].items():
-            told = published(line["method"], line["data"], direction, line["bits"], line.get("setting"))
-            if told is None:
-                continue
-            setting = ", ".join(f"{name} {v:g}" for name, v in line.get("setting", {}).items() if v)
-            choice = line.get("map_label", "")
-            label = line["method"] + "".join(f", {more}" for more in (choice, setting) if more)
-            place = line["data"], label, direction, line["bits"]
-            remarks[place] = told
-            cells.setdefault(place, {})[line["seed"]] = score
+            printed = published(line["method"], line["data"], direction, line["bits"], line.get("setting"))
+            if printed:
+                place = _configuration(line), direction, line["bits"]
+                first.setdefault(place, (line, *printed))
+                cells.setdefault(place, {})[line["seed"]] = score
+    variants: dict[tuple, dict[str, None]] = {}
+    for (configuration, *_), (line, *_) in first.items():
+        variants.setdefault((line["data"], line["method"]), {})[configuration] = None
     found = []
     for place, values in cells.items():
         cell = results._cell(values)
         assert cell is not None
-        target, remark = remarks[place]
+        line, target, remark = first[place]
+        data, method = line["data"], line["method"]
+        label = _called(line, several=len(variants[data, method]) > 1)
         slack = max(REACHED, 0.0 if math.isnan(cell.sd) else 2 * cell.sd)
         verdict = "reached" if cell.mean >= target - slack else "not reached"
-        reason = reasons.get((place[1].partition(",")[0], place[0])) or _reason(remark, place[0])
+        reason = reasons.get((method, data)) or _reason(remark, data)
         if verdict == "not reached" and reason:
             verdict = f"explained: {reason}"
-        found.append(Verdict(*place, target, cell.mean, cell.sd, cell.seeds, cell.mean - target, verdict))
+        _, direction, bits = place
+        beside = target, cell.mean, cell.sd, cell.seeds, cell.mean - target
+        found.append(Verdict(data, label, direction, bits, *beside, verdict))
     return found
+
+
+def _configuration(line: Mapping[str, Any]) -> str:
+    """What must be equal for two seeds to belong together, whatever the bits."""
+    told = [line.get("setting", {}), line["data_hash"], line["ties"]]
+    return json.dumps([*told, *(line[name] for name in results.CONFIGURATION if name != "bits")], sort_keys=True)
+
+
+def _called(line: Mapping[str, Any], several: bool) -> str:
+    """The method, and of several configurations of it on one data set which this is."""
+    study = line.get("study", {}).get("name", "")
+    setting = [f"{name} {v:g}" for name, v in line.get("setting", {}).items() if v]
+    choice = line.get("map_label") or (study if several and not setting and study not in ("bits", "runs") else "")
+    return ", ".join(filter(None, [line["method"], choice, *setting]))
 
 
 def _reason(remark: str, data: str) -> str:

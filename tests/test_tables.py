@@ -164,6 +164,21 @@ def test_verdicts():
     assert tables.against(fake_lines.sensitivity()) == []
 
 
+def test_configurations_of_one_method_are_judged_apart():
+    plain = [fake_lines.line("dcgh", 32, s, data="wiki", study=("bits", "bits", [])) for s in (0, 1)]
+    again = [{**plain[0], "study": {"name": "curves", "kind": "bits", "vary": []}}]  # a run of two studies
+    kernel = [{"kind": "laplace", "anchors": 500, "width": 1.0, "standardise": False}]
+    other = [fake_lines.line("dcgh", 32, data="wiki", study=("laplace", "bits", []), features=kernel, lift=0.1)]
+    longer = [fake_lines.line("dcgh", 32, data="wiki", study=("convergence", "convergence", []), iterations=20)]
+    found = tables.against([*plain, *again, *other, *longer])
+    assert [(v.method, v.seeds) for v in found] == [
+        ("dcgh", 2),
+        ("dcgh", 2),
+        ("dcgh, laplace", 1),
+        ("dcgh, laplace", 1),
+    ]
+
+
 def test_a_grid_of_verdicts_prints_in_every_format():
     lines = [fake_lines.line(b, 32, data="wiki") for b in ("dcgh", "aah")]
     grid = tables.verdicts(tables.against(lines))
