@@ -1,13 +1,15 @@
 """How long reading data takes against the bare library call, and how much memory it needs.
 
-python experiments/bench_data.py [--rows 184577]
+python experiments/bench_data.py [--kinds npz h5 mat parquet] [--rows 184577] [--repeats 5]
 
-Prints for every kind of file at the N shape (NUS-WIDE: 500-d and 1,000-d float32, 10 labels): seconds of the library
-alone, seconds of `load_dataset`, their ratio; and for a file of 500 MB the peak memory of a fresh process against
-the file. Rows of a file without a split are parted into queries and database too, which the library does not do.
+For every kind of file at the N shape (NUS-WIDE: 500-d and 1,000-d float32, 10 labels): seconds of the library alone,
+seconds of `load_dataset`, which also checks every value, and their ratio; and for a file of 500 MB the peak memory of a
+fresh process against the file. Rows of a file without a split are parted into queries and database too, which the
+library does not do. Lines go to experiments/results/bench_data.jsonl.
 """
 
 import argparse
+import json
 import subprocess
 import sys
 import tempfile
@@ -17,6 +19,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+
+from jaxcmh.results import environment
+
+RESULTS = Path(__file__).parent / "results" / "bench_data.jsonl"
 
 
 def write_v73(path: Path, arrays: dict[str, np.ndarray]) -> None:
@@ -82,7 +88,14 @@ def seconds(action: Callable[[Path], Any], path: Path) -> float:
     return time.perf_counter() - start
 
 
-def speed(folder: Path, rows: int, repeats: int) -> None:
+def record(line: dict[str, Any]) -> None:
+    """One result line, on the screen and in the file."""
+    with open(RESULTS, "a") as file:
+        file.write(json.dumps(line | {"environment": environment()}) + "\n")
+    print(line, flush=True)
+
+
+def speed(folder: Path, kinds: list[str], rows: int, repeats: int) -> None:
     from jaxcmh.datasets import load_dataset
 
     rng = np.random.default_rng(0)
@@ -91,9 +104,8 @@ def speed(folder: Path, rows: int, repeats: int) -> None:
     arrays |= {f"T_{s}": rng.random((k, 1000), np.float32) for s, k in n.items()}
     arrays |= {f"L_{s}": (rng.random((k, 10)) < 0.2).astype(np.uint8) for s, k in n.items()}
     whole = {"image": arrays["I_tr"], "text": arrays["T_tr"], "labels": arrays["L_tr"]}
-    print(f"{rows:,} + 2,000 rows, 500 + 1,000 columns, medians of {repeats} interleaved repeats, seconds")
-    print(f"{'file':<10}{'split in file':>14}{'library':>10}{'ours':>10}{'ratio':>8}")
-    for kind, (write, bare) in KINDS.items():
+    for kind in kinds:
+        write, bare = KINDS[kind]
         for split, content in ((True, arrays), (False, whole)):
             if kind == "parquet" and split:
                 continue  # columns of a table have equally many rows
@@ -101,15 +113,14 @@ def speed(folder: Path, rows: int, repeats: int) -> None:
             write(path, content)
             bare(path)
             times = [(seconds(bare, path), seconds(load_dataset, path)) for _ in range(repeats)]
-            library, ours = np.median(times, axis=0)
-            print(
-                f"{kind:<10}{'yes' if split else 'no':>14}{library:>10.2f}{ours:>10.2f}{ours / library:>8.2f}",
-                flush=True,
-            )
+            library, ours = np.median(times, axis=0).tolist()
+            ratio = float(np.median([b / a for a, b in times]))
+            sizes = {"what": "time", "file": kind, "split in file": split, "rows": rows, "repeats": repeats}
+            record({**sizes, "library s": library, "ours s": ours, "ratio": ratio})
             path.unlink()
 
 
-def memory(folder: Path) -> None:
+def memory(folder: Path, kinds: list[str]) -> None:
     rng = np.random.default_rng(0)
     n, halves = 60_000, (1042, 1042)
     content: dict[str, np.ndarray] = {
@@ -117,17 +128,15 @@ def memory(folder: Path) -> None:
         "text": rng.random((n, halves[1]), np.float32),
     }
     content["labels"] = (rng.random((n, 10)) < 0.2).astype(np.uint8)
-    print("\npeak memory of a process that loads a file without a split, in relation to the file")
-    print(f"{'file':<10}{'MB':>8}{'peak MB':>10}{'ratio':>8}")
-    for kind, (write, _) in KINDS.items():
+    for kind in kinds:
         path = folder / f"set.{kind}"
-        write(path, content)
+        KINDS[kind][0](path, content)
         code = "import sys, experiments.bench_data as b; b.peak(sys.argv[1])"
         command = [sys.executable, "-c", code, str(path)]
         root = Path(__file__).resolve().parent.parent
         peak = int(subprocess.run(command, cwd=root, capture_output=True, text=True, check=True).stdout)
         size = path.stat().st_size / 1e6
-        print(f"{kind:<10}{size:>8.0f}{peak / 1e3:>10.0f}{peak / 1e3 / size:>8.2f}", flush=True)
+        record({"what": "memory", "file": kind, "file MB": size, "peak MB": peak / 1e3, "ratio": peak / 1e3 / size})
         path.unlink()
 
 
@@ -142,9 +151,10 @@ def peak(path: str) -> None:
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--kinds", nargs="+", choices=KINDS, default=list(KINDS))
     parser.add_argument("--rows", type=int, default=184_577)
     parser.add_argument("--repeats", type=int, default=5)
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as place:
-        speed(Path(place), arguments.rows, arguments.repeats)
-        memory(Path(place))
+        memory(Path(place), arguments.kinds)
+        speed(Path(place), arguments.kinds, arguments.rows, arguments.repeats)
