@@ -353,11 +353,6 @@ def info(name: str, /, *, root: Root = None, as_json: Json = False) -> None:
     with terminal.progress() as steps:
         split = _load(name, root, terminal.Stages(), steps)
         facts = {"data": name, **describe(split)}
-    counts = split.train.labels.sum(0, dtype=int)
-    names = split.label_names or tuple(map(str, range(len(counts))))
-    order = sorted(range(len(counts)), key=lambda c: -counts[c])
-    for title, classes in (("largest classes", order[:5]), ("smallest classes", order[-5:])):
-        facts[title] = {names[c]: int(counts[c]) for c in classes}
     data_commands.print_facts(facts, as_json)
 
 

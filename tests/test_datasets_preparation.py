@@ -8,6 +8,7 @@ from jaxcmh.datasets import (
     Maker,
     Part,
     Split,
+    describe,
     drop_labels,
     featurise,
     flip_labels,
@@ -192,6 +193,10 @@ def test_inspection_names_every_array_and_the_hashes(tmp_path):
     assert report["parts"]["query"].startswith("10 rows")
     assert len(report["data hash"]) == len(report["split hash"]) == 16
     assert report["data hash"] == inspect_files([tmp_path / "set.npz"])["data hash"]
+    assert report["classes"] == {str(c): int(part.train.labels[:, c].sum()) for c in range(4)}
+    many = describe(synthetic(train=300, query=10, labels=30, dims=(2, 2)))
+    assert len(many["largest classes"]) == len(many["smallest classes"]) == 5
+    assert min(many["largest classes"].values()) > max(many["smallest classes"].values())
     assert "problem" not in report
     del arrays["L_te"]
     np.savez(tmp_path / "set.npz", **arrays)

@@ -52,13 +52,17 @@ def describe(split: Split) -> dict[str, Any]:
     """Parts, views, labels and hashes of a data set, as JSON types."""
     from jaxcmh import results
 
-    counts = split.train.labels.sum(1, dtype=int)
+    counts, sizes = split.train.labels.sum(1, dtype=int), split.train.labels.sum(0, dtype=int)
+    order, names = np.argsort(-sizes, kind="stable").tolist(), split.label_names or tuple(map(str, range(len(sizes))))
+    shown = {"classes": order} if len(order) <= 2 * SHOWN else {}
+    shown = shown or {"largest classes": order[:SHOWN], "smallest classes": order[-SHOWN:]}
     return {
         "parts": {
             name: f"{len(part.ids):,} rows, " + ", ".join(f"{v.shape[1]:,} x {v.dtype}" for v in part.views)
             for name, part in parts_of(split).items()
         },
         "labels": f"{len(split.train.labels[0])} classes, {counts.mean():.2f} a row ({counts.min()} to {counts.max()})",
+        **{title: {names[c]: int(sizes[c]) for c in classes} for title, classes in shown.items()},
         "notes": list(split.notes),
         "chance mAP": round(results.chance(split.query.labels, split.database.labels), 4),
         "data hash": results.data_hash(split),
