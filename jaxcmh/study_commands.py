@@ -77,8 +77,11 @@ def reproduce(
                 done.append((folder, lines, doing.reasons(plan, data)))
     if not done:
         raise ValueError("nothing to do: none of the data sets is there")
-    for folder, lines, reasons in done:
-        _print(folder, lines, reasons)
+    with terminal.progress(len(done)) as steps:
+        for folder, lines, reasons in done:
+            steps.step(f"reading {terminal.shown(folder)}, drawing")
+            _show(folder, lines, reasons)
+            steps.advance()
 
 
 def _load(data: str, root: Path | None, missing: dict[str, str]) -> Any:
@@ -97,5 +100,18 @@ def _load(data: str, root: Path | None, missing: dict[str, str]) -> Any:
         return None
 
 
-def _print(folder: Path, lines: list[dict], reasons: Mapping[tuple[str, str], str]) -> None:
-    """What a paper prints beside ours, study by study."""
+def _show(folder: Path, lines: list[dict], reasons: Mapping[tuple[str, str], str]) -> None:
+    """Print what a paper prints beside ours, and write the report of everything the folder has."""
+    from jaxcmh import tables
+
+    if not lines:
+        return
+    found = tables.against(lines, reasons)
+    if found:
+        print(tables.render(tables.verdicts(found), "text"))
+    try:
+        from jaxcmh import report
+
+        print(f"{terminal.shown(report.write(folder, reasons))}\n")
+    except ModuleNotFoundError as error:
+        terminal.say(f"no report: {error}")
