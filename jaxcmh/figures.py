@@ -243,8 +243,14 @@ def _objective(study: Study) -> Plan:
 
 
 def _convergence(study: Study, _: Path) -> Plan:
+    longest: dict[str, int] = {}
+    for line in study.lines:
+        longest[line["method"]] = max(line["iterations"], longest.get(line["method"], 0))
+    ends = [line for line in study.lines if line["iterations"] == longest[line["method"]]]
+    if len(ends) < len(study.lines):  # trainings of 1, 2, ... iterations
+        study = study._replace(vary=("iterations",))
     lines = _labelled(study.lines, without=study.vary)
-    plan: Plan = [] if "iterations" in study.vary else _objective(study)
+    plan: Plan = _objective(study._replace(lines=ends))
 
     def stages(stem: Path) -> list[Path]:
         found: dict[str, dict[str, tuple]] = {}

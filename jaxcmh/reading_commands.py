@@ -73,7 +73,11 @@ def table(
         if not studies:
             raise ValueError(f"--study: no study {study!r}; there are {', '.join(names)}")
     if published:
-        found = tables.against([line for one in studies for line in one.lines])
+        from jaxcmh.plans import reasons
+
+        found = tables.against(
+            [line for one in studies for line in one.lines], reasons(line["data"] for line in records)
+        )
         if not found:
             raise ValueError("no published number is of these methods, data and code lengths")
         print(tables.render(tables.verdicts(found), format), end="")

@@ -1,6 +1,5 @@
 """The commands around studies: `jaxcmh reproduce`."""
 
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -74,13 +73,13 @@ def reproduce(
                 folder = out / f"{name}-{Path(data).stem if Path(data).exists() else data.replace(':', '-')}"
                 told = {"data": data, "deep": deep, "root": root, "say": terminal.say, "ties": ties, "progress": steps}
                 lines = doing.run([doing.quick(one) for one in asked] if quick else asked, split, folder, **told)
-                done.append((folder, lines, doing.reasons(plan, data)))
+                done.append((folder, lines))
     if not done:
         raise ValueError("nothing to do: none of the data sets is there")
     with terminal.progress(len(done)) as steps:
-        for folder, lines, reasons in done:
+        for folder, lines in done:
             steps.step(f"reading {terminal.shown(folder)}, drawing")
-            _show(folder, lines, reasons)
+            _show(folder, lines)
             steps.advance()
 
 
@@ -100,12 +99,13 @@ def _load(data: str, root: Path | None, missing: dict[str, str]) -> Any:
         return None
 
 
-def _show(folder: Path, lines: list[dict], reasons: Mapping[tuple[str, str], str]) -> None:
+def _show(folder: Path, lines: list[dict]) -> None:
     """Print what a paper prints beside ours, and write the report of everything the folder has."""
-    from jaxcmh import tables
+    from jaxcmh import plans, tables
 
     if not lines:
         return
+    reasons = plans.reasons(line["data"] for line in lines)
     found = tables.against(lines, reasons)
     if found:
         print(tables.render(tables.verdicts(found), "text"))

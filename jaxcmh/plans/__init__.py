@@ -1,5 +1,7 @@
 """The experiments of the five papers, as data: one file a paper, see `plan.Plan`."""
 
+from collections.abc import Iterable
+
 from jaxcmh.plans import a2lh, aah, acqh, dcgh, imads
 from jaxcmh.plans.plan import Plan
 
@@ -10,3 +12,14 @@ plans: dict[str, Plan] = {
     "imads": imads.plan,
     "dcgh": dcgh.plan,
 }
+
+
+def reasons(datasets: Iterable[str]) -> dict[tuple[str, str], str]:
+    """(method, data set) -> why the method's paper is not reached there, for data sets named as in result lines."""
+    return {
+        (method, data): why
+        for data in set(datasets)
+        for plan in plans.values()
+        for (method, benchmark), why in plan.reasons.items()
+        if data.partition(":")[0] == benchmark
+    }

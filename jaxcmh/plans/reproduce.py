@@ -1,6 +1,6 @@
 """Running a plan: which of its studies are asked for, on which data, into which folder."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -116,8 +116,3 @@ def run(
         told = {"data": name, "ties": ties, "databases": kinds, "curves": study.name == CURVES, "progress": progress}
         lines += studies.run(study, on, path, **told)
     return lines
-
-
-def reasons(plan: Plan, data: str) -> Mapping[tuple[str, str], str]:
-    """The plan's reasons, under the name the data set has in the lines."""
-    return {(method, data): why for (method, on), why in plan.reasons.items() if on == data.partition(":")[0]}
