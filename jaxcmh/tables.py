@@ -178,14 +178,14 @@ def beside(table: results.Table, records: Sequence[Mapping[str, Any]]) -> result
     varied = {name for line in records for name in line.get("study", {}).get("vary", ())} & set(names)
     if varied:  # of a sweep only one point is the paper's
         return table
-    settings = {name for line in records for name in line.get("setting", {})}
+    settings = {name: told for line in records for name, told in line.get("setting", {}).items()}
     found = False
     rows = []
     for head, cells in table.rows:
         row = []
         for top, cell in zip(table.columns, cells):
             place = dict(zip(names, head + top))
-            setting = {name: place[name] for name in settings if name in place}
+            setting = {name: place.get(name, shared) for name, shared in settings.items()}
             told = published(
                 place["method"], place.get("data", records[0]["data"]), place["direction"], place["bits"], setting
             )

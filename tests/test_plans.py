@@ -1,11 +1,12 @@
 """The plans of the papers, and the command that runs them."""
 
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
 
-from jaxcmh import cli, results, studies, terminal
+from jaxcmh import cli, results, studies, tables, terminal
 from jaxcmh.datasets import NAMED
 from jaxcmh.methods import registry
 from jaxcmh.plans import inside, plans
@@ -170,3 +171,23 @@ def test_the_state_a_look_inside_sees_is_that_of_the_model():
     model = jaxcmh.train("dcgh", split.train.views, split.train.labels, bits=8, seed=3, iterations=4)
     _, state = inside.learned(model, split)
     np.testing.assert_array_equal(state.H, topk.unpack(model.codes))
+
+
+@pytest.mark.parametrize(
+    ("data", "study", "database"),
+    [
+        ("wiki", "bits", "learned"),
+        ("wiki", "bits", "encoded"),
+        ("wiki", "half unpaired", "learned"),
+        ("icons", "bits", "learned"),
+        ("icons", "bits", "encoded"),
+    ],
+)
+def test_the_tables_of_the_experiments_are_those_of_the_committed_lines(data, study, database):
+    folder = Path(__file__).parents[1] / "experiments"
+    lines = [line for line in results.read(folder / "results" / data) if line["study"]["name"] == study]
+    assert all("+" not in line["environment"]["commit"] for line in lines)  # made by a committed state of the package
+    table = tables.render(tables.study([line for line in lines if line["database"] == database]), "markdown")
+    rows = [row for row in table.splitlines() if row.startswith("| ")]
+    assert set(rows) <= set((folder / "README.md").read_text().splitlines())
+    assert {line["seed"] for line in lines} == set(range(5))

@@ -69,5 +69,7 @@ plan = Plan(
         10: ("weights",),
         11: ("convergence",),
     },
-    reasons={},
+    reasons={
+        ("aah-knn", "wiki"): "the paper does not say how many neighbours; here are 10",
+    },
 )
