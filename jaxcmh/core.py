@@ -32,6 +32,7 @@ class Data(NamedTuple):
     member: Array  # (n,) int32, the row of `sets` that each sample has
     counts: Array  # (u,) samples with each label set
     extra: Any = ()  # what a method's `prepare` adds
+    eigen: tuple[tuple[Array, Array], ...] = ()  # eigenvalues and vectors of the grams, where they save many solves
 
 
 class Method(NamedTuple):

@@ -11,7 +11,7 @@ import optax
 from jax import Array, lax, random
 
 from jaxcmh.core import Data
-from jaxcmh.linalg import cross, solve
+from jaxcmh.linalg import cross, eigen_solve, solve
 
 
 def ridge(codes: Array, data: Data, weight: float | Array) -> tuple[Array, ...]:
@@ -25,9 +25,12 @@ def ridge(codes: Array, data: Data, weight: float | Array) -> tuple[Array, ...]:
     Returns:
         One (q_m, r) array per view, in the dtype of the codes.
     """
-    return tuple(
-        solve(gram, cross(phi, codes), weight).astype(codes.dtype) for phi, gram in zip(data.views, data.grams)
-    )
+    targets = [cross(phi, codes) for phi in data.views]
+    if data.eigen:
+        found = [eigen_solve(*pair, target, weight) for pair, target in zip(data.eigen, targets)]
+    else:
+        found = [solve(gram, target, weight) for gram, target in zip(data.grams, targets)]
+    return tuple(W.astype(codes.dtype) for W in found)
 
 
 class MLP(NamedTuple):

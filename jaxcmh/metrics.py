@@ -136,6 +136,92 @@ def hamming_metrics(
     return _metrics(ap, found[:, -1], cuts[1:], hits[:, 1:], curve, (within, found), ties, at)
 
 
+class Judged(NamedTuple):
+    """Label sets of queries and items on the device, for many rankings of the same items."""
+
+    query_sets: Array  # (blocks, queries, label words) uint32, zeros behind the last query
+    item_sets: Array  # (n, label words) uint32
+    chunks: tuple[Array, Array]  # label sets and weights as `_count` takes them
+    harmonic: np.ndarray  # (n + 1,) 1 + 1/2 + ... + 1/i
+
+
+def judge(query_labels: Any, database_labels: Any) -> Judged:
+    """Label sets for `hamming_map`.
+
+    Args:
+        query_labels: (n_q, c) of 0 and 1, or (n_q,) classes.
+        database_labels: (n, c) or (n,), of the same kind.
+    """
+    query_sets, item_sets = _label_sets(query_labels, database_labels, len(query_labels), len(database_labels))
+    item_sets = jnp.asarray(item_sets)
+    chunks = _chunked(item_sets), _chunked(jnp.ones((len(item_sets), 1), jnp.int32))
+    return Judged(jnp.asarray(_blocks(query_sets, _QUERIES)), item_sets, chunks, _sums(len(item_sets))[0])
+
+
+def hamming_map(query_codes: Array, database_codes: Array, judged: Judged, *, ties: str = "expected") -> float:
+    """The mAP of `hamming_metrics` alone, over the whole database, of codes that stay on the device.
+
+    Args:
+        query_codes: (n_q, bits / 8) uint8.
+        database_codes: (n, bits / 8) uint8.
+        judged: from `judge`.
+        ties: "expected" or "stable".
+
+    Raises:
+        ValueError: no query has any relevant item.
+
+    Example:
+        >>> query, items = jnp.array([[0]], jnp.uint8), jnp.array([[0], [0], [255]], jnp.uint8)
+        >>> hamming_map(query, items, judge([3], [7, 3, 7]))
+        0.75
+    """
+    items, bits = _device_words(database_codes), 8 * database_codes.shape[1]
+    shape = judged.query_sets.shape[:2]
+    queries = _device_words(query_codes)
+    queries = jnp.pad(queries, ((0, shape[0] * shape[1] - len(queries)), (0, 0))).reshape(*shape, -1)
+    chunks = _chunked(items)
+
+    def measure(block: int) -> tuple[Array, Array]:
+        sets = judged.query_sets[block]
+        counts = _count(queries[block], sets, chunks, *judged.chunks, bits=bits)
+        if ties == "expected":
+            with jax.enable_x64(True):  # or the table would become float32
+                return _summed_ap(counts, judged.harmonic)
+        cuts = jnp.asarray([len(items)], jnp.int32)
+        gain, hits = _stable(counts, queries[block].T, sets.T, items, judged.item_sets, cuts)
+        return _summed_gain(gain, hits)
+
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        total, measured = np.sum([np.asarray(pair) for pair in pool.map(measure, range(shape[0]))], axis=0)
+    if not measured:
+        raise ValueError("query_labels: expected labels that database_labels shares; no query has any relevant item")
+    return float(total / measured)
+
+
+@jax.jit
+def _device_words(codes: Array) -> Array:
+    """`_words` on the device."""
+    padded = jnp.pad(codes, ((0, 0), (0, -codes.shape[1] % 4)))
+    return lax.bitcast_convert_type(padded.reshape(len(codes), -1, 4), jnp.uint32)
+
+
+@jax.jit
+def _summed_ap(counts: Array, harmonic: Array) -> tuple[Array, Array]:
+    """Sum of average precisions under expected ties, and the number of queries in it, from (b, buckets, 2) counts."""
+    with jax.enable_x64(True):
+        tied, relevant = counts.sum(2, dtype=jnp.int64), counts[:, :, 1].astype(jnp.int64)
+        end, found = jnp.cumsum(tied, axis=1), jnp.cumsum(relevant, axis=1)
+        gain = _bucket_gain(harmonic, tied, relevant, end - tied, found - relevant, xp=jnp).sum(1)
+        return (gain / jnp.maximum(found[:, -1], 1)).sum(), (found[:, -1] > 0).sum().astype(jnp.float64)
+
+
+@jax.jit
+def _summed_gain(gain: Array, hits: Array) -> tuple[Array, Array]:
+    """The same from what `_stable` gives."""
+    with jax.enable_x64(True):
+        return (gain / jnp.maximum(hits[:, 0], 1)).sum(), (hits[:, 0] > 0).sum().astype(jnp.float64)
+
+
 def score_metrics(
     queries: Any,
     database_codes: Any,
@@ -265,12 +351,17 @@ def _chunked(rows: Array) -> Array:
 def _in_blocks(function: Callable[..., tuple], *rows: np.ndarray, size: int) -> list[np.ndarray]:
     """`function` of blocks of at most `size` rows, all of one shape, on as many threads as there are cores."""
     n = len(rows[0])
-    blocks = -(-n // size)
-    size = -(-n // blocks)
-    padded = [np.pad(x, ((0, blocks * size - n), (0, 0))).reshape(blocks, size, -1) for x in rows]
+    padded = [_blocks(x, size) for x in rows]
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         results = list(pool.map(lambda *block: tuple(map(np.asarray, function(*block))), *padded))
     return [np.concatenate(parts)[:n] for parts in zip(*results)]
+
+
+def _blocks(rows: np.ndarray, size: int) -> np.ndarray:
+    """(n, w) -> (blocks, b, w): blocks of equal size, at most `size`, zeros at the end."""
+    blocks = -(-len(rows) // size)
+    size = -(-len(rows) // blocks)
+    return np.pad(rows, ((0, blocks * size - len(rows)), (0, 0))).reshape(blocks, size, -1)
 
 
 # Passes over the database
@@ -412,7 +503,7 @@ def _sums(n: int) -> tuple[np.ndarray, np.ndarray]:
     return np.concatenate([[0.0], np.cumsum(1 / i[1:])]), gammaln(i + 1)
 
 
-def _bucket_gain(harmonic: np.ndarray, tied: Any, relevant: Any, before: Any, found: Any) -> np.ndarray:
+def _bucket_gain(harmonic: Any, tied: Any, relevant: Any, before: Any, found: Any, xp: Any = np) -> Any:
     """What a bucket adds to the sum of precisions at relevant ranks, in the mean over its orders.
 
     Of its t = `tied` items m = `relevant` are relevant, of the T = `before` items ahead of it C = `found`.  Its p-th
@@ -422,8 +513,8 @@ def _bucket_gain(harmonic: np.ndarray, tied: Any, relevant: Any, before: Any, fo
         (m / t) [(C + 1) dH + (m - 1) / (t - 1) (t - (T + 1) dH)]
     """
     step = harmonic[before + tied] - harmonic[before]
-    slope = (relevant - 1) / np.maximum(tied - 1, 1)
-    return relevant / np.maximum(tied, 1) * ((found + 1) * step + slope * (tied - (before + 1) * step))
+    slope = (relevant - 1) / xp.maximum(tied - 1, 1)
+    return relevant / xp.maximum(tied, 1) * ((found + 1) * step + slope * (tied - (before + 1) * step))
 
 
 def _expected_ap(tied: np.ndarray, relevant: np.ndarray, at: int, sums: tuple[np.ndarray, np.ndarray]) -> np.ndarray:

@@ -135,18 +135,18 @@ def train(
     state, objective = core.fit(method, data, random.fold_in(key, len(views)), params, bits=bits, iterations=iterations)
     jax.block_until_ready(state)
     learned = time.perf_counter()
-    finished = _finish(method._replace(params=None), state, data, params)
-    encoders, unlabelled, codes, diagnostics = jax.block_until_ready(finished)
+    found = _finish(method._replace(params=None), state, data, params)
+    encoders, unlabelled, codes, diagnostics = jax.block_until_ready(found)
     if hash_function == "mlp":
         encoders = mlp(codes, data, random.fold_in(key, len(views) + 1), progress=progress)
     if not all(bool(jnp.isfinite(W).all()) for W in jax.tree.leaves(encoders)):
         raise ValueError(f"params: {method.name} has no finite solution for {params} on these features")
     codebooks = method.codebooks(state) if method.codebooks else None
     if codebooks is None:
-        packed, encoded = topk.pack(codes), tuple(_pack_signs(phi, W) for phi, W in zip(data.views, encoders))
+        packed, encoded = topk.pack(codes), tuple(pack_signs(phi, W) for phi, W in zip(data.views, encoders))
     else:
         packed = codes
-        encoded = tuple(_choose_words(phi, m, codebooks, unlabelled) for m, phi in enumerate(data.views))
+        encoded = tuple(choose_words(phi, m, codebooks, unlabelled) for m, phi in enumerate(data.views))
     jax.block_until_ready(encoded)
     finished = time.perf_counter()
 
@@ -166,21 +166,26 @@ def train(
     return Model(maps, encoders, packed, encoded, codebooks, unlabelled, objective, diagnostics, times, info)
 
 
-@partial(jax.jit, static_argnames="method")
-def _finish(method: Method, state: Any, data: core.Data, params: Any) -> tuple[tuple[Array, ...], Any, Array, dict]:
+def finish(method: Method, state: Any, data: core.Data, params: Any) -> tuple[tuple[Array, ...], Any, Array, dict]:
+    """Hash functions, how unlabelled items find words, codes, diagnostics."""
     data = core.with_extra(method, data)
     unlabelled = method.unlabelled(state, data, params) if method.unlabelled else None
     diagnostics = method.diagnostics(state, data, params) if method.diagnostics else {}
     return method.encoder(state, data, params), unlabelled, method.codes(state, data, params), diagnostics
 
 
+_finish = jax.jit(finish, static_argnames="method")
+
+
 @partial(jax.jit, static_argnames="view")
-def _choose_words(phi: Array, view: int, codebooks: Array, items: Unlabelled) -> Array:
+def choose_words(phi: Array, view: int, codebooks: Array, items: Unlabelled) -> Array:
+    """Words of mapped features of a view, for a look-up model."""
     return nearest_words(phi @ items.V[view] + items.offset[view], codebooks, items.G)
 
 
 @jax.jit
-def _pack_signs(phi: Array, encoder: Array | MLP) -> Array:
+def pack_signs(phi: Array, encoder: Array | MLP) -> Array:
+    """Packed codes of mapped features."""
     return topk.pack(jnp.where(project(encoder, phi) >= 0, 1, -1))
 
 
@@ -206,9 +211,9 @@ def encode(model: Model, x: Any, view: int) -> Array:
         True
     """
     if model.codebooks is None or model.unlabelled is None:
-        return _by_rows(model, x, view, _pack_signs)
+        return _by_rows(model, x, view, pack_signs)
     codebooks, items = model.codebooks, model.unlabelled
-    return _by_rows(model, x, view, lambda phi, _: _choose_words(phi, view, codebooks, items))
+    return _by_rows(model, x, view, lambda phi, _: choose_words(phi, view, codebooks, items))
 
 
 def query_vectors(model: Model, x: Any, view: int) -> Array:
@@ -216,7 +221,7 @@ def query_vectors(model: Model, x: Any, view: int) -> Array:
 
     Args, errors: as for `encode`.
     """
-    return _by_rows(model, x, view, _pack_signs if model.codebooks is None else jnp.matmul)
+    return _by_rows(model, x, view, pack_signs if model.codebooks is None else jnp.matmul)
 
 
 def _by_rows(model: Model, x: Any, view: int, represent: Any) -> Array:

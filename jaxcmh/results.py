@@ -200,10 +200,35 @@ def record(
     Raises:
         ValueError: a score or the objective is not finite.
     """
+    return line(
+        model.info,
+        report,
+        data=data,
+        hashes=hashes,
+        times={**model.times, **times},
+        objective=model.objective,
+        diagnostics=model.diagnostics,
+    )
+
+
+def line(
+    info: Any,
+    report: Mapping[str, Any],
+    *,
+    data: str,
+    hashes: tuple[str, str],
+    times: Mapping[str, float],
+    objective: Any,
+    diagnostics: Mapping[str, Any],
+    **more: Any,
+) -> dict[str, Any]:
+    """`record` of a run of which there is no model: `info` is a `model.Info`, and `more` are fields of its own.
+
+    Where the report's "metrics" are just numbers, the line has no curves.
+    """
     metrics = report["metrics"]
-    first = next(iter(metrics.values()))
-    info = model.info
-    line = {
+    curves = {direction: measured for direction, measured in metrics.items() if hasattr(measured, "topn")}
+    found = {
         "format": FORMAT,
         "data": data,
         "data_hash": hashes[0],
@@ -214,16 +239,20 @@ def record(
         "seed": info.seed,
         "n_train": info.n,
         "map": {direction: report[direction] for direction in metrics},
-        "topn": first.topn,
-        "curves": {direction: _curves(measured) for direction, measured in metrics.items()},
-        "objective": model.objective,
-        "diagnostics": model.diagnostics,
-        "times": {name: round(float(seconds), 4) for name, seconds in {**model.times, **times}.items()},
-        "environment": environment(),
     }
-    line = plain(line)
-    line["key"] = key(line)
-    return check(line)
+    if curves:
+        found["topn"] = next(iter(curves.values())).topn
+        found["curves"] = {direction: _curves(measured) for direction, measured in curves.items()}
+    found |= {
+        "objective": objective,
+        "diagnostics": diagnostics,
+        "times": {name: round(float(seconds), 4) for name, seconds in times.items()},
+        "environment": environment(),
+        **more,
+    }
+    found = plain(found)
+    found["key"] = key(found)
+    return check(found)
 
 
 def _curves(measured: Any) -> dict[str, np.ndarray]:

@@ -7,6 +7,8 @@ A run that the file has already is not computed again, so a study that was stopp
 """
 
 import itertools
+import operator
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
@@ -14,11 +16,15 @@ from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import filelock
+import jax
+import numpy as np
 
-from jaxcmh import checks, results, runs, terminal
+import jaxcmh
+from jaxcmh import checks, lanes, metrics, results, runs, terminal
+from jaxcmh.core import Method
 from jaxcmh.datasets import Split, drop_labels, flip_labels, take, unpair
 from jaxcmh.methods import find
-from jaxcmh.model import resolve_features, train
+from jaxcmh.model import Info, resolve_features, train
 
 
 class Study(NamedTuple):
@@ -55,7 +61,9 @@ def run(
     ties: str = "expected",
     at: int | None = None,
     databases: Sequence[str] | None = None,
+    memory: float | None = None,
     curves: bool = False,
+    alone: bool = False,
     progress: terminal.Progress | None = None,
 ) -> list[dict]:
     """Compute what a result file lacks of a study, and return its lines.
@@ -67,7 +75,10 @@ def run(
         data: name of the data set, for the lines.
         ties, at: arguments of `jaxcmh.evaluate`.
         databases: kinds of database codes; all that the split allows if None.
-        curves: keep precision-recall and topN curves, which make lines fifty times as long.
+        memory: GB that the process may have at its peak: fewer runs go side by side, down to one; no bound if None.
+        curves: keep precision-recall and topN curves of the runs computed now; they make lines fifty times as long.
+        alone: every run by itself, as `jaxcmh.train` and `jaxcmh.evaluate` do it, so that its times are its own.
+            Else runs share what they have in common, and "times" are shares of what was spent together.
         progress: shows what is being done; if None, a bar of its own does.
 
     Returns:
@@ -75,7 +86,7 @@ def run(
         `results.record` says, a line has "study": its name, kind and what varies, and "setting".
 
     Raises:
-        ValueError: the study is not as described, or the file is damaged.
+        ValueError: the study is not as described, the file is damaged, or not even one run fits `memory`.
         BlockingIOError: another process is writing the file.
 
     Example:
@@ -115,13 +126,11 @@ def run(
                 if not all(key in done for key in keys):
                     missing.append(point)
             steps.total += len(missing)
-            for point in missing:
-                steps.step(f"{study.name}: {_described(study, point)}")
-                for line in _computed(study, point, changed, protocol, kinds, curves):
-                    if line["key"] not in done:
-                        keep(line)
-                steps.advance()
-    return [done[key] for key in order]
+            task = _Task(study, find(study.method), changed, protocol, kinds, curves, memory, steps)
+            for line in (_alone if alone else _together)(task, missing):
+                if line["key"] not in done:
+                    keep(line)
+    return [done[key] for key in order if key in done]
 
 
 def points(study: Study) -> list[Point]:
@@ -272,29 +281,127 @@ def _described(study: Study, point: Point) -> str:
     return ", ".join([find(study.method).name, f"{point.bits} bits", *values, f"seed {point.seed}"])
 
 
-def _computed(
-    study: Study, point: Point, split: Split, protocol: Mapping[str, Any], kinds: Sequence[str], curves: bool
-) -> Iterator[dict]:
-    """The result lines of one run, one a kind of database codes."""
-    stages = terminal.Stages()
-    with stages("train"):
-        model = train(
-            study.method,
-            split.train.views,
-            split.train.labels,
+class _Task(NamedTuple):
+    """What the missing runs of one setting have in common."""
+
+    study: Study
+    method: Method
+    split: Split  # under the setting's conditions
+    protocol: Mapping[str, Any]
+    kinds: Sequence[str]
+    curves: bool
+    memory: float | None
+    steps: terminal.Progress
+
+    def info(self, point: Point) -> Info:
+        views = self.split.train.views
+        return Info(
+            method=self.method.name,
             bits=point.bits,
             seed=point.seed,
-            params=point.params,
-            iterations=study.iterations,
-            features=study.features,
+            iterations=self.method.iterations if self.study.iterations is None else self.study.iterations,
+            params=tuple(point.params._asdict().items()),
+            features=resolve_features(self.study.features, self.method, len(views)),
+            hash_function="ridge",
+            n=views[0].shape[0],
+            dims=tuple(view.shape[1] for view in views),
+            version=jaxcmh.__version__,
         )
-    hashes = protocol["data_hash"], protocol["split_hash"]
-    for kind in kinds:
+
+    def line(self, point: Point, kind: str, measured: Mapping[str, Any], **told: Any) -> dict:
+        """The result line of one kind of database codes."""
+        maps = {direction: getattr(found, "map", found) for direction, found in measured.items()}
+        hashes = self.protocol["data_hash"], self.protocol["split_hash"]
+        report = {**self.protocol, "database": kind, "metrics": measured, **maps}
+        told |= {"setting": dict(point.setting), "peak_memory_gb": round(lanes.peak_memory(), 2)}
+        return results.line(self.info(point), report, data=self.protocol["data"], hashes=hashes, **told)
+
+
+def _alone(task: _Task, points: Sequence[Point]) -> Iterator[dict]:
+    """The result lines of runs, each trained and evaluated by itself."""
+    for point in points:
+        task.steps.step(f"{task.study.name}: {_described(task.study, point)}")
+        stages = terminal.Stages()
+        with stages("train"):
+            model = train(
+                task.method,
+                task.split.train.views,
+                task.split.train.labels,
+                bits=point.bits,
+                seed=point.seed,
+                params=point.params,
+                iterations=task.study.iterations,
+                features=task.study.features,
+            )
+        reports = {}
         with stages("evaluate"):
-            report = runs.evaluate(model, split, kind, ties=protocol["ties"], at=protocol["at"])
-        line = results.record(model, report, data=protocol["data"], hashes=hashes, times=stages.seconds)
-        line["setting"] = dict(point.setting)
-        line["key"] = results.key(line)
-        if not curves:
-            del line["curves"], line["topn"]
-        yield line
+            for kind in task.kinds:
+                reports[kind] = runs.evaluate(
+                    model, task.split, kind, ties=task.protocol["ties"], at=task.protocol["at"]
+                )
+        for kind, report in reports.items():
+            kept = report["metrics"] if task.curves else {name: m.map for name, m in report["metrics"].items()}
+            times = {**model.times, **stages.seconds}
+            yield task.line(point, kind, kept, times=times, objective=model.objective, diagnostics=model.diagnostics)
+        task.steps.advance()
+
+
+def _together(task: _Task, points: Sequence[Point]) -> Iterator[dict]:
+    """The result lines of runs that share features, Gram matrices and label sets, a few of them side by side."""
+    if not points:
+        return
+    info, method = task.info(points[0]), task.method
+    judged = metrics.judge(task.split.query.labels, task.split.database.labels)
+    names = method.params._fields
+    varied = [name for name in names if len({getattr(point.params, name) for point in points}) > 1]
+    one_for_all = lanes.same_for_all_seeds(info.features, info.n)
+    calls: dict[tuple, Any] = {}
+    for seed, group in _grouped(points, lambda point: 0 if one_for_all else point.seed).items():
+        stages = terminal.Stages()
+        task.steps.step(f"{task.study.name}: features and Gram matrices, seed {seed}")
+        with stages("features"):
+            shared = lanes.prepare(task.split, method, info.features, seed, len(group))
+        for bits, members in _grouped(group, lambda point: point.bits).items():
+            task.steps.step(f"{task.study.name}: {_described(task.study, members[0])}")
+            shape = bits, bool(shared.data.eigen)
+            if shape not in calls:
+                options = {"bits": bits, "iterations": info.iterations, "memory": task.memory}
+                calls[shape] = lanes.compiled(method, shared, varied, lanes=min(lanes.LANES, len(members)), **options)
+            call, width = calls[shape]
+            for i in range(0, len(members), width):
+                chunk = members[i : i + width]
+                task.steps.step(f"{task.study.name}: {_described(task.study, chunk[0])}")
+                full = [*chunk, *[chunk[-1]] * (width - len(chunk))]  # another width would be compiled anew
+                start = time.perf_counter()
+                trained = call(shared, [point.seed for point in full], [point.params for point in full])
+                jax.block_until_ready(trained)
+                fit = (time.perf_counter() - start) / len(chunk)
+                times = {"features": stages.seconds["features"] / len(group), "fit": fit}
+                for number, point in enumerate(chunk):
+                    lane = jax.tree.map(operator.itemgetter(number), trained)
+                    if not (lane.finite and np.isfinite(lane.objective).all()):
+                        terminal.say(f"no finite solution, so no line: {_described(task.study, point)}")
+                        continue
+                    yield from _measured(task, point, lane, judged, times)
+                task.steps.advance(len(chunk))
+
+
+def _measured(
+    task: _Task, point: Point, lane: lanes.Lane, judged: metrics.Judged, times: Mapping[str, float]
+) -> Iterator[dict]:
+    """The result lines of one run of `_together`."""
+    labels = task.split.query.labels, task.split.database.labels
+    start = time.perf_counter()
+    options = {"ties": task.protocol["ties"], "at": task.protocol["at"], "curves": task.curves}
+    measured = {kind: lanes.scores(lane, kind, judged, labels, **options) for kind in task.kinds}
+    told = {"objective": lane.objective, "diagnostics": lane.diagnostics}
+    told["times"] = {**times, "evaluate": time.perf_counter() - start}
+    for kind in task.kinds:
+        yield task.line(point, kind, measured[kind], **told)
+
+
+def _grouped(points: Sequence[Point], field: Callable[[Point], int]) -> dict[int, list[Point]]:
+    groups: dict[int, list[Point]] = {}
+    for point in points:
+        groups.setdefault(field(point), []).append(point)
+    return groups

@@ -1,0 +1,184 @@
+"""Many runs of one method side by side: what no hyper-parameter touches is computed once, and codes stay on the device.
+
+`prepare` maps training rows, queries and database for one seed; `compiled` trains and encodes a few lanes in one
+call; `scores` measures one lane.  A lane is what `jaxcmh.train` with its seed and hyper-parameters gives, but for the
+order of float32 sums.
+"""
+
+import resource
+import sys
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax import Array, random
+
+from jaxcmh import core, metrics, model, topk
+from jaxcmh import features as feature_maps
+from jaxcmh.core import Data, Method
+from jaxcmh.datasets import Split
+from jaxcmh.features import Features
+from jaxcmh.linalg import eigen
+
+LANES = 4  # side by side; more of them were no faster on two cores
+# Runs on one data set from which on the eigendecomposition of its Gram matrices, which serves every ridge weight,
+# costs less than a Cholesky factor a weight.
+EIGEN_RUNS = 32
+
+
+class Shared(NamedTuple):
+    """Everything that lanes have in common."""
+
+    data: Data
+    queries: tuple[Array, ...]  # (n_q, q_m) mapped queries
+    items: tuple[Array, ...]  # (n, q_m) mapped database, where it is not the training set; else empty
+
+
+class Lane(NamedTuple):
+    """What is kept of a run; in what `compiled` returns every leaf has a leading axis of lanes."""
+
+    learned: Array  # (n, bits/8) packed codes or (n, books) words of the training items
+    encoded: tuple[Array, ...]  # the database encoded from each view
+    queries: tuple[Array, ...]  # (n_q, bits/8) packed codes, or (n_q, K) vectors for look-up
+    codebooks: Any  # (books, words, K) for look-up
+    objective: Array  # (iterations,)
+    diagnostics: dict[str, Array]
+    finite: Array  # () whether the hash functions are
+
+
+def same_for_all_seeds(features: Sequence[Features], n: int) -> bool:
+    """Whether mapped features depend on no seed: they have no anchors, or every row is one."""
+    return all(f.kind in ("identity", "standardise") or f.anchors >= n for f in features)
+
+
+def prepare(split: Split, method: Method, features: Sequence[Features], seed: int, runs: int) -> Shared:
+    """Map a data set as `jaxcmh.train` does with this seed.
+
+    Args:
+        split: the data set.
+        method: whose `prepare` is applied.
+        features: one a view.
+        seed: draws the anchors.
+        runs: how many will share this; many are worth an eigendecomposition.
+    """
+    key = random.key(seed)
+    choices = enumerate(zip(features, split.train.views))
+    pairs = [feature_maps.fit(f, random.fold_in(key, m), x) for m, (f, x) in choices]
+    data = core.prepare([phi for _, phi in pairs], split.train.labels)
+    if runs >= EIGEN_RUNS:
+        data = data._replace(eigen=tuple(eigen(gram) for gram in data.grams))
+    data = _with_extra(method._replace(params=None), data)
+    database = () if split.database is split.train else split.database.views
+    queries, items = (
+        tuple(feature_maps.apply(fitted, x) for (fitted, _), x in zip(pairs, views))
+        for views in (split.query.views, database)
+    )
+    return jax.block_until_ready(Shared(data, queries, items))
+
+
+_with_extra = jax.jit(core.with_extra, static_argnames="method")
+
+
+def compiled(
+    method: Method,
+    shared: Shared,
+    varied: Sequence[str],
+    *,
+    bits: int,
+    iterations: int,
+    lanes: int = LANES,
+    memory: float | None = None,
+) -> tuple[Callable[[Shared, Sequence[int], Sequence[Any]], Lane], int]:
+    """Compile training and encoding of as many lanes as memory allows.
+
+    Args:
+        method: the method.
+        shared: from `prepare`, or what has its shapes.
+        varied: hyper-parameters in which lanes differ; what all have in common is computed once for all.
+        bits, iterations: as for `core.fit`.
+        lanes: at most so many.
+        memory: GB that the process may have at its peak; no bound if None.
+
+    Returns:
+        A function (shared, seeds, params) -> `Lane` with a leading axis, and the number of lanes that it takes.
+
+    Raises:
+        ValueError: not even one lane fits.
+    """
+    names, views = type(method.params)._fields, len(shared.data.views)
+    axes = tuple(0 if name in varied else None for name in names)
+    function = partial(
+        _trained.lower, method._replace(params=None, prepare=None), axes=axes, bits=bits, iterations=iterations
+    )
+
+    def arguments(seeds: Sequence[int], params: Sequence[Any]) -> tuple[Array, Any]:
+        keys = jnp.stack([random.fold_in(random.key(seed), views) for seed in seeds])
+        columns = ([getattr(p, name) for p in params] if name in varied else getattr(params[0], name) for name in names)
+        return keys, type(method.params)(*(jnp.asarray(column, shared.data.mask.dtype) for column in columns))
+
+    def prepared(count: int) -> Any:
+        return function(shared, *arguments([0] * count, [method.params] * count)).compile()
+
+    base, limit = peak_memory(), np.inf if memory is None else memory
+    call = prepared(lanes)
+    while (needed := base + _bytes(call) / 1e9) > limit:
+        if lanes == 1:
+            raise ValueError(f"memory: one run needs {needed:.1f} GB, {base:.1f} GB of it for the data; got {memory:g}")
+        lanes //= 2
+        call = prepared(lanes)
+    return lambda shared, seeds, params: call(shared, *arguments(seeds, params)), lanes
+
+
+def _bytes(call: Any) -> int:
+    """What a compiled call will allocate, by the compiler's own account."""
+    size = call.memory_analysis()
+    return size.temp_size_in_bytes + size.output_size_in_bytes
+
+
+@partial(jax.jit, static_argnames=("method", "axes", "bits", "iterations"))
+def _trained(
+    method: Method, shared: Shared, keys: Array, params: Any, axes: tuple[int | None, ...], bits: int, iterations: int
+) -> Lane:
+    data = shared.data
+
+    def lane(key: Array, params: Any) -> Lane:
+        state, objective = core.run(method, data, key, params, bits, iterations)
+        encoders, unlabelled, codes, diagnostics = model.finish(method, state, data, params)
+        phi = shared.items or data.views
+        if method.codebooks is None:
+            codebooks, learned = None, topk.pack(codes)
+            encoded = tuple(map(model.pack_signs, phi, encoders))
+            queries = tuple(map(model.pack_signs, shared.queries, encoders))
+        else:
+            codebooks, learned = method.codebooks(state), codes
+            encoded = tuple(model.choose_words(x, m, codebooks, unlabelled) for m, x in enumerate(phi))
+            queries = tuple(map(jnp.matmul, shared.queries, encoders))
+        finite = jnp.stack([jnp.isfinite(W).all() for W in encoders]).all()
+        return Lane(learned, encoded, queries, codebooks, objective, diagnostics, finite)
+
+    return jax.vmap(lane, (0, type(params)(*axes)))(keys, params)
+
+
+def scores(
+    lane: Lane, kind: str, judged: metrics.Judged, labels: tuple[Any, Any], *, ties: str, at: int | None, curves: bool
+) -> dict[str, Any]:
+    """What `jaxcmh.evaluate` measures of one lane: direction -> `Metrics` with curves, or just the mAP without."""
+    views = len(lane.queries)
+    measured = {}
+    for name, (a, b) in model.directions(views).items():
+        items = lane.learned if kind == "learned" else lane.encoded[b]
+        if lane.codebooks is not None:
+            measured[name] = metrics.score_metrics(lane.queries[a], items, lane.codebooks, *labels, ties=ties, at=at)
+        elif curves or at is not None:
+            measured[name] = metrics.hamming_metrics(lane.queries[a], items, *labels, ties=ties, at=at)
+        else:
+            measured[name] = metrics.hamming_map(lane.queries[a], items, judged, ties=ties)
+    return measured
+
+
+def peak_memory() -> float:
+    """GB of memory that this process had at its peak."""
+    unit = 1 if sys.platform == "darwin" else 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 1e9
