@@ -16,6 +16,18 @@ BLOCK_ROWS = 1 << 14  # rows converted to float64 at a time, so that the copy of
 PANEL = 256  # columns of a Gram matrix computed at a time
 
 
+# Decompositions of the lanes of a sweep are done one after the other: jaxlib spreads a batch of them over the very
+# threads that wait for it, and two batches at once can wait for each other for ever.
+one_by_one = jax.custom_batching.sequential_vmap
+eigh = one_by_one(lambda A: tuple(jnp.linalg.eigh(A)))
+qr = one_by_one(lambda A: tuple(jnp.linalg.qr(A)))
+upper_factor = one_by_one(lambda A: jnp.linalg.cholesky(A, upper=True))
+upper_solve = one_by_one(lambda R, B: jax.scipy.linalg.solve_triangular(R, B))
+cho_factor = one_by_one(lambda A: jax.scipy.linalg.cho_factor(A)[0])
+cho_solve = one_by_one(lambda factor, B: jax.scipy.linalg.cho_solve((factor, False), B))
+general_solve = one_by_one(lambda A, B: jnp.linalg.solve(A, B))
+
+
 def in_float64(function: Callable[..., Array]) -> Callable[..., Array]:
     """Run `function` on float64 copies of its array arguments; its result comes back in the dtype of the first."""
 
@@ -137,8 +149,7 @@ def solve(A: Array, B: Array, ridge: float | Array = 0.0) -> Array:
     def solution(B: Array, A: Array, ridge: Array) -> Array:
         A = (A + A.T) / 2  # rounding may have left A unsymmetric, which breaks the factor
         jitter = 1e-13 * jnp.trace(A) + jnp.finfo(jnp.float64).tiny
-        factor = jax.scipy.linalg.cho_factor(A + (ridge + jitter) * jnp.eye(len(A), dtype=A.dtype))
-        return jax.scipy.linalg.cho_solve(factor, B)
+        return cho_solve(cho_factor(A + (ridge + jitter) * jnp.eye(len(A), dtype=A.dtype)), B)
 
     return in_float64(solution)(B, A, jnp.asarray(ridge))
 
@@ -147,7 +158,7 @@ def solve(A: Array, B: Array, ridge: float | Array = 0.0) -> Array:
 def eigen(A: Array) -> tuple[Array, Array]:
     """Eigenvalues (q,) and vectors (q, q) of a symmetric float64 matrix, for `eigen_solve`."""
     with jax.enable_x64(True):
-        return tuple(jnp.linalg.eigh((A + A.T) / 2))  # pyright: ignore[reportReturnType]
+        return eigh((A + A.T) / 2)
 
 
 def eigen_solve(values: Array, vectors: Array, B: Array, ridge: float | Array = 0.0) -> Array:
@@ -190,14 +201,13 @@ def orthonormal(M: Array, mask: Array | None = None, centred: bool = False) -> A
     fill = random.normal(random.key(jnp.uint32(0)), M.shape, jnp.float32) * rows[:, None]
 
     def factor(M: Array, rows: Array, fill: Array) -> Array:
-        values, V = jnp.linalg.eigh(M.T @ M)
+        values, V = eigh(M.T @ M)
         values, V = values[::-1], V[:, ::-1]
         keep = values > 1e-12 * values[0]
         if centred:
             fill = fill - rows[:, None] * (fill.sum(0) / rows.sum())
         Z = jnp.where(keep, M @ (V * jnp.where(keep, values, 1) ** -0.5), fill / jnp.sqrt(rows.sum()))
         # Columns are made orthonormal in order: what M says is so but for rounding, the completion comes after it.
-        R = jnp.linalg.cholesky(Z.T @ Z, upper=True)
-        return Z @ jax.scipy.linalg.solve_triangular(R, V.T)
+        return Z @ upper_solve(upper_factor(Z.T @ Z), V.T)
 
     return in_float64(factor)(M, rows, fill)

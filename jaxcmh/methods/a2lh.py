@@ -25,7 +25,7 @@ from jax import Array, random
 from jaxcmh.core import Data, Method, random_rows
 from jaxcmh.encoders import ridge
 from jaxcmh.features import Features
-from jaxcmh.linalg import cross, descend, double, sign, solve, sqnorm, stacked_gram
+from jaxcmh.linalg import cross, descend, double, eigh, general_solve, qr, sign, solve, sqnorm, stacked_gram
 
 
 class Params(NamedTuple):
@@ -108,8 +108,8 @@ def polar(M: Array) -> Array:
     The right singular vectors are those of MᵀM.  They are blurred where singular values are below 1e-8 of the
     largest; there the QR factor is as orthonormal, and |M|_* - tr(MᵀZ) stays below 1e-6 |M|_* for kernel features.
     """
-    V = jnp.linalg.eigh(M.T @ M)[1][:, ::-1]
-    Q, R = jnp.linalg.qr(M @ V)
+    V = eigh(M.T @ M)[1][:, ::-1]
+    Q, R = qr(M @ V)
     return (Q * jnp.where(jnp.diag(R) < 0, -1, 1)) @ V.T
 
 
@@ -215,7 +215,7 @@ def update_U(s: State, data: Data, p: Params, left=embedded_labels) -> State:
     tau, N, I = w.sum() + p.eta, LL + p.alpha * jnp.eye(r), jnp.eye(r)
     F = jnp.concatenate([*(w_m * V for w_m, V in zip(w, s.V)), jnp.zeros((len(ZB) - sum(map(len, s.V)), len(s.C)))])
     T = jnp.concatenate([jnp.zeros((len(ZB) - len(YL) - 1 - r, r)), 2 * r * YL, -r * sums[None], p.alpha * I])
-    E = jnp.linalg.solve(tau * I + N @ s.C.T @ s.C, (tau * T - F @ s.C @ N).T).T
+    E = general_solve(tau * I + N @ s.C.T @ s.C, (tau * T - F @ s.C @ N).T).T
     return s._replace(A=(F + E @ s.C.T) / tau, ZB=ZB)
 
 

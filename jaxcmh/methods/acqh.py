@@ -24,13 +24,12 @@ from typing import NamedTuple
 
 import jax.numpy as jnp
 from jax import Array, lax, random
-from jax.scipy.linalg import cho_factor, cho_solve
 
 from jaxcmh import checks
 from jaxcmh.core import Data, Method
 from jaxcmh.encoders import Unlabelled, nearest_words
 from jaxcmh.features import Features
-from jaxcmh.linalg import cross, double, solve, sqnorm
+from jaxcmh.linalg import cho_factor, cho_solve, cross, double, one_by_one, solve, sqnorm
 
 
 class Params(NamedTuple):
@@ -60,6 +59,9 @@ def prepare(data: Data) -> Regression:
     D = tuple(solve(gram, F) for gram, F in zip(data.grams, XL))
     sums = (cross(data.mask[:, None], X)[0] for X in data.views)
     return Regression(XL, D, tuple(x @ D_v / data.counts.sum() for x, D_v in zip(sums, D)))
+
+
+pinv = one_by_one(lambda A: jnp.linalg.pinv(A, rtol=1e-12, hermitian=True))
 
 
 def items(s: State) -> Array:
@@ -99,7 +101,7 @@ def init(key: Array, data: Data, p: Params, bits: int, books: int = 4, words: in
 def update_W(s: State, data: Data, p: Params) -> State:
     """Eqs. 8 and 9; fewer label sets than K leave directions open in which W is 0."""
     Z = items(s)
-    R = data.sets.T @ weighted(data, Z) @ jnp.linalg.pinv(Z.T @ weighted(data, Z), rtol=1e-12, hermitian=True)
+    R = data.sets.T @ weighted(data, Z) @ pinv(Z.T @ weighted(data, Z))
     return s._replace(W=tuple(D @ R for D in data.extra.D))
 
 
