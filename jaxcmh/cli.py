@@ -377,6 +377,7 @@ def inspect(files: list[Path], /, *, as_json: Json = False) -> None:
 
 app.command(data_commands.features)
 app.command(study_commands.reproduce)
+app.command(study_commands.sweep)
 for command in (reading_commands.report, reading_commands.table, reading_commands.compare, reading_commands.trec):
     app.command(command)
 

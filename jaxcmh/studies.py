@@ -9,7 +9,7 @@ A run that the file has already is not computed again, so a study that was stopp
 import itertools
 import operator
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from types import MappingProxyType
@@ -116,18 +116,18 @@ def run(
             protocol = _protocol(changed, data, ties, at)
             allowed = runs.kinds(changed)
             kinds = [checks.choice(kind, "databases", allowed) for kind in databases or allowed]
-            missing = []
-            for point in group:
+            group, missing = list(group), set()
+            for number, point in enumerate(group):
                 keys = [_key(study, point, changed, {**protocol, "database": kind}) for kind in kinds]
                 order += keys
                 for key in keys:  # what another study of the file has already is not computed again
                     if key in known and key not in done:
                         keep(known[key])
                 if not all(key in done for key in keys):
-                    missing.append(point)
+                    missing.add(number)
             steps.total += len(missing)
             task = _Task(study, find(study.method), changed, protocol, kinds, curves, memory, steps)
-            for line in (_alone if alone else _together)(task, missing):
+            for line in (_alone if alone else _together)(task, group, missing):
                 if line["key"] not in done:
                     keep(line)
     return [done[key] for key in order if key in done]
@@ -317,9 +317,9 @@ class _Task(NamedTuple):
         return results.line(self.info(point), report, data=self.protocol["data"], hashes=hashes, **told)
 
 
-def _alone(task: _Task, points: Sequence[Point]) -> Iterator[dict]:
-    """The result lines of runs, each trained and evaluated by itself."""
-    for point in points:
+def _alone(task: _Task, points: Sequence[Point], missing: Set[int]) -> Iterator[dict]:
+    """The result lines of the missing runs, each trained and evaluated by itself."""
+    for point in (points[number] for number in sorted(missing)):
         task.steps.step(f"{task.study.name}: {_described(task.study, point)}")
         stages = terminal.Stages()
         with stages("train"):
@@ -346,62 +346,71 @@ def _alone(task: _Task, points: Sequence[Point]) -> Iterator[dict]:
         task.steps.advance()
 
 
-def _together(task: _Task, points: Sequence[Point]) -> Iterator[dict]:
-    """The result lines of runs that share features, Gram matrices and label sets, a few of them side by side."""
-    if not points:
+def _together(task: _Task, points: Sequence[Point], missing: Set[int]) -> Iterator[dict]:
+    """The result lines of runs that share features, Gram matrices and label sets, a few of them side by side.
+
+    Which runs go side by side does not depend on what is missing, so that a study that was stopped gives the very
+    numbers of one that was not: what was computed already and is in one call with what is missing is thrown away.
+    """
+    if not missing:
         return
     info, method = task.info(points[0]), task.method
     judged = metrics.judge(task.split.query.labels, task.split.database.labels)
     names = method.params._fields
     varied = [name for name in names if len({getattr(point.params, name) for point in points}) > 1]
     one_for_all = lanes.same_for_all_seeds(info.features, info.n)
-    calls: dict[tuple, Any] = {}
-    for seed, group in _grouped(points, lambda point: 0 if one_for_all else point.seed).items():
+    calls: dict[int, Any] = {}
+    for seed, group in _grouped(points, range(len(points)), lambda point: 0 if one_for_all else point.seed).items():
+        if missing.isdisjoint(group):
+            continue
         stages = terminal.Stages()
         task.steps.step(f"{task.study.name}: features and Gram matrices, seed {seed}")
         with stages("features"):
             shared = lanes.prepare(task.split, method, info.features, seed, len(group))
-        for bits, members in _grouped(group, lambda point: point.bits).items():
-            task.steps.step(f"{task.study.name}: {_described(task.study, members[0])}")
-            shape = bits, bool(shared.data.eigen)
-            if shape not in calls:
+        for bits, members in _grouped(points, group, lambda point: point.bits).items():
+            if missing.isdisjoint(members):
+                continue
+            if bits not in calls:
+                task.steps.step(f"{task.study.name}: {_described(task.study, points[members[0]])}")
                 options = {"bits": bits, "iterations": info.iterations, "memory": task.memory}
-                calls[shape] = lanes.compiled(method, shared, varied, lanes=min(lanes.LANES, len(members)), **options)
-            call, width = calls[shape]
-            for i in range(0, len(members), width):
-                chunk = members[i : i + width]
-                task.steps.step(f"{task.study.name}: {_described(task.study, chunk[0])}")
-                full = [*chunk, *[chunk[-1]] * (width - len(chunk))]  # another width would be compiled anew
+                calls[bits] = lanes.compiled(method, shared, varied, lanes=min(lanes.LANES, len(members)), **options)
+            call, width = calls[bits]
+            for chunk in (members[i : i + width] for i in range(0, len(members), width)):
+                wanted = [(lane, number) for lane, number in enumerate(chunk) if number in missing]
+                if not wanted:
+                    continue
+                task.steps.step(f"{task.study.name}: {_described(task.study, points[wanted[0][1]])}")
+                full = [points[number] for number in [*chunk, *[chunk[-1]] * (width - len(chunk))]]
                 start = time.perf_counter()
                 trained = call(shared, [point.seed for point in full], [point.params for point in full])
                 jax.block_until_ready(trained)
-                fit = (time.perf_counter() - start) / len(chunk)
+                fit = (time.perf_counter() - start) / width
                 times = {"features": stages.seconds["features"] / len(group), "fit": fit}
-                for number, point in enumerate(chunk):
-                    lane = jax.tree.map(operator.itemgetter(number), trained)
-                    if not (lane.finite and np.isfinite(lane.objective).all()):
-                        terminal.say(f"no finite solution, so no line: {_described(task.study, point)}")
-                        continue
-                    yield from _measured(task, point, lane, judged, times)
-                task.steps.advance(len(chunk))
+                for lane, number in wanted:
+                    yield from _measured(task, points[number], trained, lane, judged, times)
+                    task.steps.advance()
 
 
 def _measured(
-    task: _Task, point: Point, lane: lanes.Lane, judged: metrics.Judged, times: Mapping[str, float]
-) -> Iterator[dict]:
-    """The result lines of one run of `_together`."""
+    task: _Task, point: Point, trained: lanes.Lane, number: int, judged: metrics.Judged, times: Mapping[str, float]
+) -> list[dict]:
+    """The result lines of one of the runs that were trained together; none where the method has no solution."""
+    lane = jax.tree.map(operator.itemgetter(number), trained)
+    if not (lane.finite and np.isfinite(lane.objective).all()):
+        terminal.say(f"no finite solution, so no line: {_described(task.study, point)}")
+        return []
     labels = task.split.query.labels, task.split.database.labels
-    start = time.perf_counter()
     options = {"ties": task.protocol["ties"], "at": task.protocol["at"], "curves": task.curves}
+    start = time.perf_counter()
     measured = {kind: lanes.scores(lane, kind, judged, labels, **options) for kind in task.kinds}
     told = {"objective": lane.objective, "diagnostics": lane.diagnostics}
     told["times"] = {**times, "evaluate": time.perf_counter() - start}
-    for kind in task.kinds:
-        yield task.line(point, kind, measured[kind], **told)
+    return [task.line(point, kind, measured[kind], **told) for kind in task.kinds]
 
 
-def _grouped(points: Sequence[Point], field: Callable[[Point], int]) -> dict[int, list[Point]]:
-    groups: dict[int, list[Point]] = {}
-    for point in points:
-        groups.setdefault(field(point), []).append(point)
+def _grouped(points: Sequence[Point], numbers: Iterable[int], field: Callable[[Point], int]) -> dict[int, list[int]]:
+    """Numbers of points by a field."""
+    groups: dict[int, list[int]] = {}
+    for number in numbers:
+        groups.setdefault(field(points[number]), []).append(number)
     return groups

@@ -268,6 +268,18 @@ def print_answers(query: str, answers: Sequence[Mapping[str, Any]]) -> None:
     _console().print(grid)
 
 
+def print_rows(rows: Sequence[Mapping[str, Any]], title: str) -> None:
+    """Print numbers under their names, a line a row."""
+    from rich.text import Text
+
+    grid = _rich_table(title=Text(title, "bold"), title_justify="left")
+    for name in rows[0]:
+        grid.add_column(name, justify="right")
+    for row in rows:
+        grid.add_row(*(_cell(value) for value in row.values()))
+    _console().print(grid)
+
+
 def _cell(value: Any) -> str:
     if isinstance(value, list):
         return ", ".join(value)
