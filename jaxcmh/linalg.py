@@ -11,14 +11,27 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 from jax import Array, lax, random
+from jax.core import Tracer
 
 BLOCK_ROWS = 1 << 14  # rows converted to float64 at a time, so that the copy of a large matrix stays small
 PANEL = 256  # columns of a Gram matrix computed at a time
 
 
-# Decompositions of the lanes of a sweep are done one after the other: jaxlib spreads a batch of them over the very
-# threads that wait for it, and two batches at once can wait for each other for ever.
-one_by_one = jax.custom_batching.sequential_vmap
+def one_by_one(function: Callable[..., Any]) -> Callable[..., Any]:
+    """`function`, a decomposition, such that the lanes of a sweep do it one after the other.
+
+    jaxlib spreads a batch of decompositions over the very threads that wait for it, so that two batches at once can
+    wait for each other for ever.
+    """
+    in_turn = jax.custom_batching.sequential_vmap(function)
+
+    @wraps(function)
+    def wrapped(*arrays):
+        return (in_turn if any(isinstance(a, Tracer) for a in arrays) else function)(*arrays)
+
+    return wrapped
+
+
 eigh = one_by_one(lambda A: tuple(jnp.linalg.eigh(A)))
 qr = one_by_one(lambda A: tuple(jnp.linalg.qr(A)))
 upper_factor = one_by_one(lambda A: jnp.linalg.cholesky(A, upper=True))
