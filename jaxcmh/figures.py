@@ -228,7 +228,7 @@ def _bits(study: Study, _: Path) -> Plan:
                 (f"Precision of the first N, {told}", f"topn-{length}", lambda stem, at=at: plots.topn(at, stem)),
             ]
     timed = [line for line in lines if "train" in line["times"]]
-    if timed and (len(lengths) > 1 or len({line["method"] for line in lines}) > 1):
+    if len({line["method"] for line in timed}) > 1:
         plan.append(("mAP against training time", "time", lambda stem: plots.time(timed, stem)))
     return plan + _objective(study)
 

@@ -243,11 +243,10 @@ def write(folder: str | Path, reasons: Mapping[tuple[str, str], str] | None = No
         sections.append({"title": title, "anchor": stem, "told": _told(study), "figures": shown, "tables": tabled})
     sweeps = [sweep for study in found if study.vary and (sweep := _sweep(study, several))]
     sweeps.sort(key=lambda sweep: -len(sweep["vary"]))  # a surface is shown first
-    title = folder.resolve().name.replace("-", " ").replace("_", " ")
     return _render(
         folder / "report.html",
         "report.html",
-        title=title[:1].upper() + title[1:],
+        title=_titled(folder.resolve().name),
         lede=_lede(records, found),
         notes=list(dict.fromkeys(notes)),
         verdicts=_verdicts(records, folder, reasons),
@@ -256,6 +255,13 @@ def write(folder: str | Path, reasons: Mapping[tuple[str, str], str] | None = No
         data=_script({"sweeps": sweeps, "directions": results.DIRECTIONS}),
         facts=_facts(records),
     )
+
+
+def _titled(name: str) -> str:
+    """The name of a folder as a headline; methods by their papers' names."""
+    papers = {row["paper"] for row in tables_._printed()}
+    words = [word.upper() if word in papers else word for word in re.split(r"[-_ ]+", name)]
+    return " ".join([words[0][:1].upper() + words[0][1:], *words[1:]])
 
 
 def _slug(*parts: str) -> str:

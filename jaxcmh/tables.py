@@ -48,7 +48,8 @@ def study(records: Iterable[Mapping[str, Any]]) -> results.Table:
         records: result lines. Data sets, hyper-parameters, settings, features, iterations and hash functions in which
             lines of one method differ become columns that name the row.
     Returns:
-        The table, with the published values where the lines repeat a published experiment.
+        The table, rows by method and value, with the published values where the lines repeat a published experiment. Of
+        a single method, rows are its code lengths.
     Raises:
         ValueError: no lines, or lines of different protocols.
     """
@@ -56,7 +57,13 @@ def study(records: Iterable[Mapping[str, Any]]) -> results.Table:
     rows = ("method", *differing(records))
     if len({line["data"] for line in records}) > 1:
         rows = ("method", "data", *(name for name in rows[1:] if name != "features"))
-    return beside(results.table(records, rows=rows, columns=("direction", "bits")), records)
+    if len({line["method"] for line in records}) == len(rows) == 1:  # a row a code length, where there is one method
+        table = results.table(records, rows=("method", "bits"), columns=("direction",))
+    else:
+        table = results.table(records, rows=rows, columns=("direction", "bits"))
+    methods = list(dict.fromkeys(head[0] for head, _ in table.rows))
+    order = lambda row: [methods.index(row[0][0]), *((isinstance(v, str), v) for v in row[0][1:])]  # noqa: E731
+    return beside(table._replace(rows=tuple(sorted(table.rows, key=order))), records)
 
 
 def differing(records: Sequence[Mapping[str, Any]]) -> list[str]:

@@ -141,8 +141,9 @@ function render() {
     if (ranking && ranking.ap) summary.append(", mAP ", make("b", { textContent: mean(ranking) }), second ? ` (${configuration(ranking)})` : "");
   }
   const kind = state.database[0].toUpperCase() + state.database.slice(1).replace("_", " ");
-  summary.append(`. ${kind} database codes: ${D.hints[state.database] || ""}. ` +
-    (first.similarity ? "The number on an answer is its score: larger is closer." : "The number on an answer is how many bits differ from the query's code: smaller is closer."));
+  const scale = (r) => (r.similarity ? "its score: larger is closer" : "how many bits differ from the query's code: smaller is closer");
+  const other = second && second.similarity !== first.similarity ? `; of ${configuration(second)}, ${scale(second)}` : "";
+  summary.append(`. ${kind} database codes: ${D.hints[state.database] || ""}. The number on an answer is ${scale(first)}${other}.`);
   byId("queries").replaceChildren(...rows.slice(0, state.shown).map((i) => {
     const answers = make("div", {}, strip(first, i, Boolean(second)), second ? strip(second, i, true) : null);
     return make("article", { className: "query" }, asked(i), answers);
