@@ -20,13 +20,17 @@ def report(folders: list[Path], /) -> None:
     folders
         Folders with results.jsonl. Each gets report.html, tables and figures.
     """
+    from jaxcmh import results
+    from jaxcmh.plans import reasons
     from jaxcmh.report import write
 
     with terminal.progress(len(folders)) as steps:
         made = []
         for folder in folders:
             steps.step(f"reading {folder}, drawing")
-            made.append(write(folder))
+            made.append(
+                write(folder, reasons(line["data"] for line in results.read(folder)) if folder.is_dir() else None)
+            )
             steps.advance()
     for path in made:
         print(terminal.shown(path))
