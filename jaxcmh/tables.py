@@ -292,6 +292,8 @@ def _reason(remark: str, data: str) -> str:
 def verdicts(found: Sequence[Verdict]) -> Grid:
     """The outcome of `against` as a table to print."""
     heads = ("published", "ours", "seeds", "difference", "outcome")
+    reasons = [v.verdict.partition(": ")[2] for v in found]  # told once, under the table
+    numbers = {reason: i for i, reason in enumerate(filter(None, dict.fromkeys(reasons)), 1)}
     rows = tuple(
         (
             (v.data, v.method, results.DIRECTIONS.get(v.direction, v.direction), str(v.bits)),
@@ -300,15 +302,16 @@ def verdicts(found: Sequence[Verdict]) -> Grid:
                 (results.show(results.Cell(v.ours, v.sd, v.seeds)), False),
                 (str(v.seeds), False),
                 (f"{v.difference:+.3f}", False),
-                (v.verdict, False),
+                (f"explained ({numbers[reason]})" if reason else v.verdict, False),
             ),
         )
-        for v in found
+        for v, reason in zip(found, reasons)
     )
     caption = (
         f"mAP over all items, learned database codes; reached: at most {REACHED} or two standard deviations below the "
         "published value"
     )
+    caption += "".join(f"; ({number}) {reason.rstrip('.')}" for reason, number in numbers.items())
     return Grid(("data", "method", "direction", "bits"), (tuple((h, 1) for h in heads),), rows, caption)
 
 

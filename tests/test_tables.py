@@ -179,6 +179,14 @@ def test_configurations_of_one_method_are_judged_apart():
     ]
 
 
+def test_reasons_are_told_once_under_the_table():
+    lines = [fake_lines.line("dcgh", b, data="wiki", map={"i2t": 0.1, "t2i": 0.1}) for b in (16, 32)]
+    text = tables.render(tables.verdicts(tables.against(lines, {("dcgh", "wiki"): "other split."})), "markdown")
+    assert text.count("explained (1)") == 4
+    assert text.count("other split") == 1
+    assert text.rstrip().endswith("; (1) other split.")
+
+
 def test_a_grid_of_verdicts_prints_in_every_format():
     lines = [fake_lines.line(b, 32, data="wiki") for b in ("dcgh", "aah")]
     grid = tables.verdicts(tables.against(lines))
