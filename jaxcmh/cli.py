@@ -1,4 +1,4 @@
-"""The command `jaxcmh`: demo, train, evaluate, search, data, features.
+"""The command `jaxcmh`: demo, train, evaluate, search, index, export, data, features, studies and reading results.
 
 Results go to standard output, everything else to standard error. Nothing heavy is imported before a command needs it.
 Exit codes: 0 done, 2 bad input (one line says what), 130 interrupted.
@@ -16,11 +16,11 @@ from cyclopts import App, CycloptsError, Parameter
 from cyclopts.exceptions import UnknownOptionError
 
 import jaxcmh
-from jaxcmh import data_commands, reading_commands, study_commands, terminal
+from jaxcmh import data_commands, index_commands, reading_commands, study_commands, terminal
+from jaxcmh.queries import load_data, read_queries, stored_root
 
 if TYPE_CHECKING:
-    from jaxcmh.model import Model
-    from jaxcmh.terminal import Progress, Stages
+    from jaxcmh.terminal import Progress
 
 app = App(
     name="jaxcmh",
@@ -189,7 +189,7 @@ def train(
     stages = terminal.Stages()
     with terminal.progress() as steps:
         _start(steps)
-        split = _load(data, root, stages, steps)
+        split = load_data(data, root, stages, steps)
         outcome = runs.run(
             split,
             chosen,
@@ -259,7 +259,7 @@ def evaluate(
     with terminal.progress() as steps:
         _start(steps)
         model = jaxcmh.load(run)
-        split = _load(name, root or _stored_root(stored.config), stages, steps)
+        split = load_data(name, root or stored_root(stored.config), stages, steps)
         hashes = results.data_hash(split), results.split_hash(split)
         if data is None and hashes[0] != stored.records[0]["data_hash"]:
             raise ValueError(f"{name}: the data are not those the run was trained on; name them with --data")
@@ -323,8 +323,10 @@ def search(
         steps.step("loading the model")
         with stages("load"):
             model = jaxcmh.load(run)
-        split = _load(stored.config["data"], root or _stored_root(stored.config), stages, steps, required=query is None)
-        number, rows, asked = _queries(model, split, text, image, query, view)
+        split = load_data(
+            stored.config["data"], root or stored_root(stored.config), stages, steps, required=query is None
+        )
+        number, rows, asked = read_queries(model, split, text, image, query, view)
         steps.step("searching")
         with stages("search"):
             scores, ids = (value.tolist() for value in map(_host, jaxcmh.search(model, rows, number, k)))
@@ -351,7 +353,7 @@ def info(name: str, /, *, root: Root = None, as_json: Json = False) -> None:
     from jaxcmh.datasets.inspection import describe
 
     with terminal.progress() as steps:
-        split = _load(name, root, terminal.Stages(), steps)
+        split = load_data(name, root, terminal.Stages(), steps)
         facts = {"data": name, **describe(split)}
     data_commands.print_facts(facts, as_json)
 
@@ -375,6 +377,8 @@ def inspect(files: list[Path], /, *, as_json: Json = False) -> None:
     data_commands.print_facts(facts, as_json)
 
 
+app.command(index_commands.index_app)
+app.command(index_commands.export_app)
 app.command(data_commands.features)
 app.command(study_commands.reproduce)
 app.command(study_commands.sweep)
@@ -446,81 +450,10 @@ def _features(method: Any, kind: str | None, anchors: int | None, width: float |
     return method.features._replace(**asked) if asked else None
 
 
-def _load(name: str, root: Path | None, stages: "Stages", steps: "Progress", required: bool = True) -> Any:
-    """The data set, timed; None when it is not required and cannot be had."""
-    steps.step(f"loading {name}")
-    try:
-        with stages("load"):
-            return jaxcmh.load_dataset(name, root=root)
-    except (OSError, ValueError, ModuleNotFoundError):
-        if required:
-            raise
-        return None
-
-
-def _stored_root(config: dict) -> Path | None:
-    return Path(config["root"]) if config.get("root") else None
-
-
 def _host(array: Any) -> Any:
     import numpy as np
 
     return np.asarray(array)
-
-
-def _queries(
-    model: "Model", split: Any, text: list[str] | None, image: list[Path] | None, query: Path | None, view: str | None
-) -> tuple[int, Any, list[str]]:
-    """View number, feature rows and a name for each query."""
-    import numpy as np
-
-    names = list(split.view_names) if split is not None else []
-    if query is None:
-        from jaxcmh.datasets import featurise
-
-        kind, raw = ("text", text) if image is None else ("image", image)
-        if split is None or kind not in names:
-            raise ValueError(
-                f"--{kind}: the data set has no {kind} view; its views are {', '.join(names) or 'unnamed'}"
-            )
-        if view is not None and view not in (kind, str(names.index(kind))):
-            raise ValueError(f"--view: a query by --{kind} is of view {kind}; got {view!r}")
-        return names.index(kind), featurise(split, kind, list(raw or [])), [str(x) for x in raw or []]
-    rows = _read_rows(query)
-    if view is not None:
-        known = {**{n: m for m, n in enumerate(names)}, **{str(m): m for m in range(len(model.info.dims))}}
-        if view not in known:
-            raise ValueError(f"--view: no view {view!r}; there are {', '.join(known)}")
-        number = known[view]
-    else:
-        fits = [m for m, d in enumerate(model.info.dims) if rows.shape[1] == d]
-        if len(fits) != 1:
-            widths = ", ".join(map(str, model.info.dims))
-            raise ValueError(
-                f"--query: rows have {rows.shape[1]} features and the views {widths}; say which with --view"
-            )
-        number = fits[0]
-    return number, rows, [f"row {i}" for i in range(len(np.asarray(rows)))]
-
-
-def _read_rows(path: Path) -> Any:
-    import numpy as np
-
-    if not path.is_file():
-        raise FileNotFoundError(f"--query: no such file: {path}")
-    try:
-        stored = np.load(path, allow_pickle=False)
-        if isinstance(stored, np.lib.npyio.NpzFile):
-            if len(stored.files) != 1:
-                raise ValueError(f"expected one array, got {', '.join(stored.files) or 'none'}")
-            stored = stored[stored.files[0]]
-    except Exception as error:  # numpy and zipfile each have errors of their own for a file that is not theirs
-        raise ValueError(f"--query: {path} is not an array file ({error})") from None
-    if stored.ndim == 1:
-        stored = stored[None]
-    if stored.ndim != 2 or stored.dtype.kind not in "fiub":
-        raise ValueError(f"--query: expected numbers of shape (n, d), got {stored.dtype} of shape {stored.shape}")
-    return stored
 
 
 def _print_records(records: list[dict], as_json: bool) -> None:

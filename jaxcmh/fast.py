@@ -1,4 +1,4 @@
-"""Hamming top-k compiled by numba (extra `fast`), for CPUs: the same answers as `topk`, sooner where k is large.
+"""Hamming top-k compiled by numba (extra `fast`), for CPUs: the same answers as `topk`, sooner.
 
 `topk.hamming_topk` uses it by itself where numba is installed; nothing else needs this module.
 """

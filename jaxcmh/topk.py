@@ -168,8 +168,7 @@ def hamming_topk(
         mask: (n,) bool, True for the items to search; all of them if None.
         mesh: spread the database over these devices; each searches its part, and the result is the same.
         engine: "jax", or "numba" (extra `fast`; on a CPU, without a mesh, not inside jit), or "auto": numba where it is
-            installed, can be used and is worth its start, namely in large searches with a k that is not small. The
-            result is the same.
+            installed, can be used and is worth its start, namely in large searches. The result is the same.
 
     Returns:
         distances: (n_q, k) int32, ascending, in bits.
@@ -186,7 +185,7 @@ def hamming_topk(
     queries, blocks = _hamming_input(query_codes, database_codes, mesh)
     available, mask = _available(mask, blocks)
     k = checks.integer(k, "k", least=1, most=available)
-    compiled = _compiled(engine, queries, blocks, mesh, k)
+    compiled = _compiled(engine, queries, blocks, mesh)
     if compiled is not None:
         words = np.asarray(blocks.words)
         present = np.empty((0, *words.shape[2:]), bool) if mask is None else np.asarray(_chunks(blocks, mask)[3])
@@ -663,12 +662,12 @@ def _concrete(x: Any) -> bool:
     return not isinstance(x, Tracer)
 
 
-def _compiled(engine: str, queries: jax.Array, blocks: Blocks, mesh: Mesh | None, k: int) -> Callable | None:
+def _compiled(engine: str, queries: jax.Array, blocks: Blocks, mesh: Mesh | None) -> Callable | None:
     """`fast.nearest` where it is asked for, or where it may be used and is worth it."""
     checks.choice(engine, "engine", ("auto", "jax", "numba"))
     possible = mesh is None and _concrete(queries) and _concrete(blocks.words) and jax.default_backend() == "cpu"
     slots = _slots(blocks)
-    worth_it = k > _few(slots // len(blocks.words)) and len(queries) * slots >= NUMBA_PAIRS
+    worth_it = len(queries) * slots >= NUMBA_PAIRS
     if engine == "numba":
         if not possible:
             raise ValueError("engine: numba searches on a CPU only, without a mesh, and not inside jit")

@@ -272,7 +272,14 @@ def test_a_milvus_upload_that_fails_leaves_nothing(milvus_file, tmp_path):
     for uri, collection, index, error, message in (
         (milvus_file, "9", INDEXES["rows"], ValueError, "collection: expected letters, digits"),
         (milvus_file, "books", INDEXES["lookup"], ValueError, "index: Milvus takes packed codes"),
-        (str(tmp_path / "items.txt"), "items", INDEXES["rows"], OSError, "Milvus at .*items.txt"),
+        (
+            str(tmp_path / "items.txt"),
+            "items",
+            INDEXES["rows"],
+            ValueError,
+            "uri: expected http://host:port, or a file",
+        ),
+        (str(tmp_path / "no" / "items.db"), "items", INDEXES["rows"], ValueError, "uri: expected http://host:port"),
         ("http://127.0.0.1:1", "items", INDEXES["rows"], OSError, "Milvus at http://127.0.0.1:1: Fail connecting"),
     ):
         with pytest.raises(error, match=message):

@@ -12,6 +12,7 @@ import json
 import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -64,6 +65,7 @@ def upload(
         raise ValueError("index: Milvus takes packed codes; look-up codes can go to FAISS")
     if not re.fullmatch(r"[A-Za-z_]\w{0,254}", collection, re.ASCII):
         raise ValueError(f"collection: expected letters, digits and underscores, no digit first; got {collection!r}")
+    _check_uri(uri)
     batch = checks.integer(batch, "batch", least=1)
     codes, ids = index.codes, index.ids.values
     key = _key(ids)
@@ -102,6 +104,7 @@ def connect(uri: str, collection: str, *, token: str = "") -> Collection:
         OSError: Milvus cannot be reached, or refuses.
         ModuleNotFoundError: pymilvus is not installed, or milvus-lite for a local file.
     """
+    _check_uri(uri)
     client = _connect(uri, token)
     with _told(uri):
         if not client.has_collection(collection):
@@ -156,6 +159,17 @@ def _key(ids: np.ndarray) -> dict[str, Any]:
     if longest > ID_BYTES:
         raise ValueError(f"ids: Milvus takes strings of up to {ID_BYTES} bytes; got {longest}")
     return {"datatype": types.VARCHAR, "max_length": max(1, longest)}
+
+
+def _check_uri(uri: str) -> None:
+    if "://" in uri:
+        return
+    path = Path(uri)
+    if not re.fullmatch(r"[\w.-]{1,33}\.db", path.name, re.ASCII) or not path.absolute().parent.is_dir():
+        raise ValueError(
+            "uri: expected http://host:port, or a file in an existing folder whose name ends in .db and has at most 36 "
+            f"letters, digits, dots, dashes and underscores; got {uri}"
+        )
 
 
 def _connect(uri: str, token: str) -> Any:

@@ -1,0 +1,435 @@
+"""The commands around indexes: `jaxcmh index build|add|search|info` and `jaxcmh export`."""
+
+import json
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+from cyclopts import App, Parameter
+
+from jaxcmh import terminal
+from jaxcmh.queries import load_data, read_array, read_queries, read_rows, stored_root, view_number
+
+if TYPE_CHECKING:
+    from jaxcmh.index import Index
+    from jaxcmh.model import Model
+
+index_app = App(name="index", help="Indexes: codes with ids of your own, to search, add to and hand to other engines.")
+export_app = App(name="export", help="Write an index for another engine.")
+
+New = Annotated[Path, Parameter(name=["--out", "-o"])]
+Run = Annotated[Path | None, Parameter(name=["--model", "-m"])]
+Json = Annotated[bool, Parameter(name="--json", negative=())]
+
+
+@index_app.command
+def build(
+    items: Path,
+    /,
+    *,
+    out: New,
+    ids: Path | None = None,
+    model: Run = None,
+    view: str | None = None,
+    bits: int | None = None,
+    codebooks: Path | None = None,
+) -> None:
+    """Make an index.
+
+    Parameters
+    ----------
+    items
+        A run folder, for its training items; a .npy file of codes (uint8), or of features with --model; or what
+        jaxcmh export wrote (.npz, .parquet, .faiss).
+    out
+        The file to write; must not exist.
+    ids
+        Ids of the items: .npy, or text with one a line. [default: those of the run or file, or 0, 1, 2, ...]
+    model
+        Run folder or model file that encodes features, or made the codes.
+    view
+        View that the features are of, by number; told by their width where only one fits. For a run folder: take
+        codes encoded from this view. [default for a run folder: codes learned with the labels]
+    bits
+        Code length where the last byte is not full.
+    codebooks
+        Codebooks of look-up codes: .npy of shape (books, words, K).
+    """
+    from jaxcmh import index as indexes
+
+    _new(out)
+    with terminal.progress() as steps:
+        _start(steps)
+        steps.step(f"reading {items}")
+        index = _read_items(items, ids, model, view, bits, codebooks)
+        steps.step(f"writing {out}")
+        indexes.save(index, out)
+    print(f"{terminal.shown(out)}: {_described(index)}")
+
+
+@index_app.command
+def add(
+    index: Path,
+    items: Path,
+    /,
+    *,
+    ids: Path | None = None,
+    model: Run = None,
+    view: str | None = None,
+    out: Annotated[Path | None, Parameter(name=["--out", "-o"])] = None,
+) -> None:
+    """Add items to an index; nothing is trained.
+
+    Parameters
+    ----------
+    index
+        The index file.
+    items
+        A .npy file of codes (uint8), or of features with --model.
+    ids
+        Ids of the items: .npy, or text with one a line. [default: the integers from the largest on]
+    model
+        Run folder or model file that encodes features, or made the codes.
+    view
+        View that the features are of, by number; told by their width where only one fits.
+    out
+        Write here and leave the index as it is; must not exist.
+    """
+    import jaxcmh
+    from jaxcmh import index as indexes
+
+    if out is not None:
+        _new(out)
+    with terminal.progress() as steps:
+        _start(steps)
+        steps.step(f"reading {index}")
+        before = indexes.load(index)
+        rows, encoder = read_rows(items, "items"), None if model is None else jaxcmh.load(model)
+        number = None if encoder is None else _view(encoder, rows, view)
+        after = indexes.add(before, rows, None if ids is None else _read_ids(ids), model=encoder, view=number)
+        indexes.save(after, out or index)
+    print(f"{terminal.shown(out or index)}: {_described(after)}, {len(rows)} of them new")
+
+
+@index_app.command
+def search(
+    index: Path,
+    /,
+    *,
+    query: Annotated[Path | None, Parameter(name=["--query", "-q"])] = None,
+    text: Annotated[list[str] | None, Parameter(name=["--text", "-t"], negative=())] = None,
+    image: Annotated[list[Path] | None, Parameter(name=["--image", "-i"], negative=())] = None,
+    model: Run = None,
+    view: str | None = None,
+    k: Annotated[int, Parameter(name=["-k", "--count"])] = 10,
+    radius: int | None = None,
+    root: Path | None = None,
+    as_json: Json = False,
+) -> None:
+    """Find the items nearest to codes, or to features, texts and pictures that a model encodes.
+
+    Parameters
+    ----------
+    index
+        The index file.
+    query
+        File of queries, one a row: codes (uint8) or real vectors for look-up codes; features with --model.
+    text
+        A text to search with, encoded by the run of --model; may be repeated.
+    image
+        A picture file to search with, encoded by the run of --model; may be repeated.
+    model
+        Run folder or model file that encoded the items.
+    view
+        View that the features are of, by number; told by their width where only one fits.
+    k
+        Answers a query.
+    radius
+        All items within this Hamming distance, instead of the nearest.
+    root
+        Folder with the files of the data set the run was trained on. [default: that of the training, or $JAXCMH_DATA]
+    as_json
+        Print one JSON line an answer instead of a table.
+    """
+    import numpy as np
+
+    import jaxcmh
+    from jaxcmh import index as indexes
+    from jaxcmh import runs
+
+    if sum(given is not None for given in (text, image, query)) != 1:
+        raise ValueError("give one of --text, --image and --query")
+    with terminal.progress() as steps:
+        _start(steps)
+        steps.step(f"reading {index}")
+        items = indexes.load(index)
+        encoder, number = None if model is None else jaxcmh.load(model), None
+        if query is not None:
+            rows = read_rows(query, "--query")
+            asked = [f"row {i}" for i in range(len(rows))]
+            number = None if encoder is None else view_number(encoder, rows, view, "--query")
+        elif model is None or encoder is None:
+            raise ValueError("--model: expected with --text and --image, the run folder that encodes them")
+        else:
+            config = runs.read_run(model).config
+            split = load_data(config["data"], root or stored_root(config), terminal.Stages(), steps)
+            number, rows, asked = read_queries(encoder, split, text, image, None, view)
+        steps.step("searching")
+        if radius is None:
+            scores, found = indexes.search(items, rows, k, model=encoder, view=number)
+        else:
+            ends, *found_all = indexes.search_range(items, rows, radius, model=encoder, view=number)
+            scores, found = (np.split(values, ends[1:-1]) for values in found_all)
+    word = "distance" if items.codebooks is None else "score"
+    for name, row_scores, row_ids in zip(asked, scores, found):
+        pairs = enumerate(zip(row_scores.tolist(), row_ids.tolist()), 1)
+        answers = [{"query": name, "rank": rank, word: score, "item": item} for rank, (score, item) in pairs]
+        if as_json:
+            for answer in answers:
+                print(json.dumps(answer))
+        elif answers:
+            terminal.print_answers(name, answers)
+        else:
+            print(f"{name}: no item within {radius} bits\n")
+
+
+@index_app.command
+def info(index: Path, /, *, as_json: Json = False) -> None:
+    """Say what an index holds.
+
+    Parameters
+    ----------
+    index
+        The index file.
+    as_json
+        Print JSON instead of a table.
+    """
+    from jaxcmh import index as indexes
+
+    with terminal.progress() as steps:
+        _start(steps)
+        steps.step(f"reading {index}")
+        items = indexes.load(index)
+    facts: dict[str, Any] = {
+        "index": str(index),
+        "items": len(items),
+        "codes": "packed" if items.codebooks is None else "look-up",
+        "bits": items.bits,
+    }
+    if items.codebooks is not None:
+        facts |= dict(zip(("books", "words", "dimensions"), items.codebooks.shape))
+    facts |= {
+        "ids": "strings" if items.ids.values.dtype.kind == "U" else "integers",
+        "first ids": [str(word) for word in items.ids.values[:3].tolist()],
+        "model": items.model_fingerprint or "not known",
+        "bytes": index.stat().st_size,
+    }
+    if as_json:
+        print(json.dumps(facts))
+    else:
+        terminal.print_facts(facts)
+
+
+@export_app.command
+def npz(index: Path, /, *, out: New) -> None:
+    """Write a .npz file of codes and ids, with bit order and code length.
+
+    Parameters
+    ----------
+    index
+        The index file.
+    out
+        The file to write; must not exist.
+    """
+    from jaxcmh.export import files
+
+    _export(index, out, files.write_npz)
+
+
+@export_app.command
+def parquet(index: Path, /, *, out: New) -> None:
+    """Write a Parquet file of ids and codes, with bit order and code length in its metadata. Needs the extra files.
+
+    Parameters
+    ----------
+    index
+        The index file.
+    out
+        The file to write; must not exist.
+    """
+    from jaxcmh.export import files
+
+    _export(index, out, files.write_parquet)
+
+
+@export_app.command
+def faiss(index: Path, /, *, out: New) -> None:
+    """Write a FAISS index with the same distances or scores. Needs the extra faiss.
+
+    Ids that are strings are kept beside it in OUT.ids.json, one a row.
+
+    Parameters
+    ----------
+    index
+        The index file.
+    out
+        The file to write; must not exist.
+    """
+    from jaxcmh.export import faiss
+
+    _export(index, out, faiss.write)
+
+
+@export_app.command
+def pgvector(index: Path, /, *, out: New, table: str = "items") -> None:
+    """Write an SQL script that makes and fills a table of PostgreSQL with pgvector (0.7 or later).
+
+    Parameters
+    ----------
+    index
+        The index file.
+    out
+        The file to write; must not exist.
+    table
+        Name of the table, or schema.table.
+    """
+    from jaxcmh.export import pgvector
+
+    _export(index, out, lambda items, path: pgvector.write(items, path, table))
+    terminal.say(f"run it with psql --file {terminal.shown(out)} DATABASE")
+
+
+@export_app.command
+def milvus(
+    index: Path,
+    /,
+    *,
+    uri: str,
+    collection: str,
+    token: Annotated[str, Parameter(env_var="MILVUS_TOKEN", show_default=False)] = "",
+) -> None:
+    """Create a collection of Milvus and upload an index to it. Needs the extra milvus.
+
+    Parameters
+    ----------
+    index
+        The index file.
+    uri
+        A local file that ends in .db, for the embedded Milvus; or http://host:port of a cluster.
+    collection
+        Name of the collection; must not exist.
+    token
+        user:password or an API key, for a cluster that asks for it. [default: $MILVUS_TOKEN]
+    """
+    import logging
+
+    from jaxcmh import index as indexes
+    from jaxcmh.export import milvus
+
+    logging.getLogger("pymilvus").setLevel(logging.CRITICAL)  # it prints what it raises
+    with terminal.progress() as steps:
+        _start(steps)
+        steps.step(f"reading {index}")
+        items = indexes.load(index)
+        steps.step(f"connecting to {uri}")
+        uploaded = milvus.upload(
+            items,
+            uri,
+            collection,
+            token=token,
+            progress=lambda sent, all_: steps.step(f"{sent:,} of {all_:,} items uploaded"),
+        )
+        uploaded.client.close()
+    print(f"{collection} in {uri}: {_described(items)}")
+
+
+# -- pieces -----------------------------------------------------------------------------------------------------------
+
+
+def _start(steps: terminal.Progress) -> None:
+    steps.step("starting jax")
+    terminal.say(terminal.start_jax())
+
+
+def _new(out: Path) -> None:
+    if out.exists():
+        raise FileExistsError(f"--out: {out} is there already; name another file or remove it first")
+
+
+def _described(index: "Index") -> str:
+    return f"{len(index):,} items of {index.bits} bits"
+
+
+def _export(index: Path, out: Path, write: Callable[["Index", Path], None]) -> None:
+    from jaxcmh import index as indexes
+
+    _new(out)
+    with terminal.progress() as steps:
+        _start(steps)
+        steps.step(f"reading {index}")
+        items = indexes.load(index)
+        steps.step(f"writing {out}")
+        write(items, out)
+    print(f"{terminal.shown(out)}: {_described(items)}")
+
+
+def _read_items(
+    items: Path, ids: Path | None, model: Path | None, view: str | None, bits: int | None, codebooks: Path | None
+) -> "Index":
+    import jaxcmh
+    from jaxcmh import index as indexes
+    from jaxcmh import runs
+
+    given = None if ids is None else _read_ids(ids)
+    if items.is_dir():
+        if model is not None:
+            raise ValueError("--model: a run folder brings its own model; give one or the other")
+        stored, encoder = runs.read_run(items), jaxcmh.load(items)
+        codes = encoder.codes if view is None else encoder.encoded[view_number(encoder, None, view, "items")]
+        given = stored.codes["train_ids"] if given is None else given
+        return indexes.build(codes, given, model=encoder)
+    if items.suffix in (".npz", ".parquet", ".faiss") and model is None and codebooks is None:
+        index = _read_export(items)
+        if given is None and bits is None:
+            return index
+        ids_kept = index.ids.values if given is None else given
+        length = index.bits if bits is None and index.codebooks is None else bits
+        return indexes.build(index.codes, ids_kept, bits=length, codebooks=index.codebooks)
+    rows = read_rows(items, "items")
+    if model is None:
+        if view is not None:
+            raise ValueError("--view: expected with --model only; without one, items are codes")
+        books = None if codebooks is None else read_array(codebooks, "--codebooks")
+        return indexes.build(rows, given, bits=bits, codebooks=books)
+    if bits is not None or codebooks is not None:
+        raise ValueError("--bits, --codebooks: expected with codes only; a model brings its own")
+    encoder = jaxcmh.load(model)
+    return indexes.build(rows, given, model=encoder, view=_view(encoder, rows, view))
+
+
+def _read_export(path: Path) -> "Index":
+    from jaxcmh.export import faiss, files
+
+    if path.suffix == ".faiss":
+        return faiss.read(path)
+    return files.read_npz(path) if path.suffix == ".npz" else files.read_parquet(path)
+
+
+def _view(model: "Model", rows: Any, view: str | None) -> int | None:
+    """The view of feature rows; None for codes that the model made."""
+    made = rows.dtype == "uint8" and rows.shape[1] == model.codes.shape[1]
+    return None if view is None and made else view_number(model, rows, view, "items")
+
+
+def _read_ids(path: Path) -> Any:
+    """Ids from .npy, or from text with one a line: integers where every line is one."""
+    if path.suffix == ".npy":
+        return read_array(path, "--ids")
+    if not path.is_file():
+        raise FileNotFoundError(f"--ids: no such file: {path}")
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except UnicodeDecodeError as error:
+        raise ValueError(f"--ids: {path} is not text ({error})") from None
+    return list(map(int, lines)) if all(re.fullmatch(r"-?\d{1,18}", line) for line in lines) else lines

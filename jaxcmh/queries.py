@@ -1,0 +1,100 @@
+"""What commands search with: the data set of a run, new texts and pictures as features, files of rows."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import jaxcmh
+
+if TYPE_CHECKING:
+    from jaxcmh.model import Model
+    from jaxcmh.terminal import Progress, Stages
+
+
+def load_data(name: str, root: Path | None, stages: "Stages", steps: "Progress", required: bool = True) -> Any:
+    """The data set, timed; None when it is not required and cannot be had."""
+    steps.step(f"loading {name}")
+    try:
+        with stages("load"):
+            return jaxcmh.load_dataset(name, root=root)
+    except (OSError, ValueError, ModuleNotFoundError):
+        if required:
+            raise
+        return None
+
+
+def stored_root(config: dict) -> Path | None:
+    """Where the data of a run were, as its configuration says."""
+    return Path(config["root"]) if config.get("root") else None
+
+
+def read_queries(
+    model: "Model", split: Any, text: list[str] | None, image: list[Path] | None, query: Path | None, view: str | None
+) -> tuple[int, Any, list[str]]:
+    """View number, feature rows and a name for each query."""
+    names = list(split.view_names) if split is not None else []
+    if query is None:
+        from jaxcmh.datasets import featurise
+
+        kind, raw = ("text", text) if image is None else ("image", image)
+        if split is None or kind not in names:
+            raise ValueError(
+                f"--{kind}: the data set has no {kind} view; its views are {', '.join(names) or 'unnamed'}"
+            )
+        if view is not None and view not in (kind, str(names.index(kind))):
+            raise ValueError(f"--view: a query by --{kind} is of view {kind}; got {view!r}")
+        return names.index(kind), featurise(split, kind, list(raw or [])), [str(x) for x in raw or []]
+    rows = read_rows(query, "--query")
+    number = view_number(model, rows, view, "--query", names)
+    return number, rows, [f"row {i}" for i in range(len(rows))]
+
+
+def view_number(model: "Model", rows: Any, view: str | None, what: str, names: Sequence[str] = ()) -> int:
+    """The view that (n, d) feature rows are of: the one named or numbered, or the only one of their width.
+
+    Raises:
+        ValueError: no such view, or none or several of that width; the message begins with `what` for the rows.
+    """
+    dims = model.info.dims
+    if view is not None:
+        known = {**{name: m for m, name in enumerate(names)}, **{str(m): m for m in range(len(dims))}}
+        if view not in known:
+            raise ValueError(f"--view: no view {view!r}; there are {', '.join(known)}")
+        return known[view]
+    fits = [m for m, d in enumerate(dims) if rows.shape[1] == d]
+    if len(fits) != 1:
+        widths = ", ".join(map(str, dims))
+        raise ValueError(f"{what}: rows have {rows.shape[1]} features and the views {widths}; say which with --view")
+    return fits[0]
+
+
+def read_rows(path: Path, what: str) -> Any:
+    """(n, d) numbers from a file: .npy, or .npz with one array.
+
+    Raises:
+        FileNotFoundError, ValueError: the file is missing or holds something else; the message begins with `what`.
+    """
+    stored = read_array(path, what)
+    if stored.ndim == 1:
+        stored = stored[None]
+    if stored.ndim != 2 or stored.dtype.kind not in "fiub":
+        raise ValueError(f"{what}: expected numbers of shape (n, d), got {stored.dtype} of shape {stored.shape}")
+    return stored
+
+
+def read_array(path: Path, what: str) -> Any:
+    """The array in a .npy file, or in a .npz with one; errors as for `read_rows`."""
+    import numpy as np
+
+    if not path.is_file():
+        raise FileNotFoundError(f"{what}: no such file: {path}")
+    try:
+        with path.open("rb") as file:
+            stored = np.load(file, allow_pickle=False)
+            if isinstance(stored, np.lib.npyio.NpzFile):
+                if len(stored.files) != 1:
+                    raise ValueError(f"expected one array, got {', '.join(stored.files) or 'none'}")
+                stored = stored[stored.files[0]]
+    except Exception as error:  # numpy and zipfile each have errors of their own for a file that is not theirs
+        raise ValueError(f"{what}: {path} is not an array file ({error})") from None
+    return stored
