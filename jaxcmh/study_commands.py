@@ -29,6 +29,7 @@ def reproduce(
     quick: Annotated[bool, Parameter(negative=())] = False,
     ties: Literal["expected", "stable"] = "stable",
     deep: str | None = None,
+    memory: float | None = None,
     root: Annotated[Path | None, Parameter(name="--root")] = None,
     out: Annotated[Path, Parameter(name=["--out", "-o"])] = Path("runs/reproduce"),
 ) -> None:
@@ -55,6 +56,8 @@ def reproduce(
         How items of equal distance count in mAP; stable is what the papers' programs do.
     deep
         A data set of the same pairs with deep features, for the comparisons with deep features.
+    memory
+        GB that the process may have at its peak; fewer runs go side by side then.
     root
         Folder with the files of the data sets. [default: $JAXCMH_DATA]
     out
@@ -78,7 +81,8 @@ def reproduce(
                     continue
                 asked = [one for one in plan.studies(data, len(split.train.labels)) if one.name in wanted[name]]
                 folder = out / f"{name}-{Path(data).stem if Path(data).exists() else data.replace(':', '-')}"
-                told = {"data": data, "deep": deep, "root": root, "say": terminal.say, "ties": ties, "progress": steps}
+                told = {"data": data, "deep": deep, "root": root, "say": terminal.say, "ties": ties}
+                told |= {"memory": memory, "progress": steps}
                 lines = doing.run([doing.quick(one) for one in asked] if quick else asked, split, folder, **told)
                 done.append((folder, lines))
     if not done:
