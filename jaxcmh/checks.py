@@ -4,8 +4,11 @@ from collections.abc import Sequence
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import scipy.sparse
+
+LARGEST = float(np.finfo(np.float32).max)
 
 
 def rows(x: Any, name: str, columns: int | None = None) -> Any:
@@ -35,12 +38,12 @@ def rows(x: Any, name: str, columns: int | None = None) -> Any:
         raise ValueError(f"{name}: expected a non-empty (n, d) array, rows are samples; got shape {x.shape}")
     if columns is not None and x.shape[1] != columns:
         raise ValueError(f"{name}: expected {columns} columns, as in training; got shape {x.shape}")
-    if values.dtype.kind == "f" and not bool(np.isfinite(values).all()):
+    xp = jnp if isinstance(values, jax.Array) else np  # large features stay on their device
+    if values.dtype.kind == "f" and not bool((xp.abs(values) <= LARGEST).all()):
         dense = x.toarray() if scipy.sparse.issparse(x) else np.asarray(x)
-        bad = int(np.argmin(np.isfinite(dense).all(1)))
-        raise ValueError(
-            f"{name}: expected finite numbers; row {bad} holds NaN or infinity (drop the row or fill the gap)"
-        )
+        bad = int(np.argmin((np.abs(dense) <= LARGEST).all(1)))
+        what = "a number beyond single precision" if np.isfinite(dense[bad]).all() else "NaN or infinity"
+        raise ValueError(f"{name}: expected finite numbers; row {bad} holds {what} (drop the row or fill the gap)")
     return x
 
 
@@ -81,6 +84,34 @@ def labels(y: Any, name: str, n: int | None = None, classes: int | None = None) 
     if not y.any():
         raise ValueError(f"{name}: expected labels; every row is empty")
     return y.astype(np.uint8)
+
+
+def pairs(views: Any, y: Any) -> tuple[list[Any], np.ndarray]:
+    """Views of the same samples, as `rows` gives them, and their labels, as `labels` does.
+
+    Raises:
+        ValueError: fewer than two views, rows not aligned, or what `rows` and `labels` refuse.
+
+    Example:
+        >>> pairs([np.ones((3, 2)), np.ones((2, 2))], [0, 1, 1])
+        Traceback (most recent call last):
+        ValueError: views[1]: expected 3 rows, as views[0] has; got shape (2, 2)
+    """
+    if not isinstance(views, Sequence) or len(views) < 2:
+        given = len(views) if isinstance(views, Sequence) else type(views).__name__
+        raise ValueError(f"views: expected a sequence of at least 2 arrays; got {given}")
+    views = [rows(x, f"views[{m}]") for m, x in enumerate(views)]
+    n = views[0].shape[0]
+    for m, x in enumerate(views):
+        if x.shape[0] != n:
+            raise ValueError(f"views[{m}]: expected {n} rows, as views[0] has; got shape {x.shape}")
+    return views, labels(y, "labels", n)
+
+
+def enough_rows(n: int, bits: int, classes: int) -> None:
+    """Refuse fewer samples than codes of this length can be learned from."""
+    if n <= max(bits, classes):
+        raise ValueError(f"views: expected more rows than bits ({bits}) and classes ({classes}); got {n}")
 
 
 def bits(value: Any) -> int:

@@ -13,6 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array, lax, random
 
+from jaxcmh import checks
 from jaxcmh.features import Features
 from jaxcmh.linalg import gram, unit_rows
 
@@ -58,19 +59,22 @@ def prepare(views: Sequence[Array], labels: Any) -> Data:
     """Collect mapped features and labels into `Data`.
 
     Args:
-        views: one (n, q_m) array per view, already mapped by `features.fit`.
-        labels: (n, c) 0/1.
+        views: one dense (n, q_m) array per view, already mapped by `features.fit`.
+        labels: (n, c) 0/1, or (n,) integer classes.
 
     Returns:
         Data with float64 Gram matrices and the distinct label sets.
+
+    Raises:
+        ValueError: fewer than two views, rows not aligned, numbers not finite, or labels other than 0 and 1.
 
     Example:
         >>> data = prepare([np.eye(3), np.ones((3, 2))], np.array([[1, 0], [0, 1], [1, 0]]))
         >>> data.counts.tolist(), data.member.tolist()
         ([1.0, 2.0], [1, 0, 1])
     """
-    views = tuple(jnp.asarray(x, float) for x in views)
-    host = np.asarray(labels, np.uint8)
+    checked, host = checks.pairs(views, labels)
+    views = tuple(jnp.asarray(x, float) for x in checked)
     packed = np.ascontiguousarray(np.packbits(host, axis=1)).view(f"V{-(-host.shape[1] // 8)}").ravel()
     _, first, member, counts = np.unique(packed, return_index=True, return_inverse=True, return_counts=True)
     dtype = views[0].dtype
@@ -110,11 +114,14 @@ def fit(
         data: the training set, from `prepare`.
         key: a `jax.random.key`.
         params: hyper-parameters; the method's own if None.
-        bits: length of the codes.
+        bits: length of the codes, a positive multiple of 8.
         iterations: steps; the method's own number if None.
 
     Returns:
         The final state, and the objective after every iteration, shape (iterations,).
+
+    Raises:
+        ValueError: an argument is not as described, or there are fewer samples than bits or classes.
 
     Example:
         >>> import jaxcmh
@@ -123,8 +130,7 @@ def fit(
         >>> state.H.shape, bool(objective[-1] < objective[0])
         ((40, 8), True)
     """
-    params = _traced(method.params if params is None else params, data)
-    iterations = method.iterations if iterations is None else iterations
+    params, bits, iterations = _checked(method, data, key, params, bits, iterations, axes=0)
     return _fit(method._replace(params=None), data, key, params, bits, iterations)
 
 
@@ -153,6 +159,9 @@ def sweep(
     Returns:
         What `output` gave and the objectives, every leaf with a leading axis of s.
 
+    Raises:
+        ValueError: an argument is not as described, or there are fewer samples than bits or classes.
+
     Example:
         >>> import jaxcmh
         >>> data = prepare([np.eye(40)[:, :30], np.eye(40)[:, 10:]], np.arange(40)[:, None] % 4 == np.arange(4))
@@ -162,9 +171,9 @@ def sweep(
         >>> states.H.shape, objectives.shape
         ((3, 40, 8), (3, 10))
     """
-    params = jax.tree.map(lambda leaf: jnp.broadcast_to(leaf, (len(keys),)), _traced(params, data))
-    iterations = method.iterations if iterations is None else iterations
-    lanes = min(lanes, len(keys))
+    params, bits, iterations = _checked(method, data, keys, params, bits, iterations, axes=1)
+    params = jax.tree.map(lambda leaf: jnp.broadcast_to(leaf, (len(keys),)), params)
+    lanes = min(checks.integer(lanes, "lanes", least=1), len(keys))
     # The last lanes are filled up with repeats: a remainder of another size would be compiled once more.
     filled = np.minimum(np.arange(-(-len(keys) // lanes) * lanes), len(keys) - 1)
     keys_and_params = jax.tree.map(lambda leaf: leaf[filled], (keys, params))
@@ -172,9 +181,30 @@ def sweep(
     return jax.tree.map(lambda leaf: leaf[: len(keys)], results)
 
 
-def _traced(params: Any, data: Data) -> Any:
-    """Hyper-parameters as arrays of the data's dtype: traced, and never weakly typed."""
-    return jax.tree.map(lambda leaf: jnp.asarray(leaf, data.mask.dtype), params)
+def _checked(
+    method: Method, data: Data, keys: Any, params: Any, bits: Any, iterations: Any, axes: int
+) -> tuple[Any, int, int]:
+    """Hyper-parameters as arrays of the data's dtype (traced, never weakly typed), bits and iterations.
+
+    Keys must have this many axes; hyper-parameters none, or those of the keys.
+    """
+    if not isinstance(method, Method):
+        raise ValueError(f"method: expected a Method, such as methods.registry['dcgh']; got {method!r}")
+    bits = checks.bits(bits)
+    checks.enough_rows(len(data.mask), bits, data.labels.shape[1])
+    iterations = checks.integer(method.iterations if iterations is None else iterations, "iterations", least=1)
+    if not (isinstance(keys, Array) and jnp.issubdtype(keys.dtype, jax.dtypes.prng_key) and keys.ndim == axes):
+        expected = "keys: expected (s,) keys" if axes else "key: expected one key"
+        raise ValueError(f"{expected} made by jax.random.key; got {keys!r}")
+    params = method.params if params is None else params
+    if getattr(params, "_fields", None) != method.params._fields:
+        raise ValueError(f"params: expected {method.name}'s Params{method.params._fields}; got {params!r}")
+    for name, value in params._asdict().items():
+        if np.shape(value) not in ((), keys.shape):
+            raise ValueError(f"params.{name}: expected one number{' or one a key' if axes else ''}; got {value!r}")
+        if not isinstance(value, jax.core.Tracer) and not np.isfinite(value).all():
+            raise ValueError(f"params.{name}: expected finite numbers; got {value!r}")
+    return jax.tree.map(lambda leaf: jnp.asarray(leaf, data.mask.dtype), params), bits, iterations
 
 
 def with_extra(method: Method, data: Data) -> Data:

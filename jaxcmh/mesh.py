@@ -16,11 +16,16 @@ ROW_FIELDS = ("views", "labels", "unit_labels", "mask", "member")  # of Data: on
 def row_mesh(devices: Sequence[Any] | None = None) -> Mesh:
     """A one-dimensional mesh named "rows" over the given devices, all of them if None.
 
+    Raises:
+        ValueError: `devices` is not a sequence of jax devices.
+
     Example:
         >>> row_mesh().axis_names
         ('rows',)
     """
-    devices = jax.devices() if devices is None else list(devices)
+    devices = jax.devices() if devices is None else devices
+    if not isinstance(devices, Sequence) or not devices or not all(isinstance(d, jax.Device) for d in devices):
+        raise ValueError(f"devices: expected some of jax.devices(); got {devices!r}")
     # Auto axes: products over sharded rows become all-reduces of small matrices by themselves.
     return jax.make_mesh((len(devices),), ("rows",), axis_types=(AxisType.Auto,), devices=devices)
 

@@ -114,16 +114,9 @@ def train(
         method.check(params)
     iterations = checks.integer(method.iterations if iterations is None else iterations, "iterations", least=1)
     checks.choice(hash_function, "hash_function", ("ridge",) if method.codebooks else ("ridge", "mlp"))
-    if not isinstance(views, Sequence) or len(views) < 2:
-        raise ValueError(f"views: expected a sequence of at least 2 arrays; got {_described(views)}")
-    views = [checks.rows(x, f"views[{m}]") for m, x in enumerate(views)]
+    views, host_labels = checks.pairs(views, labels)
     n = views[0].shape[0]
-    for m, x in enumerate(views):
-        if x.shape[0] != n:
-            raise ValueError(f"views[{m}]: expected {n} rows, as views[0] has; got shape {x.shape}")
-    host_labels = checks.labels(labels, "labels", n)
-    if n <= max(bits, host_labels.shape[1]):
-        raise ValueError(f"views: expected more rows than bits ({bits}) and classes ({host_labels.shape[1]}); got {n}")
+    checks.enough_rows(n, bits, host_labels.shape[1])
     chosen = resolve_features(features, method, len(views))
 
     start = time.perf_counter()
