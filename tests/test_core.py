@@ -1,0 +1,73 @@
+"""What the functional layer refuses, each with one line that names the argument."""
+
+import jax
+import numpy as np
+import pytest
+from jax import numpy as jnp
+from jax import random
+
+from jaxcmh import core, mesh, methods
+
+X = np.random.default_rng(0).normal(size=(40, 6))
+LABELS = (np.arange(40)[:, None] % 4 == np.arange(4)).astype(np.uint8)
+DCGH, OTHER, KEY = methods.registry["dcgh"], methods.registry["aah"], random.key(0)
+
+
+def with_nan():
+    broken = X.copy()
+    broken[3, 2] = np.nan
+    return broken
+
+
+def fit(**changed):
+    arguments = {"method": DCGH, "data": core.prepare([X, X], LABELS), "key": KEY, "bits": 8} | changed
+    return core.fit(**arguments)
+
+
+def sweep(**changed):
+    arguments = {"method": DCGH, "data": core.prepare([X, X], LABELS), "params": DCGH.params, "bits": 8}
+    return core.sweep(**arguments | {"keys": random.split(KEY, 3)} | changed)
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda: core.prepare([], LABELS), "views: expected a sequence of at least 2 arrays; got 0"),
+        (lambda: core.prepare(X, LABELS), "views: expected a sequence of at least 2 arrays; got ndarray"),
+        (lambda: core.prepare([X[0], X], LABELS), r"views\[0\]: .* got shape \(6,\)"),
+        (lambda: core.prepare([X, X[:30]], LABELS), r"views\[1\]: expected 40 rows"),
+        (lambda: core.prepare([X, with_nan()], LABELS), r"views\[1\]: expected finite numbers; row 3 holds NaN"),
+        (lambda: core.prepare([X, jnp.asarray(with_nan())], LABELS), r"views\[1\]: expected finite numbers; row 3"),
+        (lambda: core.prepare([X * 1e300, X], LABELS), r"views\[0\]: .* beyond single precision"),
+        (lambda: core.prepare([X, X], LABELS[:30]), "labels: expected 40 rows"),
+        (lambda: core.prepare([X, X], LABELS * 2), "labels: expected 0 and 1"),
+        (lambda: fit(method="dcgh"), "method: expected a Method"),
+        (lambda: fit(key=3), "key: expected one key made by jax.random.key; got 3"),
+        (lambda: fit(key=random.split(KEY, 2)), "key: expected one key"),
+        (lambda: fit(bits=12), "bits: expected a positive multiple of 8; got 12"),
+        (lambda: fit(bits=8.0), "bits: expected a positive multiple of 8; got 8.0"),
+        (lambda: fit(bits=40), r"views: expected more rows than bits \(40\) and classes \(4\); got 40"),
+        (lambda: fit(iterations=0), "iterations: expected an integer of at least 1; got 0"),
+        (lambda: fit(params=OTHER.params), r"params: expected dcgh's Params"),
+        (lambda: fit(params=DCGH.params._replace(alpha=np.nan)), "params.alpha: expected finite numbers; got nan"),
+        (lambda: fit(params=DCGH.params._replace(alpha=jnp.ones(2))), "params.alpha: expected one number; got"),
+        (lambda: sweep(keys=KEY), r"keys: expected \(s,\) keys"),
+        (lambda: sweep(params=DCGH.params._replace(beta=jnp.ones(2))), "params.beta: expected one number or one a key"),
+        (lambda: sweep(lanes=0), "lanes: expected an integer of at least 1; got 0"),
+        (lambda: mesh.row_mesh(99), "devices: expected some of jax.devices"),
+        (lambda: mesh.pad_rows(core.prepare([X, X], LABELS), 0), "multiple: expected an integer of at least 1"),
+    ],
+)
+def test_bad_input_is_named(call, message):
+    with pytest.raises(ValueError, match=message):
+        call()
+
+
+def test_hyper_parameters_may_be_traced_from_outside():
+    data = core.prepare([X, X], LABELS)
+
+    def last(alpha):
+        return core.fit(DCGH, data, KEY, DCGH.params._replace(alpha=alpha), bits=8, iterations=2)[1][-1]
+
+    losses = [jax.jit(last)(alpha) for alpha in (1.0, 10.0)]
+    np.testing.assert_allclose(losses, [last(1.0), last(10.0)], rtol=1e-4)
