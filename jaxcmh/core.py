@@ -12,6 +12,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array, lax, random
+from jax.core import Tracer
 
 from jaxcmh import checks
 from jaxcmh.features import Features
@@ -202,7 +203,7 @@ def _checked(
     for name, value in params._asdict().items():
         if np.shape(value) not in ((), keys.shape):
             raise ValueError(f"params.{name}: expected one number{' or one a key' if axes else ''}; got {value!r}")
-        if not isinstance(value, jax.core.Tracer) and not np.isfinite(value).all():
+        if not isinstance(value, Tracer) and not np.isfinite(value).all():
             raise ValueError(f"params.{name}: expected finite numbers; got {value!r}")
     return jax.tree.map(lambda leaf: jnp.asarray(leaf, data.mask.dtype), params), bits, iterations
 

@@ -608,6 +608,15 @@ def test_items_in_columns_are_told(tmp_path):
         load_dataset(tmp_path / "set.mat")
 
 
+def test_the_other_byte_order_is_turned_round(tmp_path):
+    np.savez(tmp_path / "set.npz", **{k: v.astype(">f4") if k == "I_tr" else v for k, v in family().items()})
+    with h5py.File(tmp_path / "set.h5", "w") as file:
+        file["image"], file["text"], file["labels"] = whole("image").astype(">f8"), whole("text"), whole("labels")
+    check_split(load_dataset(tmp_path / "set.npz"))
+    check_whole(load_dataset(tmp_path / "set.h5"))
+    assert all(load_dataset(tmp_path / f"set.{kind}").train.views[0].dtype.isnative for kind in ("npz", "h5"))
+
+
 def test_large_finite_numbers_are_no_infinity(tmp_path):
     np.savez(tmp_path / "set.npz", **family() | {"I_tr": HUGE})
     split = load_dataset(tmp_path / "set.npz")

@@ -191,7 +191,7 @@ def _read(array: Stored, pieces: Sequence[np.ndarray] = ()) -> Any:
         if not finite:
             raise _not_finite(array, _read_blocks(array, array.blocks, ())[0][0])
         return outs if pieces else outs[0]
-    value: Any = array.read() if array.read else None
+    value: Any = _native(array.read() if array.read else None)
     stored: Any = value.data if sparse.issparse(value) else value
     if stored.dtype.kind not in "biuf":
         raise ValueError(f"{_where(array)}: holds {stored.dtype}, expected numbers")
@@ -205,6 +205,11 @@ def _read_all(arrays: Sequence[Stored], pieces: Sequence[np.ndarray] = ()) -> li
     at_once = len(arrays) if all(array.blocks for array in arrays) else 1
     with ThreadPoolExecutor(max(1, at_once)) as pool:
         return list(pool.map(lambda array: _read(array, pieces), arrays))
+
+
+def _native(array: Any) -> Any:
+    """In this machine's byte order: jax takes no other."""
+    return array if sparse.issparse(array) or array.dtype.isnative else array.astype(array.dtype.newbyteorder("="))
 
 
 def _finite(numbers: np.ndarray) -> bool:
@@ -245,7 +250,7 @@ def _read_blocks(
                 low, high = np.searchsorted(rows, [start, stop])
                 np.take(block, rows[low:high] - start, axis=0, out=out[low:high], mode="clip")
         start = stop
-    return [out.T if columns else out for out in outs], finite
+    return [_native(out.T if columns else out) for out in outs], finite
 
 
 def _rows_of(array: Any, pieces: Sequence[np.ndarray]) -> list[Any]:
