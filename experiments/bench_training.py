@@ -59,7 +59,7 @@ for _ in sys.stdin:
 
 
 def measure(method: str, shape: str, bits: int, repeats: int, rows: int | None = None) -> dict:
-    """Times of `train` and its peak memory, in a process of its own, and NumPy's time between its calls."""
+    """Times of `train` and its peak memory, in a process of its own; without `rows`, NumPy's time between its calls."""
     options: dict[str, Any] = {} if rows is None else {"train": rows}
     part = jaxcmh.load_dataset(f"synthetic:{shape}", **options).train
     command = [sys.executable, "-c", TRAIN, json.dumps([method, shape, bits, options])]
@@ -71,14 +71,14 @@ def measure(method: str, shape: str, bits: int, repeats: int, rows: int | None =
             print(file=process.stdin, flush=True)
             seconds, peak_gb = json.loads(process.stdout.readline())
             ours.append(seconds)
-            if call > 0 or repeats == 0:
+            if rows is None and (call > 0 or repeats == 0):
                 start = time.perf_counter()
                 numpy_products(part, method)
                 theirs.append(time.perf_counter() - start)
         process.stdin.close()
     line = {"method": method, "shape": shape, "n": len(part.labels), "bits": bits, "peak_gb": peak_gb}
-    line |= {"first": ours[0], "seconds": min(ours), "numpy": min(theirs)}
-    return line | {"ratio": line["seconds"] / line["numpy"], "ours": ours, "theirs": theirs}
+    line |= {"first": ours[0], "seconds": min(ours), "ours": ours}
+    return line | ({"numpy": min(theirs), "ratio": min(ours) / min(theirs), "theirs": theirs} if theirs else {})
 
 
 def slope(lines: list[dict]) -> float:
@@ -96,17 +96,18 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("what", choices=("M", "N", "scaling"))
     parser.add_argument("--methods", nargs="+", choices=list(jaxcmh.methods.registry))
+    parser.add_argument("--sizes", nargs="+", type=int, default=[10_000, 20_000, 50_000, 100_000, 184_577])
     parser.add_argument("--repeats", type=int, default=3, help="calls after the first (default: 3)")
     arguments = parser.parse_args()
     methods = arguments.methods or (["dcgh"] if arguments.what == "M" else list(jaxcmh.methods.registry))
     shape, bits = ("M", 32) if arguments.what == "M" else ("N", 64)
-    sizes = (10_000, 20_000, 50_000, 100_000, 184_577) if arguments.what == "scaling" else (None,)
+    sizes = arguments.sizes if arguments.what == "scaling" else [None]
     lines = []
     for method in methods:
         timed = [measure(method, shape, bits, arguments.repeats, rows) for rows in sizes]
         lines += [line | {"slope": slope(timed)} for line in timed] if len(sizes) > 1 else timed
     columns = {"method": "", "n": ",", "bits": "", "peak_gb": ".1f", "first": ".2f", "seconds": ".2f"}
-    columns |= {"numpy": ".2f", "ratio": ".2f"} | ({"slope": ".2f"} if len(sizes) > 1 else {})
+    columns |= {"slope": ".2f"} if len(sizes) > 1 else {"numpy": ".2f", "ratio": ".2f"}
     report(lines, columns)
     kept = RESULTS.read_text().splitlines() if RESULTS.exists() else []
     same = {(arguments.what, line["method"]) for line in lines}
