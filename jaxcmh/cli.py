@@ -174,34 +174,18 @@ def train(
     root
         Folder with the files of a named data set. [default: $JAXCMH_DATA]
     out
-        Run folder; must not exist. [default: runs/METHOD-DATA-BITS-SEED]
+        Run folder; must not exist. [default: runs/METHOD-DATA-BITS-SEED; a run that is there is shown, not repeated]
     as_json
         Print result lines (JSON) instead of a table.
     """
-    from jaxcmh import runs
+    from jaxcmh import results, runs
 
     _bits(bits)
     chosen = _method(method)
     options: dict[str, Any] = {"params": _params(param or [], chosen), "iterations": iterations, "seed": seed}
     options["features"] = _features(chosen, features, anchors, width, standardise)
-    name = f"{method}-{Path(data).stem if Path(data).exists() else data}-{bits}-{seed}"
-    place = _new(out, name.replace(":", "-"))
-    stages = terminal.Stages()
-    with terminal.progress() as steps:
-        _start(steps)
-        split = load_data(data, root, stages, steps)
-        outcome = runs.run(
-            split,
-            chosen,
-            bits=bits,
-            data=data,
-            ties=ties,
-            at=at,
-            times=stages.seconds,
-            say=lambda doing: steps.step(f"{method}, {bits} bits: {doing}"),
-            hash_function=hash_function,
-            **options,
-        )
+    name = f"{method}-{Path(data).stem if Path(data).exists() else data}-{bits}-{seed}".replace(":", "-")
+    place = _new(out, name)
     config = {
         "data": data,
         "root": root and str(root.resolve()),
@@ -210,6 +194,29 @@ def train(
         "ties": ties,
         "at": at,
     }
+    stages = terminal.Stages()
+    with terminal.progress() as steps:
+        _start(steps)
+        split = load_data(data, root, stages, steps)
+        hashes = results.data_hash(split), results.split_hash(split)
+        asked = {**config, **_info(chosen, split, hash_function, options), "version": jaxcmh.__version__}
+        if out is None and (found := runs.stored(Path("runs") / name, asked, hashes[0])):
+            _print_records(runs.read_run(found).records, as_json)
+            terminal.say(f"cached; run folder: {terminal.shown(found)}")
+            return
+        outcome = runs.run(
+            split,
+            chosen,
+            bits=bits,
+            data=data,
+            hashes=hashes,
+            ties=ties,
+            at=at,
+            times=stages.seconds,
+            say=lambda doing: steps.step(f"{method}, {bits} bits: {doing}"),
+            hash_function=hash_function,
+            **options,
+        )
     info = outcome.model.info._asdict()
     runs.keep(place, outcome, {**config, **info, "params": dict(outcome.model.info.params)})
     _print_records(outcome.records, as_json)
@@ -441,6 +448,21 @@ def _params(given: list[str], method: Any) -> dict[str, float]:
         except ValueError:
             raise ValueError(f"--param: {name} must be a number, got {value!r}") from None
     return params
+
+
+def _info(method: Any, split: Any, hash_function: str, options: dict[str, Any]) -> dict[str, Any]:
+    """Fields of the `Info` that a model trained with these options will have."""
+    from jaxcmh import checks
+    from jaxcmh.model import resolve_features
+
+    return {
+        "method": method.name,
+        "seed": options["seed"],
+        "iterations": method.iterations if options["iterations"] is None else options["iterations"],
+        "params": checks.params(options["params"], method.params),
+        "features": resolve_features(options["features"], method, len(split.train.views)),
+        "hash_function": hash_function,
+    }
 
 
 def _features(method: Any, kind: str | None, anchors: int | None, width: float | None, standardise: bool) -> Any:

@@ -172,6 +172,27 @@ def free(path: str | Path) -> Path:
     return candidate
 
 
+def stored(path: str | Path, asked: Mapping[str, Any], data_hash: str) -> Path | None:
+    """Of the folders path, path-2, path-3, ... the first whole run of what is asked, or None.
+
+    Args:
+        path: as for `free`.
+        asked: fields of the run's configuration.
+        data_hash: of the data.
+    """
+    last = free(path)
+    number = 1
+    while (place := Path(path) if number == 1 else last.with_name(f"{Path(path).name}-{number}")) != last:
+        try:
+            run = read_run(place)
+        except (ValueError, OSError):
+            run = None  # damaged, or no run: it is left alone
+        if run and run.records[0]["data_hash"] == data_hash and {**run.config, **results.plain(asked)} == run.config:
+            return place
+        number += 1
+    return None
+
+
 class Run(NamedTuple):
     """What a run folder holds: `codes` name -> array, `per_query` column -> values, `model` the model file."""
 

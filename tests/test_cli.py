@@ -180,16 +180,17 @@ def test_a_folder_that_is_there_is_refused_before_any_work(capsys, trained):
     assert time.perf_counter() - before < 1
 
 
-def test_the_same_command_again_takes_a_new_name_and_gives_the_same_numbers(capsys, trained, tmp_path, monkeypatch):
+def test_the_same_command_again_shows_what_is_stored(capsys, trained, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     words = ["train", "dcgh", "--data", "synthetic", "--bits", BITS, "--json"]
-    lines = []
-    for name in ("dcgh-synthetic-16-0", "dcgh-synthetic-16-0-2"):
-        code, out, err = call(capsys, *words)
-        assert code == 0
-        assert err.splitlines()[-1] == f"run folder: runs/{name}"
-        lines.append([json.loads(line) for line in out.splitlines()])
-    assert [[line["map"], line["key"]] for line in lines[0]] == [[line["map"], line["key"]] for line in lines[1]]
+    code, first, err = call(capsys, *words)
+    assert (code, err.splitlines()[-1]) == (0, "run folder: runs/dcgh-synthetic-16-0")
+    code, again, err = call(capsys, *words)
+    assert (code, err.splitlines()[-1]) == (0, "cached; run folder: runs/dcgh-synthetic-16-0")
+    assert again == first
+    code, other, err = call(capsys, *words, "--param", "alpha=2")
+    assert (code, err.splitlines()[-1]) == (0, "run folder: runs/dcgh-synthetic-16-0-2")
+    assert other != first
     assert sorted(os.listdir("runs")) == ["dcgh-synthetic-16-0", "dcgh-synthetic-16-0-2"]
 
 
@@ -419,9 +420,9 @@ def process(folder, *words, **options):
 def test_piped_output_has_no_carriage_returns_and_compiles_once(tmp_path):
     words = ["train", "dcgh", "--data", "synthetic", "--bits", "16", "--json"]
     compiled = []
-    for _ in range(2):
+    for number in range(2):
         began = time.perf_counter()
-        child = process(tmp_path, *words, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+        child = process(tmp_path, *words, "--out", f"runs/{number}", stdout=subprocess.PIPE, stderr=subprocess.PIPE)
         out, err = child.communicate(timeout=240)
         spent = time.perf_counter() - began
         assert child.returncode == 0, err
