@@ -5,8 +5,8 @@
     python experiments/bench_sweeps.py seeds --data wiki --root FOLDER     15 seeds of AAH and of DCGH, 32 bits
 
 Separate runs are warm `jaxcmh.train` and two `jaxcmh.evaluate` (learned and encoded database): `--singles` of them,
-evenly spread over the points, are timed and their mean time is multiplied by the number of points.  A sweep is timed
-at its second call into a new file: the first one compiles.  Times are of the wall, and of the processor (all
+evenly spread over the points, are timed and their mean time is multiplied by the number of points.  A sweep is
+timed after a smaller one of the same shapes, which compiles.  Times are of the wall, and of the processor (all
 threads), which other programs on the machine disturb less.  Seeds of AAH share everything; those of DCGH have anchors
 of their own, so that only their bits and hyper-parameters could share features.
 
@@ -43,7 +43,7 @@ def timed(function: Callable[[], Any]) -> tuple[Any, np.ndarray]:
 def measure(study: studies.Study, split: Any, data: str, singles: int, memory: float | None) -> dict:
     points = studies.points(study)
 
-    def sweep() -> list[dict]:
+    def sweep(study: studies.Study = study) -> list[dict]:
         with tempfile.TemporaryDirectory() as folder:
             return studies.run(study, split, Path(folder) / "lines.jsonl", data=data, memory=memory)
 
@@ -53,19 +53,18 @@ def measure(study: studies.Study, split: Any, data: str, singles: int, memory: f
         reports = {kind: runs.evaluate(model, split, kind) for kind in runs.kinds(split)}
         return {kind: {name: report[name] for name in report["metrics"]} for kind, report in reports.items()}
 
-    sweep()
+    sweep(study._replace(vary={name: values[:6] for name, values in study.vary.items()}))
     lines, together = timed(sweep)
     sample = [points[i] for i in np.linspace(0, len(points) - 1, singles).astype(int)]
     single(sample[0])
     results = [timed(lambda point=point: single(point)) for point in sample]
     separate = np.mean([spent for _, spent in results], axis=0) * len(points)
     found = {(line["seed"], *line["params"].values(), line["database"]): line["map"] for line in lines}
-    apart = [
-        abs(value - found[(point.seed, *point.params, kind)][name])
-        for point, (scores, _) in zip(sample, results)
-        for kind, maps in scores.items()
-        for name, value in maps.items()
-    ]
+    apart = []
+    for point, (scores, _) in zip(sample, results):
+        pairs = [(maps, found[(point.seed, *point.params, kind)]) for kind, maps in scores.items()]
+        gap = max(abs(maps[name] - others[name]) for maps, others in pairs for name in maps)
+        apart.append({"params": point.params._asdict(), "seed": point.seed, "largest_map_difference": gap})
     return {
         "what": study.name,
         "method": study.method,
@@ -79,7 +78,7 @@ def measure(study: studies.Study, split: Any, data: str, singles: int, memory: f
         "sweep_cpu_seconds": together[1],
         "separate_cpu_seconds": separate[1],
         "cpu_ratio": together[1] / separate[1],
-        "largest_map_difference": max(apart),
+        "compared": apart,
         "memory_limit_gb": memory,
         "peak_memory_gb": lines[-1]["peak_memory_gb"],
         "environment": environment(),
