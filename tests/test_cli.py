@@ -414,7 +414,12 @@ def process(folder, *words, **options):
     environment = {**os.environ, "JAXCMH_CACHE": str(folder / "cache"), "PYTHONPATH": os.pathsep.join(paths)}
     environment.pop("JAX_COMPILATION_CACHE_DIR", None)
     command = [sys.executable, "-m", "jaxcmh.cli", *words]
-    return subprocess.Popen(command, cwd=folder, env=environment, text=True, **options)
+    return subprocess.Popen(command, cwd=folder, env=environment, text=True, preexec_fn=hear_interrupts, **options)
+
+
+def hear_interrupts():
+    """What a shell starts in the background ignores Ctrl-C, and hands that down to tests and their children."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 def test_piped_output_has_no_carriage_returns_and_compiles_once(tmp_path):
@@ -440,11 +445,14 @@ def test_interrupting_exits_130_at_once_and_leaves_nothing(tmp_path):
     words = ["train", "dcgh", "--data", "synthetic", "--bits", "16", "--iterations", "3000000"]
     child = process(tmp_path, *words, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
     assert child.stderr is not None
-    assert next(line for line in child.stderr if line.startswith("device: "))
-    time.sleep(2)
-    child.send_signal(signal.SIGINT)
-    began = time.perf_counter()
-    _, err = child.communicate(timeout=60)
+    try:
+        assert next(line for line in child.stderr if line.startswith("device: "))
+        time.sleep(2)
+        child.send_signal(signal.SIGINT)
+        began = time.perf_counter()
+        _, err = child.communicate(timeout=60)
+    finally:
+        child.kill()
     assert time.perf_counter() - began < 10
     assert child.returncode == 130
     assert err.strip().splitlines()[-1] == "jaxcmh: interrupted; nothing unfinished was left behind"
