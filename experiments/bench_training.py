@@ -4,10 +4,11 @@
     python experiments/bench_training.py N        every method at 184,577 pairs (500-d, 1,000-d, 10 labels, 64 bits)
     python experiments/bench_training.py scaling  every method from 10,000 to 184,577 pairs: slope of log time
 
-The unavoidable products are the kernel features of both views and their float64 Gram matrices (the Gram matrices
-alone for methods on raw features).  Both times are the best of their calls, which alternate; the first call of ours
-compiles.  A process of its own trains and does nothing else: its peak resident memory is reported.  Lines, with every
-single time, go to experiments/results/bench_training.jsonl.
+The unavoidable products are the kernel features of both views and their float64 Gram matrices; for methods on raw
+features the Gram matrices, and for AAH also X Q and the sums of X against U, which its eqs. 17-23 need anew in every
+iteration (in float32).  Both times are the best of their calls, which alternate; the first call of ours compiles.  A
+process of its own trains and does nothing else: its peak resident memory is reported.  Lines, with every single time,
+go to experiments/results/bench_training.jsonl.
 """
 
 import argparse
@@ -31,19 +32,24 @@ RESULTS = Path(__file__).parent / "results" / "bench_training.jsonl"
 BLOCK = 16_384
 
 
-def numpy_products(part: Part, method: str) -> None:
-    """Kernel features and float64 Gram matrices of every view, row block by row block."""
-    features = jaxcmh.methods.registry[method].features
+def numpy_products(part: Part, method: str, bits: int) -> None:
+    """Kernel features and float64 Gram matrices of every view, row block by row block; AAH: X Q and X^T U each time."""
+    found = jaxcmh.methods.registry[method]
+    rng = np.random.default_rng(0)
     for x in part.views:
-        anchors = x[: features.anchors]
+        anchors = x[: found.features.anchors]
         gram = 0.0
         for i in range(0, len(x), BLOCK):
             phi = rows = x[i : i + BLOCK]
-            if features.kind == "rbf":
+            if found.features.kind == "rbf":
                 squares = (rows * rows).sum(1)[:, None] + (anchors * anchors).sum(1) - 2 * (rows @ anchors.T)
                 phi = np.exp(squares * np.float32(-0.5 / x.shape[1]))
             phi = phi.astype(np.float64)
             gram = gram + phi.T @ phi
+        if method == "aah":
+            Q = rng.standard_normal((x.shape[1], bits), np.float32)
+            for _ in range(found.iterations):
+                Q = x.T @ (x @ Q) * np.float32(1e-9)
 
 
 TRAIN = """
@@ -73,7 +79,7 @@ def measure(method: str, shape: str, bits: int, repeats: int, rows: int | None =
             ours.append(seconds)
             if rows is None and (call > 0 or repeats == 0):
                 start = time.perf_counter()
-                numpy_products(part, method)
+                numpy_products(part, method, bits)
                 theirs.append(time.perf_counter() - start)
         process.stdin.close()
     line = {"method": method, "shape": shape, "n": len(part.labels), "bits": bits, "peak_gb": peak_gb}

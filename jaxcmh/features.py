@@ -8,12 +8,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import scipy.sparse
-from jax import Array, random
+from jax import Array, lax, random
 
 from jaxcmh import checks
 
 KINDS = ("identity", "standardise", "rbf", "laplace")
-BLOCK_ENTRIES = 1 << 28  # mapped entries computed at a time (1 GiB of float32)
+BLOCK_ENTRIES = 1 << 26  # mapped entries computed at a time (256 MiB of float32)
 
 
 class Features(NamedTuple):
@@ -77,13 +77,12 @@ def fit(features: Features, key: Array, x: Any) -> tuple[FeatureMap, Array]:
     drawn = np.sort(np.asarray(random.permutation(key, n)[: features.anchors]))
     anchors = (_dense(x[drawn]) - mean) / scale
     step = _block_rows(len(anchors))
-    if n <= step:
-        squares, total = _distances(_dense(x), mean, scale, anchors)
-        fitted = FeatureMap(mean, scale, anchors, features.width * total / n, features.kind)
-        return fitted, _kernel(squares, fitted.sigma, features.kind)
-    total = sum(_distances(_dense(x[i : i + step]), mean, scale, anchors)[1] for i in range(0, n, step))
+    total, phi = 0.0, jnp.zeros((n, len(anchors)), anchors.dtype)
+    for i in range(0, n, step):
+        phi, distance = _fill(phi, _dense(x[i : i + step]), i, mean, scale, anchors)
+        total += distance
     fitted = FeatureMap(mean, scale, anchors, features.width * total / n, features.kind)
-    return fitted, apply(fitted, x)
+    return fitted, _kernel(phi, fitted.sigma, features.kind)
 
 
 def apply(fitted: FeatureMap, x: Any) -> Array:
@@ -127,7 +126,14 @@ def _distances(x: Array, mean: Array, scale: Array, anchors: Array) -> tuple[Arr
     return squares, jnp.sqrt(squares).mean(1).sum()
 
 
-@partial(jax.jit, static_argnames="kind")
+@partial(jax.jit, donate_argnums=0)
+def _fill(squares: Array, x: Array, row: int, mean: Array, scale: Array, anchors: Array) -> tuple[Array, Array]:
+    """Writes the squared distances of some rows in place; and the sum of the rows' mean distances."""
+    block, total = _distances(x, mean, scale, anchors)
+    return lax.dynamic_update_slice_in_dim(squares, block, row, 0), total
+
+
+@partial(jax.jit, static_argnames="kind", donate_argnums=0)
 def _kernel(squares: Array, sigma: Array, kind: str) -> Array:
     sigma = jnp.where(sigma > 0, sigma, 1)  # every row equals every anchor: all distances are 0 anyway
     return jnp.exp(-(squares if kind == "rbf" else jnp.sqrt(squares)) / (2 * sigma**2))
@@ -148,7 +154,9 @@ def _moments(x: Any) -> tuple[np.ndarray, np.ndarray]:
         variance = np.asarray(x.multiply(x).mean(0), np.float64).ravel() - mean**2
     else:
         x = np.asarray(x)
-        mean, variance = x.mean(0, dtype=np.float64), x.var(0, dtype=np.float64)
+        mean = x.mean(0, dtype=np.float64)
+        blocks = (x[i : i + 4096] - mean for i in range(0, len(x), 4096))  # x.var would copy all of x to float64
+        variance = sum(np.einsum("ij,ij->j", block, block) for block in blocks) / len(x)
     # A constant feature keeps a variance of rounding size; dividing by it would blow the feature up.
     constant = variance <= 1e-12 * (mean**2 + variance)
     return mean, np.sqrt(np.where(constant, 1, variance))

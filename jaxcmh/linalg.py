@@ -13,7 +13,7 @@ import jax.numpy as jnp
 from jax import Array, lax, random
 from jax.core import Tracer
 
-BLOCK_ROWS = 1 << 14  # rows converted to float64 at a time, so that the copy of a large matrix stays small
+BLOCK_ROWS = 1 << 12  # rows converted to float64 at a time, so that the copy of a large matrix stays small
 PANEL = 256  # columns of a Gram matrix computed at a time
 
 
@@ -86,22 +86,24 @@ def unit_rows(labels: Array) -> Array:
     return labels / jnp.where(norms > 0, norms, 1)
 
 
+def sum_over_blocks(product: Callable[..., Any], *arrays: Array) -> Any:
+    """The sum of `product` over blocks of rows of the arrays, so that its float64 copies stay small."""
+    whole, rest = divmod(len(arrays[0]), BLOCK_ROWS)
+    last = product(*(a[len(a) - rest :] for a in arrays))
+    if whole == 0:
+        return last
+
+    def add(i: Array, total: Any) -> Any:
+        block = product(*(lax.dynamic_slice_in_dim(a, i * BLOCK_ROWS, BLOCK_ROWS) for a in arrays))
+        return jax.tree.map(jnp.add, total, block)
+
+    return lax.fori_loop(0, whole, add, last)
+
+
 def cross(X: Array, Y: Array) -> Array:
     """XᵀY in float64 for X (n, p), Y (n, q), a block of rows at a time; returned as float64."""
     with jax.enable_x64(True):
-
-        def product(x: Array, y: Array) -> Array:
-            return x.astype(jnp.float64).T @ y.astype(jnp.float64)
-
-        whole, rest = divmod(len(X), BLOCK_ROWS)
-        if whole == 0:
-            return product(X, Y)
-
-        def add(i: Array, total: Array) -> Array:
-            return total + product(*(lax.dynamic_slice_in_dim(a, i * BLOCK_ROWS, BLOCK_ROWS) for a in (X, Y)))
-
-        total = lax.fori_loop(0, whole, add, jnp.zeros((X.shape[1], Y.shape[1]), jnp.float64))
-        return total + product(X[len(X) - rest :], Y[len(Y) - rest :])
+        return sum_over_blocks(lambda x, y: x.astype(jnp.float64).T @ y.astype(jnp.float64), X, Y)
 
 
 def stacked_gram(columns: Sequence[Array], known: Sequence[Array]) -> Array:
@@ -138,11 +140,16 @@ def descend(B: Array, target: Array, H: Array, project: Callable[[Array], Array]
 
 @jax.jit
 def gram(X: Array) -> Array:
-    """XᵀX in float64 for X (n, q); only what lies on and above the diagonal is computed."""
+    """XᵀX in float64 for X (n, q), a block of rows at a time; only what lies on and above the diagonal is computed."""
     q = X.shape[1]
     with jax.enable_x64(True):
-        panels = [cross(X[:, i : i + PANEL], X[:, i:]) for i in range(0, q, PANEL)]
-        upper = jnp.triu(jnp.concatenate([jnp.pad(panel, ((0, 0), (q - panel.shape[1], 0))) for panel in panels]))
+
+        def panels(x: Array) -> list[Array]:
+            x = x.astype(jnp.float64)
+            return [x[:, i : i + PANEL].T @ x[:, i:] for i in range(0, q, PANEL)]
+
+        found = sum_over_blocks(panels, X)
+        upper = jnp.triu(jnp.concatenate([jnp.pad(panel, ((0, 0), (q - panel.shape[1], 0))) for panel in found]))
         return upper + jnp.triu(upper, 1).T
 
 

@@ -198,7 +198,7 @@ def terms(s: State, data: Data, p: Params) -> dict[str, Array]:
     return {
         "labels": 2 * p.alpha * V,
         "similarity": 2 * p.beta * r * (2 * Y @ (Y.T @ V) - data.mask[:, None] * V.sum(0)),
-        "hash functions": 2 * sum(mu_m * X @ P for mu_m, X, P in zip(mu, data.views, s.P)),
+        "hash functions": 2 * sum(mu_m * (X @ P) for mu_m, X, P in zip(mu, data.views, s.P)),
         "quadratic": -p.beta * s.C @ (V.T @ V),
         "copy": p.theta * s.C,
         "multipliers": -s.D,
@@ -225,7 +225,7 @@ def update_D(s: State, data: Data, p: Params) -> State:
 def update_P(s: State, data: Data, p: Params) -> State:
     """Eq. 22, with kernel features where it prints raw ones."""
     mu = over_views(p.mu1, p.mu2, data)
-    return s._replace(P=tuple(solve(m * G, m * X.T @ s.B, p.gamma) for m, G, X in zip(mu, data.grams, data.views)))
+    return s._replace(P=tuple(solve(m * G, m * (X.T @ s.B), p.gamma) for m, G, X in zip(mu, data.grams, data.views)))
 
 
 def update_relaxed_B(s: State, data: Data, p: Params) -> State:
