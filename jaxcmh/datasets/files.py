@@ -21,8 +21,11 @@ from scipy import sparse
 from .optional import require
 
 HDF5 = b"\x89HDF\r\n\x1a\n"
-BLOCK_BYTES = 1 << 21  # read at a time: what is in the processor's cache is looked at and moved for next to nothing
+BLOCK_BYTES = 1 << 22  # read at a time: what is in the processor's cache is looked at and moved for next to nothing
 NUMBERS = ("double", "single", "logical", "sparse", *(f"{u}int{b}" for u in ("", "u") for b in (8, 16, 32, 64)))
+
+
+Blocks = Iterator[tuple[int, np.ndarray]]
 
 
 class Stored(NamedTuple):
@@ -34,8 +37,10 @@ class Stored(NamedTuple):
         shape: as stored; for MATLAB's HDF5 files turned back, so that rows come first.
         dtype: what it holds, in words.
         read: returns it: NumPy array or CSR matrix; None where `blocks` does that, or for what no data are made of.
-        blocks: yields plain numbers block by block along the axis that is outermost in the file: each fills the next
-            part of the array given (C order, that axis first), or without one a buffer that the next block overwrites.
+        blocks: yields plain numbers block by block along the axis that is outermost in the file, each with where it
+            begins; a block lies in the array given (C order, that axis first), or without one in a buffer that the next
+            block overwrites. Called with 0, 1, ... below `strands`, it yields a share of the blocks.
+        strands: into how many shares the blocks can be cut, to be read at the same time.
         outer: that axis: 0 for rows, 1 for columns.
         turn: its axes may as well be the other way round (HDF5 does not say).
     """
@@ -45,7 +50,8 @@ class Stored(NamedTuple):
     shape: tuple[int, ...]
     dtype: str
     read: Callable[[], Any] | None
-    blocks: "Callable[[np.ndarray | None], Iterator[np.ndarray]] | None" = None
+    blocks: "Callable[[np.ndarray | None, int], Blocks] | None" = None
+    strands: int = 1
     outer: int = 0
     turn: bool = False
 
@@ -93,9 +99,9 @@ def contents(path: Path) -> list[Stored]:
         with _telling(f"{path}: {array.key}", kind):
             return array.read() if array.read else None
 
-    def blocks(array: Stored, out: np.ndarray | None) -> Iterator[np.ndarray]:
+    def blocks(array: Stored, out: np.ndarray | None, strand: int) -> Blocks:
         with _telling(f"{path}: {array.key}", kind):
-            yield from array.blocks(out) if array.blocks else ()
+            yield from array.blocks(out, strand) if array.blocks else ()
 
     return [
         s._replace(read=partial(read, s) if s.read else None, blocks=partial(blocks, s) if s.blocks else None)
@@ -115,17 +121,23 @@ def _telling(where: Any, kind: str) -> Iterator[None]:
 
 
 def _filled(
-    shape: tuple[int, ...], dtype: np.dtype, least: int, fill: Callable[[np.ndarray, int], Any], out: np.ndarray | None
-) -> Iterator[np.ndarray]:
-    """Blocks of an array: some MB each, and a multiple of `least` along the first axis."""
+    shape: tuple[int, ...],
+    dtype: np.dtype,
+    fill: Callable[[np.ndarray, int], Any],
+    out: np.ndarray | None,
+    least: int = 1,
+    strand: int = 0,
+    strands: int = 1,
+) -> Blocks:
+    """Blocks of an array: some MB each, a multiple of `least` along the first axis; of several strands every n-th."""
     rows = max(1, BLOCK_BYTES // max(1, dtype.itemsize * math.prod(shape[1:])))
     rows = math.ceil(rows / least) * least
     target = np.empty((min(rows, shape[0]), *shape[1:]), dtype) if out is None else out
-    for start in range(0, shape[0], rows):
+    for start in range(strand * rows, shape[0], strands * rows):
         first = start if out is not None else 0
         block = target[first : first + min(rows, shape[0] - start)]
         fill(block, start)
-        yield block
+        yield start, block
 
 
 # -- NumPy ------------------------------------------------------------------------------------------------------------
@@ -142,7 +154,7 @@ def _numpy_stored(path: Path, key: str, open_: Callable[[], Any]) -> Stored:
         shape, columns, dtype = _npy_header(file)
     blocks = partial(_numpy_blocks, open_) if dtype.kind in "biuf" and 0 not in shape and shape else None
     read = partial(_numpy_read, open_) if dtype.kind in "biufU" and not blocks else None
-    return Stored(path, key, shape, str(dtype), read, blocks, int(columns))
+    return Stored(path, key, shape, str(dtype), read, blocks, outer=int(columns))
 
 
 def _numpy_read(open_: Callable[[], Any]) -> np.ndarray:
@@ -150,14 +162,14 @@ def _numpy_read(open_: Callable[[], Any]) -> np.ndarray:
         return np.lib.format.read_array(file, allow_pickle=False)
 
 
-def _numpy_blocks(open_: Callable[[], Any], out: np.ndarray | None) -> Iterator[np.ndarray]:
+def _numpy_blocks(open_: Callable[[], Any], out: np.ndarray | None, strand: int) -> Blocks:
     with open_() as file:
         shape, columns, dtype = _npy_header(file)
 
         def fill(block: np.ndarray, start: int) -> None:
             block[...] = np.frombuffer(file.read(block.nbytes), dtype).reshape(block.shape)
 
-        yield from _filled(shape[::-1] if columns else shape, dtype, 1, fill, out)
+        yield from _filled(shape[::-1] if columns else shape, dtype, fill, out)
         file.read(1)  # an archive checks its sums at the end of a member
 
 
@@ -260,27 +272,34 @@ def _hdf5_group(path: Path, group: Any, prefix: str) -> Iterator[Stored]:
         else:
             shape = item.shape[::-1] if matlab else item.shape
             number = item.dtype.kind in "biuf" and item.attrs.get("MATLAB_class") != b"char"
-            blocks = partial(_hdf5_blocks, path, key) if number and shape else None
-            yield Stored(path, key, shape, str(item.dtype), None, blocks, int(matlab and item.ndim > 1), item.ndim == 2)
+            strands = 1 if _place(item) is None else 2
+            blocks = partial(_hdf5_blocks, path, key, strands) if number and shape else None
+            outer, turn = int(matlab and item.ndim > 1), item.ndim == 2
+            yield Stored(path, key, shape, str(item.dtype), None, blocks, strands, outer, turn)
 
 
-def _hdf5_blocks(path: Path, key: str, out: np.ndarray | None) -> Iterator[np.ndarray]:
+def _place(item: Any) -> int | None:
+    """Where in the file an HDF5 array lies in one piece, just as it is; None where it does not."""
+    return None if item.chunks or item.external or item.is_virtual else item.id.get_offset()
+
+
+def _hdf5_blocks(path: Path, key: str, strands: int, out: np.ndarray | None, strand: int) -> Blocks:
     import h5py
 
     with h5py.File(path, "r") as file, open(path, "rb") as raw:
         item: Any = file[key.replace(".", "/")]
         least = item.chunks[0] if item.chunks else 1  # a chunk is unpacked whole
-        place = None if item.chunks or item.external or item.is_virtual else item.id.get_offset()
-        if place is not None:  # one piece of the file as it is, read by the library it takes half as long again
-            raw.seek(place)
+        place = _place(item)
 
         def fill(block: np.ndarray, start: int) -> None:
             if place is None:
                 item.read_direct(block, np.s_[start : start + len(block)])
-            elif raw.readinto(block.reshape(-1).view(np.uint8).data) < block.nbytes:
-                raise EOFError("it ends early")
+            else:  # the library takes half as long again, and one thread at a time
+                raw.seek(place + start * (block.nbytes // len(block)))
+                if raw.readinto(block.reshape(-1).view(np.uint8).data) < block.nbytes:
+                    raise EOFError("it ends early")
 
-        yield from _filled(item.shape, item.dtype, least, fill, out)
+        yield from _filled(item.shape, item.dtype, fill, out, least, strand, strands)
 
 
 def _hdf5_sparse(path: Path, key: str) -> Any:

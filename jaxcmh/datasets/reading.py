@@ -1,7 +1,7 @@
 """From recognised arrays to a `Split`: rows aligned, labels 0/1, all finite, or one error that names file and key."""
 
 import json
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from scipy import sparse
 
-from .files import Stored
+from .files import Blocks, Stored
 from .layouts import ROLES, Found, files_of, normal_key, recognise, turned
 from .split import PARTS, Items, Maker, Part, Split, one_hot, random_rows, resplit, take
 
@@ -228,7 +228,7 @@ def _not_finite(array: Stored, value: Any) -> ValueError:
 
 
 def _read_blocks(
-    array: Stored, blocks: Callable[..., Iterable[np.ndarray]], pieces: Sequence[np.ndarray]
+    array: Stored, blocks: Callable[..., Blocks], pieces: Sequence[np.ndarray]
 ) -> tuple[list[np.ndarray], bool]:
     """The rows of each piece, or all rows where there is none; and whether all values are finite.
 
@@ -239,17 +239,22 @@ def _read_blocks(
     kinds: list[tuple[int, ...]]
     kinds = [(shape[0], len(rows)) if columns else (len(rows), *shape[1:]) for rows in pieces] or [shape]
     outs = [np.empty(kind, array.dtype) for kind in kinds]
-    finite, start = True, 0
-    for block in blocks(None if pieces else outs[0]):
-        finite = finite and _finite(block)
-        stop = start + len(block)
-        for out, rows in zip(outs, pieces):
-            if columns:
-                np.take(block, rows, axis=1, out=out[start:stop], mode="clip")
-            else:
-                low, high = np.searchsorted(rows, [start, stop])
-                np.take(block, rows[low:high] - start, axis=0, out=out[low:high], mode="clip")
-        start = stop
+
+    def read(strand: int) -> bool:
+        finite = True
+        for start, block in blocks(None if pieces else outs[0], strand):
+            finite = finite and _finite(block)
+            stop = start + len(block)
+            for out, rows in zip(outs, pieces):
+                if columns:
+                    np.take(block, rows, axis=1, out=out[start:stop], mode="clip")
+                else:
+                    low, high = np.searchsorted(rows, [start, stop])
+                    np.take(block, rows[low:high] - start, axis=0, out=out[low:high], mode="clip")
+        return finite
+
+    with ThreadPoolExecutor(array.strands) as pool:
+        finite = all(list(pool.map(read, range(array.strands))))
     return [_native(out.T if columns else out) for out in outs], finite
 
 
