@@ -16,6 +16,7 @@ which are sorted.
 import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextvars import copy_context
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -352,8 +353,14 @@ def _in_blocks(function: Callable[..., tuple], *rows: np.ndarray, size: int) -> 
     """`function` of blocks of at most `size` rows, all of one shape, on as many threads as there are cores."""
     n = len(rows[0])
     padded = [_blocks(x, size) for x in rows]
+    # Each thread continues the caller's context, so that a caller who times compilation is told of theirs.
+    contexts = [copy_context() for _ in padded[0]]
+
+    def measure(*block: np.ndarray) -> tuple:
+        return tuple(map(np.asarray, function(*block)))
+
     with ThreadPoolExecutor(os.cpu_count()) as pool:
-        results = list(pool.map(lambda *block: tuple(map(np.asarray, function(*block))), *padded))
+        results = list(pool.map(lambda context, *block: context.run(measure, *block), contexts, *padded))
     return [np.concatenate(parts)[:n] for parts in zip(*results)]
 
 

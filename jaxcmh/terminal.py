@@ -6,8 +6,9 @@ import os
 import sys
 import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from contextvars import ContextVar
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -54,17 +55,21 @@ def say(text: str) -> None:
 # -- compilation ------------------------------------------------------------------------------------------------------
 
 
-class _Compilation:
-    """Spans of time jax spent tracing, lowering and compiling, as told by its own events."""
+# What jax compiles for the block that is being timed: each thread has its own, and passes it on to those it starts.
+_spans: ContextVar[list[tuple[float, float]] | None] = ContextVar("spans", default=None)
 
-    def __init__(self) -> None:
-        self.spans: list[tuple[float, float]] = []
-        self.busy = False
+
+class _Compilation:
+    """Told by jax of the time it spends tracing, lowering and compiling."""
+
+    busy = False
 
     def __call__(self, event: str, duration_secs: float, **_: str | int) -> None:
         if event.startswith("/jax/core/compile/"):
             now = time.perf_counter()
-            self.spans.append((now - duration_secs, now))
+            spans = _spans.get()
+            if spans is not None:
+                spans.append((now - duration_secs, now))
             self.busy = event == _LOWERED  # lowering has ended, so the compiler runs until its own event
 
 
@@ -77,10 +82,10 @@ def _compilation() -> _Compilation:
     return listener
 
 
-def compile_seconds(since: float = 0.0) -> float:
-    """Seconds of compilation since a moment of `time.perf_counter`; spans inside others count once."""
-    total, reached = 0.0, since
-    for begin, end in sorted(_compilation().spans):
+def _covered(spans: Iterable[tuple[float, float]]) -> float:
+    """Seconds within spans; those inside others count once."""
+    total, reached = 0.0, 0.0
+    for begin, end in sorted(spans):
         if end > reached:
             total += end - max(begin, reached)
             reached = end
@@ -95,11 +100,15 @@ class Stages:
 
     @contextmanager
     def __call__(self, stage: str) -> Iterator[None]:
+        if "jax" in sys.modules:
+            _compilation()
+        token = _spans.set(spans := [])
         begin = time.perf_counter()
         try:
             yield
         finally:
-            compiled = compile_seconds(begin)
+            _spans.reset(token)
+            compiled = _covered(spans)
             spent = {stage: time.perf_counter() - begin - compiled, "compile": compiled}
             for name, value in spent.items():
                 self.seconds[name] = self.seconds.get(name, 0.0) + value
