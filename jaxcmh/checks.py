@@ -129,6 +129,22 @@ def integer(value: Any, name: str, least: int, most: int | None = None) -> int:
     return int(value)
 
 
+def instance(value: Any, name: str, kind: type | tuple[type, ...], described: str) -> Any:
+    """`value` if it is of the type, such as a model; `described` says what was expected."""
+    if not isinstance(value, kind):
+        raise ValueError(f"{name}: expected {described}; got {type(value).__name__}")
+    return value
+
+
+def key(value: Any, name: str = "key", axes: int = 0) -> jax.Array:
+    """`value` as a key of `jax.random.key`, or as an array of keys with this many axes."""
+    typed = isinstance(value, jax.Array) and jax.numpy.issubdtype(value.dtype, jax.dtypes.prng_key)
+    if not (typed and value.ndim == axes):
+        expected = "(s,) keys" if axes else "one key"
+        raise ValueError(f"{name}: expected {expected} made by jax.random.key; got {value!r}")
+    return value
+
+
 def choice(value: Any, name: str, allowed: Sequence[str]) -> str:
     """`value` if it is one of `allowed`."""
     if value not in allowed:

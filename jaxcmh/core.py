@@ -189,14 +189,12 @@ def _checked(
 
     Keys must have this many axes; hyper-parameters none, or those of the keys.
     """
-    if not isinstance(method, Method):
-        raise ValueError(f"method: expected a Method, such as methods.registry['dcgh']; got {method!r}")
+    checks.instance(method, "method", Method, "a Method, such as methods.registry['dcgh']")
+    checks.instance(data, "data", Data, "what prepare returned")
     bits = checks.bits(bits)
     checks.enough_rows(len(data.mask), bits, data.labels.shape[1])
     iterations = checks.integer(method.iterations if iterations is None else iterations, "iterations", least=1)
-    if not (isinstance(keys, Array) and jnp.issubdtype(keys.dtype, jax.dtypes.prng_key) and keys.ndim == axes):
-        expected = "keys: expected (s,) keys" if axes else "key: expected one key"
-        raise ValueError(f"{expected} made by jax.random.key; got {keys!r}")
+    keys = checks.key(keys, "keys" if axes else "key", axes)
     params = method.params if params is None else params
     if getattr(params, "_fields", None) != method.params._fields:
         raise ValueError(f"params: expected {method.name}'s Params{method.params._fields}; got {params!r}")

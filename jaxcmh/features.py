@@ -65,6 +65,7 @@ def fit(features: Features, key: Array, x: Any) -> tuple[FeatureMap, Array]:
         ((5, 2), 1.0)
     """
     check(features)
+    checks.key(key)
     x = checks.rows(x, "x")
     n, d = x.shape
     zeros, ones = jnp.zeros(d), jnp.ones(d)
@@ -103,6 +104,7 @@ def apply(fitted: FeatureMap, x: Any) -> Array:
         >>> apply(fitted, np.array([[1.0, 3.0]])).tolist()
         [[0.0, 0.0]]
     """
+    checks.instance(fitted, "fitted", FeatureMap, "a fitted FeatureMap")
     x = checks.rows(x, "x", columns=len(fitted.mean))
     step = _block_rows(max(len(fitted.anchors), x.shape[1]))
     blocks = [_apply(fitted, _dense(x[i : i + step])) for i in range(0, max(x.shape[0], 1), step)]
@@ -164,8 +166,11 @@ def _moments(x: Any) -> tuple[np.ndarray, np.ndarray]:
 
 def check(features: Features) -> Features:
     """`features` itself, or a ValueError naming the field that cannot be."""
+    checks.instance(features, "features", Features, "Features")
     checks.choice(features.kind, "features.kind", KINDS)
     checks.integer(features.anchors, "features.anchors", least=1)
-    if not (np.isfinite(features.width) and features.width > 0):
+    number = isinstance(features.width, int | float | np.number)
+    if not (number and np.isfinite(features.width) and features.width > 0):
         raise ValueError(f"features.width: expected a positive number; got {features.width!r}")
+    checks.instance(features.standardise, "features.standardise", bool, "True or False")
     return features

@@ -310,7 +310,9 @@ def _label_sets(query_labels: Any, database_labels: Any, n_queries: int, n: int)
         x = x.toarray() if scipy.sparse.issparse(x) else np.asarray(x)
         if x.ndim not in (1, 2) or len(x) != rows:
             raise ValueError(f"{name}: expected {rows} rows of labels, one for each code; got shape {x.shape}")
-        if x.ndim == 1 and (x.dtype.kind not in "iu" or x.min() < 0):
+        if x.ndim == 1 and x.dtype.kind not in "iu":
+            raise ValueError(f"{name}: expected integer classes from 0; got {x.dtype}")
+        if x.ndim == 1 and x.min() < 0:
             raise ValueError(f"{name}: expected integer classes from 0; got {x.dtype} from {x.min()}")
         sides.append(x)
     query, items = sides

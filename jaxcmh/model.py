@@ -113,6 +113,8 @@ def train(
     if method.check:
         method.check(params)
     iterations = checks.integer(method.iterations if iterations is None else iterations, "iterations", least=1)
+    if progress is not None and not callable(progress):
+        raise ValueError(f"progress: expected a function; got {progress!r}")
     checks.choice(hash_function, "hash_function", ("ridge",) if method.codebooks else ("ridge", "mlp"))
     views, host_labels = checks.pairs(views, labels)
     n = views[0].shape[0]
@@ -203,6 +205,7 @@ def encode(model: Model, x: Any, view: int) -> Array:
         >>> encode(model, split.query.views[1], 1).shape == (len(split.query.labels), 2)
         True
     """
+    checks.instance(model, "model", Model, "a Model")
     if model.codebooks is None or model.unlabelled is None:
         return _by_rows(model, x, view, pack_signs)
     codebooks, items = model.codebooks, model.unlabelled
@@ -214,6 +217,7 @@ def query_vectors(model: Model, x: Any, view: int) -> Array:
 
     Args, errors: as for `encode`.
     """
+    checks.instance(model, "model", Model, "a Model")
     return _by_rows(model, x, view, pack_signs if model.codebooks is None else jnp.matmul)
 
 
@@ -277,6 +281,7 @@ def evaluate(
         >>> 0 < report["i2t"] <= 1 and report["ties"] == "expected"
         True
     """
+    checks.instance(model, "model", Model, "a Model")
     checks.choice(database, "database", ("learned", "encoded", "held_out"))
     views = len(model.maps)
     _check_count(query_views, "query_views", views)
@@ -362,6 +367,8 @@ def save(model: Model, path: str | os.PathLike) -> None:
         ...     bool((load(f"{folder}/model.safetensors").codes == model.codes).all())
         True
     """
+    checks.instance(model, "model", Model, "a Model")
+    checks.instance(path, "path", (str, os.PathLike), "a path")
     arrays = {"codes": model.codes, "objective": model.objective}
     for m, (fitted, encoder, encoded) in enumerate(zip(model.maps, model.encoders, model.encoded)):
         arrays |= {f"maps.{m}.{name}": getattr(fitted, name) for name in ("mean", "scale", "anchors", "sigma")}
@@ -401,6 +408,7 @@ def load(path: str | os.PathLike) -> Model:
         Traceback (most recent call last):
         FileNotFoundError: path: no jaxcmh model at nowhere/model.safetensors
     """
+    checks.instance(path, "path", (str, os.PathLike), "a path")
     path = Path(path)
     if path.is_dir():
         path = path / "model.safetensors"

@@ -174,6 +174,8 @@ def doubts(scores: Mapping[str, float], chance: float, codes: Mapping[str, Any] 
             found.append(f"{name} has mAP {scores[name]:.4f}, no better than chance ({chance:.4f})")
     for name, packed in (codes or {}).items():
         packed = np.asarray(packed)
+        if packed.dtype != np.uint8 or packed.ndim != 2:
+            raise ValueError(f"codes: expected packed uint8 codes (n, bits/8) of {name}; got {packed.dtype}")
         differ = np.bitwise_or.reduce(packed ^ packed[:1], axis=0)
         constant = packed.shape[1] * 8 - int(np.unpackbits(differ).sum())
         if constant:
@@ -450,6 +452,8 @@ def table(
     """
     records = list(records)
     rows, columns = tuple(rows), tuple(columns)
+    for number, line in enumerate(records):
+        check(line, f"records[{number}]")
     settings_named = {name for line in records for name in line.get("setting", {})} & {*rows, *columns}
     other_data = settings_named or "data" in rows + columns
     protocol = one_protocol(records, rows + columns + (OF_THE_SETTING if other_data else ()))

@@ -6,11 +6,14 @@ import pytest
 from jax import numpy as jnp
 from jax import random
 
-from jaxcmh import core, mesh, methods
+import jaxcmh
+from jaxcmh import core, features, mesh, methods, metrics, results
+from jaxcmh.features import Features
 
 X = np.random.default_rng(0).normal(size=(40, 6))
 LABELS = (np.arange(40)[:, None] % 4 == np.arange(4)).astype(np.uint8)
 DCGH, OTHER, KEY = methods.registry["dcgh"], methods.registry["aah"], random.key(0)
+CODES = np.zeros((3, 1), np.uint8)
 
 
 def with_nan():
@@ -71,3 +74,36 @@ def test_hyper_parameters_may_be_traced_from_outside():
 
     losses = [jax.jit(last)(alpha) for alpha in (1.0, 10.0)]
     np.testing.assert_allclose(losses, [last(1.0), last(10.0)], rtol=1e-4)
+
+
+NO_MODEL, NO_PATH = "model: expected a Model; got int", "path: expected a path; got NoneType"
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda: features.fit("rbf", KEY, X), "features: expected Features; got str"),
+        (
+            lambda: features.fit(Features(width="wide"), KEY, X),
+            "features.width: expected a positive number",
+        ),
+        (lambda: features.fit(Features(standardise="no"), KEY, X), "features.standardise: expected True or False"),
+        (lambda: features.fit(Features(), 3, X), "key: expected one key made by jax.random.key; got 3"),
+        (lambda: features.apply(3, X), "fitted: expected a fitted FeatureMap; got int"),
+        (lambda: core.fit(DCGH, 3, KEY, bits=8), "data: expected what prepare returned; got int"),
+        (lambda: jaxcmh.encode(3, X, 0), NO_MODEL),
+        (lambda: jaxcmh.search(3, X, 0, 1), NO_MODEL),
+        (lambda: jaxcmh.evaluate(3, [X, X], LABELS, LABELS), NO_MODEL),
+        (lambda: jaxcmh.save(3, "model"), NO_MODEL),
+        (lambda: jaxcmh.load(None), NO_PATH),
+        (lambda: jaxcmh.load_dataset(None), "name_or_path: expected a name, a path or several paths; got None"),
+        (lambda: jaxcmh.train("dcgh", [X, X], LABELS, bits=8, progress=3), "progress: expected a function; got 3"),
+        (lambda: methods.paper_params("dcgh", "nowhere"), "nowhere"),
+        (lambda: metrics.hamming_metrics(CODES, CODES, ["a"] * 3, [0, 1, 2]), "query_labels: expected integer classes"),
+        (lambda: results.table([{}]), r"records\[0\]: the result lacks format, key"),
+        (lambda: results.doubts({}, 0.1, {"learned": X}), "codes: expected packed uint8 codes"),
+    ],
+)
+def test_arguments_of_another_kind_are_named(call, message):
+    with pytest.raises(ValueError, match=message):
+        call()
