@@ -182,8 +182,8 @@ def write_page(
 
 def _settings(line: dict) -> str:
     params = ", ".join(f"{name} {value:g}" for name, value in line["params"].items())
-    kernel = {"rbf", "laplace"}
-    maps = (f"{f['kind']}, {f['anchors']} anchors" if f["kind"] in kernel else f["kind"] for f in line["features"])
+    kernel = "{kind}, {anchors} anchors, width {width:g} times the mean distance to them"
+    maps = (kernel.format(**f) if f["kind"] in ("rbf", "laplace") else f["kind"] for f in line["features"])
     features = f"features {' and '.join(dict.fromkeys(maps))}"
     made = f"{line['iterations']} iterations; {features}; {line['hash_function']} hash functions"
     return f"{params}; {made}; seed {line['seed']}"

@@ -387,6 +387,8 @@ def test_a_new_text_and_a_new_picture_are_searched_within_two_seconds(capsys, de
     picture = Image.new("RGB", (90, 90), "white")
     ImageDraw.Draw(picture).polygon([(45, 5), (85, 50), (60, 50), (60, 85), (30, 85), (30, 50), (5, 50)], fill="black")
     picture.save(tmp_path / "arrow.png")
+    readme = (Path(__file__).parents[1] / "README.md").read_text()
+    assert 'jaxcmh search runs/demo/best --text "happy smiling face"       # or --image' in readme
     for words in (["--text", "happy smiling face"], ["--image", tmp_path / "arrow.png"]):
         code, out, _ = call(capsys, "search", f"{demo}/best", *words, "-k", 5)
         assert code == 0
