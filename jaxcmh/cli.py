@@ -113,6 +113,8 @@ def demo(
     """
     from jaxcmh import demo as show
 
+    # Read when jax starts. For programs that run once on a thousand items, optimising costs more than it saves.
+    os.environ.setdefault("XLA_FLAGS", "--xla_backend_optimization_level=0")
     for length in bits or ():
         _bits(length)
     chosen = [_method(m) for m in methods or ()] or None

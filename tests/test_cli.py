@@ -415,18 +415,18 @@ def process(folder, *words, **options):
     paths = [str(Path(jaxcmh.__file__).parents[1]), *filter(None, [os.environ.get("PYTHONPATH")])]
     environment = {**os.environ, "JAXCMH_CACHE": str(folder / "cache"), "PYTHONPATH": os.pathsep.join(paths)}
     environment.pop("JAX_COMPILATION_CACHE_DIR", None)
-    command = [sys.executable, "-m", "jaxcmh.cli", *words]
-    return subprocess.Popen(command, cwd=folder, env=environment, text=True, preexec_fn=hear_interrupts, **options)
+    # What a shell starts in the background ignores Ctrl-C, and hands that down to tests and their children.
+    program = (
+        "import signal, sys; signal.signal(signal.SIGINT, signal.default_int_handler); "
+        "from jaxcmh.cli import main; sys.exit(main())"
+    )
+    command = [sys.executable, "-c", program, *words]
+    return subprocess.Popen(command, cwd=folder, env=environment, text=True, **options)
 
 
 def compiled(folder):
     """The programs in the compilation cache of such a process."""
     return [path.name for path in folder.glob("cache/**/*-cache")]
-
-
-def hear_interrupts():
-    """What a shell starts in the background ignores Ctrl-C, and hands that down to tests and their children."""
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 def test_piped_output_has_no_carriage_returns_and_compiles_once(tmp_path):
