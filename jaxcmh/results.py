@@ -145,10 +145,19 @@ def chance(query_labels: Any, database_labels: Any) -> float:
     >>> chance(np.eye(2), np.eye(2))
     0.5
     """
+    share = relevant_share(query_labels, database_labels)
+    return float(share[share > 0].mean()) if (share > 0).any() else 0.0
+
+
+def relevant_share(query_labels: Any, database_labels: Any) -> np.ndarray:
+    """(n_q,) the share of the database that is relevant to each query; arguments as for `chance`.
+
+    >>> relevant_share(np.eye(2), [[1, 0], [1, 0]]).tolist()
+    [1.0, 0.0]
+    """
     query = np.asarray(query_labels, np.float32)
     database = np.asarray(database_labels, np.float32).T
-    share = np.concatenate([(query[i : i + 256] @ database > 0).mean(1) for i in range(0, len(query), 256)])
-    return float(share[share > 0].mean()) if (share > 0).any() else 0.0
+    return np.concatenate([(query[i : i + 256] @ database > 0).mean(1) for i in range(0, len(query), 256)])
 
 
 def doubts(scores: Mapping[str, float], chance: float, codes: Mapping[str, Any] | None = None) -> list[str]:

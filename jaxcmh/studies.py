@@ -244,8 +244,7 @@ def _only_writer(path: Path) -> Iterator[None]:
 
 def _protocol(split: Split, data: str, ties: str, at: int | None) -> dict[str, Any]:
     """Fields of `results.PROTOCOL` but the kind of database codes, which are known before anything is computed."""
-    database = split.database.labels.astype("float32").T
-    blocks = [split.query.labels[i : i + 256].astype("float32") for i in range(0, len(split.query.labels), 256)]
+    relevant = results.relevant_share(split.query.labels, split.database.labels)
     return {
         "data": data,
         "data_hash": results.data_hash(split),
@@ -253,26 +252,32 @@ def _protocol(split: Split, data: str, ties: str, at: int | None) -> dict[str, A
         "ties": ties,
         "at": at,
         "n_queries": len(split.query.labels),
-        "n_without_relevant": int(sum((~(block @ database > 0).any(1)).sum() for block in blocks)),
+        "n_without_relevant": int((relevant == 0).sum()),
         "n_database": len(split.database.labels),
     }
 
 
+def _info(study: Study, point: Point, split: Split) -> Info:
+    """How the model of a run is made; `split` is under the point's conditions."""
+    method, views = find(study.method), split.train.views
+    return Info(
+        method=method.name,
+        bits=point.bits,
+        seed=point.seed,
+        iterations=method.iterations if study.iterations is None else study.iterations,
+        params=tuple(point.params._asdict().items()),
+        features=resolve_features(study.features, method, len(views)),
+        hash_function="ridge",
+        n=views[0].shape[0],
+        dims=tuple(view.shape[1] for view in views),
+        version=jaxcmh.__version__,
+    )
+
+
 def _key(study: Study, point: Point, split: Split, protocol: Mapping[str, Any]) -> str:
     """`results.key` of the line that a run will have."""
-    method = find(study.method)
-    told = {
-        **protocol,
-        "method": method.name,
-        "bits": point.bits,
-        "params": point.params,
-        "iterations": method.iterations if study.iterations is None else study.iterations,
-        "features": resolve_features(study.features, method, len(split.train.views)),
-        "hash_function": "ridge",
-        "seed": point.seed,
-        "setting": point.setting,
-    }
-    return results.key(results.plain(told))
+    info = _info(study, point, split)._asdict()
+    return results.key(results.plain({**protocol, **info, "params": point.params, "setting": point.setting}))
 
 
 def _described(study: Study, point: Point) -> str:
@@ -293,28 +298,14 @@ class _Task(NamedTuple):
     memory: float | None
     steps: terminal.Progress
 
-    def info(self, point: Point) -> Info:
-        views = self.split.train.views
-        return Info(
-            method=self.method.name,
-            bits=point.bits,
-            seed=point.seed,
-            iterations=self.method.iterations if self.study.iterations is None else self.study.iterations,
-            params=tuple(point.params._asdict().items()),
-            features=resolve_features(self.study.features, self.method, len(views)),
-            hash_function="ridge",
-            n=views[0].shape[0],
-            dims=tuple(view.shape[1] for view in views),
-            version=jaxcmh.__version__,
-        )
-
     def line(self, point: Point, kind: str, measured: Mapping[str, Any], **told: Any) -> dict:
         """The result line of one kind of database codes."""
         maps = {direction: getattr(found, "map", found) for direction, found in measured.items()}
         hashes = self.protocol["data_hash"], self.protocol["split_hash"]
         report = {**self.protocol, "database": kind, "metrics": measured, **maps}
         told |= {"setting": dict(point.setting), "peak_memory_gb": round(lanes.peak_memory(), 2)}
-        return results.line(self.info(point), report, data=self.protocol["data"], hashes=hashes, **told)
+        info = _info(self.study, point, self.split)
+        return results.line(info, report, data=self.protocol["data"], hashes=hashes, **told)
 
 
 def _alone(task: _Task, points: Sequence[Point], missing: Set[int]) -> Iterator[dict]:
@@ -354,7 +345,7 @@ def _together(task: _Task, points: Sequence[Point], missing: Set[int]) -> Iterat
     """
     if not missing:
         return
-    info, method = task.info(points[0]), task.method
+    info, method = _info(task.study, points[0], task.split), task.method
     judged = metrics.judge(task.split.query.labels, task.split.database.labels)
     names = method.params._fields
     varied = [name for name in names if len({getattr(point.params, name) for point in points}) > 1]
