@@ -286,6 +286,17 @@ def test_a_milvus_upload_that_fails_leaves_nothing(milvus_file, tmp_path):
             milvus.upload(index, uri, collection)
 
 
+@pytest.mark.xdist_group("milvus")
+def test_an_embedded_milvus_that_starts_late_is_waited_for(tmp_path, monkeypatch):
+    server = pytest.importorskip("milvus_lite.server", reason="the embedded Milvus is not installed (extra milvus)")
+    late = tmp_path / "milvus"
+    late.write_text(f'#!/bin/sh\nsleep 2\nLD_LIBRARY_PATH={server.BIN_PATH} exec {server.BIN_PATH}/milvus "$@"\n')
+    late.chmod(0o755)
+    monkeypatch.setenv("BIN_PATH", str(tmp_path))
+    items = milvus.upload(INDEXES["rows"], str(tmp_path / "late.db"), "items")
+    assert milvus.search(items, CODES[:2], 1)[1].tolist() == [[0], [1]]
+
+
 # -- PostgreSQL -------------------------------------------------------------------------------------------------------
 
 

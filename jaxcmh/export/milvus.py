@@ -10,6 +10,7 @@ The same code serves both. Ids are the primary keys, integers or strings.
 import importlib
 import json
 import re
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -23,6 +24,8 @@ from jaxcmh.index import Index, check_padding
 
 MOST = 16_384  # answers a query, the limit of Milvus
 ID_BYTES = 65_535  # of a string, the limit of Milvus
+START_SECONDS = 60  # for the embedded Milvus to answer
+CONNECT_FAILED = 2  # pymilvus' code for a server that does not answer
 SEARCHED = 256  # queries at a time, for Milvus limits the size of a message
 
 
@@ -173,10 +176,20 @@ def _check_uri(uri: str) -> None:
 
 
 def _connect(uri: str, token: str) -> Any:
-    if "://" not in uri:
+    embedded = "://" not in uri
+    if embedded:
         require("milvus", "pymilvus", "milvus_lite")
+    failed = _pymilvus().MilvusException
+    # pymilvus gives the embedded server half a second to start: too little where it is read from a cold disk.
+    until = time.monotonic() + START_SECONDS * embedded
     with _told(uri):
-        return _pymilvus().MilvusClient(uri, token=token)
+        while True:
+            try:
+                return _pymilvus().MilvusClient(uri, token=token)
+            except failed as error:
+                if error.code != CONNECT_FAILED or time.monotonic() > until:
+                    raise
+            time.sleep(0.1)
 
 
 def _pymilvus() -> Any:
