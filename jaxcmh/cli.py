@@ -18,6 +18,7 @@ from cyclopts.exceptions import UnknownOptionError
 import jaxcmh
 from jaxcmh import data_commands, index_commands, reading_commands, study_commands, terminal
 from jaxcmh.queries import load_data, read_queries, stored_root
+from jaxcmh.study_commands import Tracker
 
 if TYPE_CHECKING:
     from jaxcmh.terminal import Progress
@@ -139,6 +140,7 @@ def train(
     hash_function: str = "ridge",
     ties: Ties = "expected",
     at: int | None = None,
+    log: Tracker | None = None,
     root: Root = None,
     out: Out = None,
     as_json: Json = False,
@@ -173,6 +175,8 @@ def train(
         How items of equal distance count in mAP.
     at
         Cut rankings at this rank; the whole database by default.
+    log
+        Show the run to this experiment tracker too, below the run folder.
     root
         Folder with the files of a named data set. [default: $JAXCMH_DATA]
     out
@@ -188,6 +192,7 @@ def train(
     options["features"] = _features(chosen, features, anchors, width, standardise)
     name = f"{method}-{Path(data).stem if Path(data).exists() else data}-{bits}-{seed}".replace(":", "-")
     place = _new(out, name)
+    tell = study_commands.tracked(log, place)
     config = {
         "data": data,
         "root": root and str(root.resolve()),
@@ -221,6 +226,9 @@ def train(
         )
     info = outcome.model.info._asdict()
     runs.keep(place, outcome, {**config, **info, "params": dict(outcome.model.info.params)})
+    if tell:
+        for line in outcome.records:
+            tell(line)
     _print_records(outcome.records, as_json)
     if not as_json:
         print(terminal.stages_line(outcome.records[0]["times"]))

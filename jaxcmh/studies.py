@@ -65,6 +65,7 @@ def run(
     curves: bool = False,
     alone: bool = False,
     progress: terminal.Progress | None = None,
+    log: Callable[[dict], None] | None = None,
 ) -> list[dict]:
     """Compute what a result file lacks of a study, and return its lines.
 
@@ -80,6 +81,7 @@ def run(
         alone: every run by itself, as `jaxcmh.train` and `jaxcmh.evaluate` do it, so that its times are its own.
             Else runs share what they have in common, and "times" are shares of what was spent together.
         progress: shows what is being done; if None, a bar of its own does.
+        log: is given every line that is computed now, see `trackers.logger`.
 
     Returns:
         The study's lines, one a run and kind of database codes, in the order of `points`.  Beside what
@@ -130,6 +132,8 @@ def run(
             for line in (_alone if alone else _together)(task, group, missing):
                 if line["key"] not in done:
                     keep(line)
+                    if log:
+                        log(done[line["key"]])
     return [done[key] for key in order if key in done]
 
 

@@ -4,7 +4,7 @@ import json
 import math
 import random as random_numbers
 import statistics
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -15,6 +15,7 @@ from jaxcmh import terminal
 PAPERS = ("a2lh", "acqh", "aah", "imads", "dcgh")
 FORM = "name=low:high:count or name=value,value, such as alpha=1e-4:1e4:9"
 BEST = 10  # rows that `sweep` prints for a code length
+Tracker = Literal["tensorboard", "mlflow", "wandb"]
 Many = Parameter(consume_multiple=True, negative=())
 
 
@@ -30,6 +31,7 @@ def reproduce(
     ties: Literal["expected", "stable"] = "stable",
     deep: str | None = None,
     memory: float | None = None,
+    log: Tracker | None = None,
     root: Annotated[Path | None, Parameter(name="--root")] = None,
     out: Annotated[Path, Parameter(name=["--out", "-o"])] = Path("runs/reproduce"),
 ) -> None:
@@ -58,12 +60,15 @@ def reproduce(
         A data set of the same pairs with deep features, for the comparisons with deep features.
     memory
         GB that the process may have at its peak; fewer runs go side by side then.
+    log
+        Show every run that is computed to this experiment tracker too, below OUT/PAPER-DATASET.
     root
         Folder with the files of the data sets. [default: $JAXCMH_DATA]
     out
         Folder for results.
     """
     papers = PAPERS if paper == "all" else (paper,)
+    tracked(log, out)  # what is not installed is said before anything is computed
     with terminal.progress(0) as steps:
         steps.step("starting jax")
         terminal.say(terminal.start_jax())
@@ -82,7 +87,7 @@ def reproduce(
                 asked = [one for one in plan.studies(data, len(split.train.labels)) if one.name in wanted[name]]
                 folder = out / f"{name}-{Path(data).stem if Path(data).exists() else data.replace(':', '-')}"
                 told = {"data": data, "deep": deep, "root": root, "say": terminal.say, "ties": ties}
-                told |= {"memory": memory, "progress": steps}
+                told |= {"memory": memory, "progress": steps, "log": tracked(log, folder)}
                 lines = doing.run([doing.quick(one) for one in asked] if quick else asked, split, folder, **told)
                 done.append((folder, lines))
     if not done:
@@ -114,6 +119,7 @@ def sweep(
     database: Annotated[list[Literal["learned", "encoded", "held_out"]] | None, Many] = None,
     memory: float | None = None,
     quick: Annotated[bool, Parameter(negative=())] = False,
+    log: Tracker | None = None,
     root: Annotated[Path | None, Parameter(name="--root")] = None,
     out: Annotated[Path | None, Parameter(name=["--out", "-o"])] = None,
     as_json: Annotated[bool, Parameter(name="--json", negative=())] = False,
@@ -160,6 +166,8 @@ def sweep(
         GB that the program may take at its peak; fewer runs go side by side, down to one.
     quick
         One seed, and the first, middle and last value of whatever varies.
+    log
+        Show every run that is computed to this experiment tracker too, below OUT.
     root
         Folder with the files of a named data set. [default: $JAXCMH_DATA]
     out
@@ -173,6 +181,9 @@ def sweep(
     chosen = cli._method(method)
     names = chosen.params._fields
     vary, combine = _varied(names, grid or [], list_ or [], random)
+    name = f"sweep-{method}-{Path(data).stem if Path(data).exists() else data}".replace(":", "-")
+    path = (out or Path("runs") / name) / "results.jsonl"
+    tell = tracked(log, path.parent)
     if quick:
         vary, seeds = {name: _few(values) for name, values in vary.items()}, 1
     with terminal.progress(0) as steps:
@@ -193,14 +204,21 @@ def sweep(
         )
         studies.points(study)  # what is wrong is said before anything is loaded
         split = load_data(data, root, terminal.Stages(), steps)
-        name = f"sweep-{method}-{Path(data).stem if Path(data).exists() else data}".replace(":", "-")
-        path = (out or Path("runs") / name) / "results.jsonl"
-        options = {"ties": ties, "databases": database, "memory": memory, "progress": steps}
+        options = {"ties": ties, "databases": database, "memory": memory, "progress": steps, "log": tell}
         lines = studies.run(study, split, path, data=data, **options)
     _print_sweep(lines, [name for name in vary if len(vary[name]) > 1], as_json)
     runs = len(studies.points(study))
     terminal.say(f"{runs} runs, {runs - steps.done} of them cached; peak memory {lines[-1]['peak_memory_gb']:.1f} GB")
     terminal.say(f"results: {terminal.shown(path)}")
+
+
+def tracked(log: str | None, folder: Path) -> Callable[[dict], None] | None:
+    """What is to be told every finished run, see `trackers.logger`; nothing if no tracker is asked for."""
+    if log is None:
+        return None
+    from jaxcmh import trackers
+
+    return trackers.logger(log, folder)
 
 
 def _varied(

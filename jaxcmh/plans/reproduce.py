@@ -86,6 +86,7 @@ def run(
     deep: str | None = None,
     root: Path | None = None,
     say: Callable[[str], Any] = print,
+    log: Callable[[dict], None] | None = None,
 ) -> list[dict]:
     """Compute what a folder lacks of some studies.
 
@@ -93,7 +94,7 @@ def run(
         plan_studies: from a plan, and `chosen`.
         split, data: the data set and its name.
         folder: gets results.jsonl, and arrays that its lines name.
-        ties, progress, memory: as for `studies.run`.
+        ties, progress, memory, log: as for `studies.run`.
         deep: a data set with the same pairs and deep features, for the studies of kind "deep".
         root: where its files lie.
         say: is told of a study that cannot be run here.
@@ -114,6 +115,6 @@ def run(
             say(f"{data}: {study.name} skipped: {error}")
             continue
         kinds = None if study.kind in COMPARED else runs.kinds(on)[:1]
-        told = {"data": name, "ties": ties, "databases": kinds, "memory": memory, "progress": progress}
+        told = {"data": name, "ties": ties, "databases": kinds, "memory": memory, "progress": progress, "log": log}
         lines += studies.run(study, on, path, curves=study.name == CURVES, **told)
     return lines
