@@ -34,6 +34,7 @@ def one_by_one(function: Callable[..., Any]) -> Callable[..., Any]:
 
 eigh = one_by_one(lambda A: tuple(jnp.linalg.eigh(A)))
 qr = one_by_one(lambda A: tuple(jnp.linalg.qr(A)))
+svd = one_by_one(lambda A: tuple(jnp.linalg.svd(A, full_matrices=False)))
 upper_factor = one_by_one(lambda A: jnp.linalg.cholesky(A, upper=True))
 upper_solve = one_by_one(lambda R, B: jax.scipy.linalg.solve_triangular(R, B))
 cho_factor = one_by_one(lambda A: jax.scipy.linalg.cho_factor(A)[0])

@@ -9,16 +9,20 @@ of the codes; and class centres U (c, r), all of W, F, E, U with orthonormal sho
 Eq. 4 with samples as rows; X are kernel features, Y labels with rows of length 1.  As in the paper's step
 from eq. 12 to eq. 13, |X^v W^v|^2 counts as the constant |X^v|^2 which it is for square W^v.
 Each block is then minimised exactly given the others; an unseen x gets the code sgn(x P^v), eq. 20.
+
+B^v and F^v are never formed: their columns are always combinations of those of Z^v = [X^v, Y, 1, N] with Gaussian N, in
+which F^v starts.  They are kept as coefficients, B^v = Z^v A^v and F^v = Z^v D^v, and their products come from Gram
+matrices, in float64: the terms of J in eq. 5 lie up to ten orders of magnitude apart.
 """
 
 from typing import NamedTuple
 
 import jax.numpy as jnp
-from jax import Array, random
+from jax import Array, lax, random
 
 from jaxcmh.core import Data, Method, random_rows
 from jaxcmh.encoders import ridge
-from jaxcmh.linalg import orthonormal, product_gap, sign, sqnorm
+from jaxcmh.linalg import cross, double, eigh, one_by_one, orthonormal, sign, sqnorm, svd, upper_factor, upper_solve
 
 
 class Params(NamedTuple):
@@ -28,73 +32,177 @@ class Params(NamedTuple):
 
 
 class State(NamedTuple):
+    """Codes and N are in the precision of the data, all else is in float64."""
+
     H: Array  # (n, r) consensus codes in {-1, 1}
-    B: tuple[Array, ...]  # (n, r) representation of each view
+    A: tuple[Array, ...]  # (p_v, r) coefficients of the representation of each view, B = Z A
     W: tuple[Array, ...]  # (q_v, r) projection of each view
     U: Array  # (c, r) class centres
-    F: tuple[Array, ...]  # (n, c) encoding of each representation
+    D: tuple[Array, ...]  # (p_v, c) coefficients of the encoding of each representation, F = Z D
     E: Array  # (n, c) encoding of the codes
+    ZB: tuple[Array, ...]  # (p_v, r) ZᵀB
+    ZF: tuple[Array, ...]  # (p_v, c) ZᵀF
+    N: Array  # (n, max(r, c)) Gaussian numbers
+    XR: tuple[Array, ...]  # (q_v, p_v - q_v) XᵀR of R = [Y, 1, N], what is the same in every Z
+    RR: Array  # RᵀR
 
 
+def R_of(N: Array, data: Data) -> Array:
+    return jnp.column_stack([data.unit_labels, data.mask, N])
+
+
+def to_axes(M: Array, v: int, data: Data) -> Array:
+    """(q_v, k) for the principal axes of X^v, where a sweep knows them: nothing here depends on the axes."""
+    return data.eigen[v][1].T @ M if data.eigen else M
+
+
+def ZTZ_times(C: Array, v: int, XR: Array, RR: Array, data: Data) -> Array:
+    """ZᵀZ C (p_v, k) of coefficients C (p_v, k); in principal axes XᵀX is diagonal."""
+    X, R = C[: len(XR)], C[len(XR) :]
+    XX_X = jnp.maximum(data.eigen[v][0], 0)[:, None] * X if data.eigen else data.grams[v] @ X
+    return jnp.concatenate([XX_X + XR @ R, XR.T @ X + RR @ R])
+
+
+def noise(v: int, s: State) -> tuple[Array, Array]:
+    """Coefficients of N, and ZᵀN."""
+    ZN = jnp.concatenate([s.XR[v], s.RR])[:, -s.N.shape[1] :]
+    return jnp.eye(*ZN.shape, k=ZN.shape[1] - ZN.shape[0]), ZN
+
+
+def centred(C: Array, ZC: Array, v: int, s: State, data: Data) -> tuple[Array, Array]:
+    """Coefficients, and Zᵀ times what they stand for, after each column of Z C has lost its mean."""
+    one = data.labels.shape[1]
+    means = ZC[len(s.XR[v]) + one] / data.mask.sum()
+    Z1 = jnp.concatenate([s.XR[v], s.RR])[:, one]
+    return C.at[len(s.XR[v]) + one].add(-means), ZC - jnp.outer(Z1, means)
+
+
+def principal(C: Array, ZC: Array) -> tuple[Array, Array]:
+    """Squared singular values of Z C, the largest first, and its right singular vectors."""
+    values, V = eigh(C.T @ ZC)
+    return values[::-1], V[:, ::-1]
+
+
+def completed(keep: Array, T: Array, ZT: Array, N: Array, ZN: Array) -> tuple[Array, Array]:
+    """What is not kept of the orthonormal columns Z T, replaced by what N has beside the rest."""
+    T, ZT = jnp.where(keep, T, 0), jnp.where(keep, ZT, 0)
+    along = T.T @ ZN
+    N, ZN = N - T @ along, ZN - ZT @ along
+    values, V = principal(N, ZN)
+    V = (V / jnp.sqrt(jnp.maximum(values, jnp.finfo(values.dtype).tiny)))[
+        :, jnp.maximum(jnp.arange(len(keep)) - keep.sum(), 0)
+    ]
+    return jnp.where(keep, T, N @ V), jnp.where(keep, ZT, ZN @ V)
+
+
+@one_by_one
+def polar(C: Array, ZC: Array, N: Array, ZN: Array) -> tuple[Array, Array]:
+    """Coefficients of the polar factor of Z C (n, k), and Zᵀ times it; N completes it where Z C says nothing.
+
+    A Gram matrix loses what lies below 1e-8 of the largest singular value: what is small is scaled up and looked at
+    once more.
+    """
+    values, V = principal(C, ZC)
+    scale = jnp.sqrt(jnp.maximum(values, 1e-14 * values[0]) + jnp.finfo(values.dtype).tiny)
+    C, ZC = C @ V / scale, ZC @ V / scale
+    values, V2 = principal(C, ZC)
+    keep = values > 1e-8
+    length = jnp.sqrt(jnp.where(keep, values, 1))
+    T, ZT = lax.cond(keep.all(), lambda _, *both: both[:2], completed, keep, C @ V2 / length, ZC @ V2 / length, N, ZN)
+    Q = upper_factor(T.T @ ZT)
+    left, _, right = svd(Q @ (jnp.where(keep, length, 0)[:, None] * V2.T) * scale @ V.T)
+    turn = upper_solve(Q, left @ right)
+    return T @ turn, ZT @ turn
+
+
+@double
 def init(key: Array, data: Data, p: Params, bits: int) -> State:
     """Codes of ones, everything else Gaussian, as in the authors' code; the first step meets the constraints."""
-    views, c, dtype = len(data.views), data.labels.shape[1], data.mask.dtype
-    keys = iter(random.split(key, 3 * views + 2))
+    views, c = len(data.views), data.labels.shape[1]
+    keys = iter(random.split(key, views + 3))
 
     def small(*shape: int) -> Array:
-        return random.normal(next(keys), shape, jnp.float32).astype(dtype)
+        return random.normal(next(keys), shape, jnp.float32).astype(jnp.float64)
 
-    return State(
-        H=jnp.ones((len(data.mask), bits), dtype) * data.mask[:, None],
-        B=tuple(random_rows(next(keys), data, bits) for _ in range(views)),
-        W=tuple(small(X.shape[1], bits) for X in data.views),
-        U=small(c, bits),
-        F=tuple(random_rows(next(keys), data, c) for _ in range(views)),
-        E=random_rows(next(keys), data, c),
+    W, U, E = tuple(small(len(G), bits) for G in data.grams), small(c, bits), random_rows(next(keys), data, c)
+    N = random_rows(next(keys), data, max(bits, c))
+    R = R_of(N, data)
+    s = State(
+        H=jnp.ones((len(data.mask), bits), data.mask.dtype) * data.mask[:, None],
+        A=tuple(jnp.zeros((len(G) + R.shape[1], bits)) for G in data.grams),
+        W=tuple(to_axes(W_v, v, data) for v, W_v in enumerate(W)),
+        U=U,
+        D=(),
+        E=E.astype(jnp.float64),
+        ZB=tuple(jnp.zeros((len(G) + R.shape[1], bits)) for G in data.grams),
+        ZF=(),
+        N=N,
+        XR=tuple(to_axes(cross(X, R), v, data) for v, X in enumerate(data.views)),
+        RR=cross(R, R),
     )
+    D, ZF = zip(*((M[:, :c] for M in noise(v, s)) for v in range(views)))
+    return s._replace(D=D, ZF=ZF)
 
 
-def balanced(J: Array, data: Data) -> Array:
-    """Eqs. 6-8: the B with 1ᵀB = 0 and BᵀB = nI for which tr(JᵀB) is largest."""
-    n = data.mask.sum()
-    J = J - data.mask[:, None] * (J.sum(0) / n)
-    return jnp.sqrt(n) * orthonormal(J, data.mask, centred=True)
-
-
+@double
 def update_B(s: State, data: Data, p: Params) -> State:
-    r, Y = s.H.shape[1], data.unit_labels
-    J = (X @ W + p.alpha * F @ s.U + p.beta * r * Y @ (Y.T @ s.H) for X, W, F in zip(data.views, s.W, s.F))
-    return s._replace(B=tuple(balanced(J_v, data) for J_v in J))
+    """Eqs. 5-8: the B with 1ᵀB = 0 and BᵀB = nI for which tr(JᵀB) is largest."""
+    r, n, YH = s.H.shape[1], data.mask.sum(), cross(data.unit_labels, s.H)
+
+    def update(v: int) -> tuple[Array, Array]:
+        rest = jnp.zeros((len(s.RR), r)).at[: len(YH)].set(p.beta * r * YH)
+        J = jnp.concatenate([s.W[v], rest])
+        ZJ = ZTZ_times(J, v, s.XR[v], s.RR, data) + p.alpha * s.ZF[v] @ s.U
+        J += p.alpha * s.D[v] @ s.U
+        return polar(*centred(J, ZJ, v, s, data), *centred(*noise(v, s), v, s, data))
+
+    A, ZB = zip(*((jnp.sqrt(n) * M for M in update(v)) for v in range(len(s.W))))
+    return s._replace(A=A, ZB=ZB)
 
 
+def YTB(s: State, data: Data) -> list[Array]:
+    """YᵀB (c, r) of each view."""
+    return [ZB[len(XR) : len(XR) + data.labels.shape[1]] for ZB, XR in zip(s.ZB, s.XR)]
+
+
+@double
 def update_H(s: State, data: Data, p: Params) -> State:
     r, Y = s.H.shape[1], data.unit_labels
-    return s._replace(H=sign(p.alpha * s.E @ s.U + p.beta * r * Y @ (Y.T @ sum(s.B)), data.mask))
+    return s._replace(H=sign(p.alpha * s.E @ s.U + p.beta * r * Y @ sum(YTB(s, data)), data.mask))
 
 
+@double
 def update_W(s: State, data: Data, p: Params) -> State:
-    return s._replace(W=tuple(orthonormal(X.T @ B) for X, B in zip(data.views, s.B)))
+    return s._replace(W=tuple(orthonormal(ZB[: len(XR)]) for ZB, XR in zip(s.ZB, s.XR)))
 
 
+@double
 def update_U(s: State, data: Data, p: Params) -> State:
-    return s._replace(U=orthonormal(s.E.T @ s.H + sum(F.T @ B for F, B in zip(s.F, s.B))))
+    return s._replace(U=orthonormal(cross(s.E, s.H) + sum(D.T @ ZB for D, ZB in zip(s.D, s.ZB))))
 
 
+@double
 def update_F(s: State, data: Data, p: Params) -> State:
-    return s._replace(F=tuple(orthonormal(B @ s.U.T, data.mask) for B in s.B))
+    BU = ((A @ s.U.T, ZB @ s.U.T) for A, ZB in zip(s.A, s.ZB))
+    D, ZF = zip(*(polar(*pair, *noise(v, s)) for v, pair in enumerate(BU)))
+    return s._replace(D=D, ZF=ZF)
 
 
+@double
 def update_E(s: State, data: Data, p: Params) -> State:
     return s._replace(E=orthonormal(s.H @ s.U.T, data.mask))
 
 
+@double
 def objective(s: State, data: Data, p: Params) -> Array:
-    r, Y = s.H.shape[1], data.unit_labels
+    (r, c), HH, HY = s.U.shape[::-1], cross(s.H, s.H), cross(s.H, data.unit_labels)
     loss = p.alpha * sqnorm(s.H - s.E @ s.U)
-    for X, B, W, F in zip(data.views, s.B, s.W, s.F):
-        loss += sqnorm(B) - 2 * jnp.vdot(B, X @ W) + sqnorm(X) + p.alpha * sqnorm(B - F @ s.U)
-        loss += p.beta * product_gap(s.H, B, r * Y, Y)
-    return loss
+    for G, A, ZB, W, D, ZF, YB in zip(data.grams, s.A, s.ZB, s.W, s.D, s.ZF, YTB(s, data)):
+        BB, BF, FF = A.T @ ZB, A.T @ ZF, D.T @ ZF
+        loss += jnp.trace(BB) - 2 * jnp.vdot(ZB[: len(W)], W) + jnp.trace(G)
+        loss += p.alpha * (jnp.trace(BB) - 2 * jnp.vdot(BF, s.U.T) + jnp.vdot(FF, s.U @ s.U.T))
+        loss += p.beta * (jnp.vdot(HH, BB) - 2 * r * jnp.vdot(HY, YB.T) + r**2 * sqnorm(s.RR[:c, :c]))
+    return loss.astype(data.mask.dtype)
 
 
 def codes(s: State, data: Data, p: Params) -> Array:
@@ -106,18 +214,30 @@ def encoder(s: State, data: Data, p: Params) -> tuple[Array, ...]:
     return ridge(s.H, data, p.lam)
 
 
+def in_rows(coefficients: tuple[Array, ...], s: State, data: Data) -> tuple[Array, ...]:
+    """Z C (n, k) of each view's coefficients C, to look at: `in_rows(s.A, s, data)` are the representations B.
+
+    Not for states of a sweep, whose coefficients may be in principal axes.
+    """
+    R = R_of(s.N, data)
+    parts = (
+        (X, C[: X.shape[1]].astype(X.dtype), C[X.shape[1] :].astype(X.dtype)) for X, C in zip(data.views, coefficients)
+    )
+    return tuple(X @ of_X + R @ of_R for X, of_X, of_R in parts)
+
+
+@double
 def diagnostics(s: State, data: Data, p: Params) -> dict[str, Array]:
     """How far codes and representations agree, and how the terms of the update of B weigh against each other."""
-    r, Y = s.H.shape[1], data.unit_labels
-    norm = jnp.linalg.norm
-    named = {"label term": norm(p.beta * r * Y @ (Y.T @ s.H))}
-    for v, (X, B, W, F) in enumerate(zip(data.views, s.B, s.W, s.F)):
-        named[f"feature term, view {v}"] = norm(X @ W)
-        named[f"centre term, view {v}"] = norm(p.alpha * F @ s.U)
-        named[f"codes that are signs of B, view {v}"] = (
-            jnp.vdot(s.H, sign(B, data.mask)) / data.mask.sum() / r / 2 + 0.5
-        )
-    return named
+    r, n, YH, HR = s.H.shape[1], data.mask.sum(), cross(data.unit_labels, s.H), cross(s.H, R_of(s.N, data))
+    named = {"label term": p.beta * r * jnp.sqrt(jnp.vdot(YH, s.RR[: len(YH), : len(YH)] @ YH))}
+    for v, (X, A, W, D, ZF) in enumerate(zip(data.views, s.A, s.W, s.D, s.ZF)):
+        ZW = ZTZ_times(jnp.pad(W, ((0, len(s.RR)), (0, 0))), v, s.XR[v], s.RR, data)
+        ZH = jnp.concatenate([to_axes(cross(X, s.H), v, data), HR.T])
+        named[f"feature term, view {v}"] = jnp.sqrt(jnp.vdot(W, ZW[: len(W)]))
+        named[f"centre term, view {v}"] = p.alpha * jnp.sqrt(jnp.vdot(D @ s.U, ZF @ s.U))
+        named[f"correlation of codes and B, view {v}"] = jnp.vdot(A, ZH) / (n * r)
+    return {name: value.astype(data.mask.dtype) for name, value in named.items()}
 
 
 updates = (update_B, update_H, update_W, update_U, update_F, update_E)

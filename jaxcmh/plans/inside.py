@@ -13,13 +13,14 @@ import numpy as np
 import jaxcmh
 from jaxcmh import core, features, results, runs, topk
 from jaxcmh.datasets import Part, Split
-from jaxcmh.methods import find
+from jaxcmh.methods import dcgh, find
 from jaxcmh.studies import Study, points
 from jaxcmh.terminal import Progress
 
 EMBEDDED = 2500  # rows of a t-SNE picture
 SHOWN, ANSWERS = 6, 10  # queries and answers a picture
-REPRESENTATIONS = {"dcgh": "B", "aah": "U"}  # field of a method's state with the representation of each view
+# What a method learns of each view, (n, r), from its final state and the data.
+REPRESENTATIONS = {"dcgh": lambda s, data: dcgh.in_rows(s.A, s, data), "aah": lambda s, data: s.U}
 
 
 def learned(model: Any, split: Split) -> tuple[core.Data, Any]:
@@ -52,10 +53,10 @@ def tsne(model: Any, split: Split) -> dict[str, dict[str, np.ndarray]]:
     rows = np.sort(np.random.default_rng(0).permutation(n)[:EMBEDDED])
     names = split.view_names or tuple(f"view {m}" for m in range(len(split.train.views)))
     spaces = {f"{name} features": x for name, x in zip(names, split.train.views)}
-    field = REPRESENTATIONS.get(model.info.method.partition("-")[0])
-    if field:
-        _, state = learned(model, split)
-        spaces |= {f"{name} representation": x for name, x in zip(names, getattr(state, field))}
+    represented = REPRESENTATIONS.get(model.info.method.partition("-")[0])
+    if represented:
+        data, state = learned(model, split)
+        spaces |= {f"{name} representation": x for name, x in zip(names, represented(state, data))}
     if model.codebooks is None:
         spaces["codes"] = topk.unpack(model.codes)
     embed = TSNE(random_state=0, n_jobs=1, initialization="pca")
