@@ -96,7 +96,8 @@ def compiled(
     Args:
         method: the method.
         shared: from `prepare`, or what has its shapes.
-        varied: hyper-parameters in which lanes differ; what all have in common is computed once for all.
+        varied: hyper-parameters in which lanes differ, and "seed" where they have seeds of their own; what all have in
+            common is computed once for all.
         bits, iterations: as for `core.fit`.
         lanes: at most so many.
         memory: GB that the process may have at its peak; no bound if None.
@@ -108,18 +109,19 @@ def compiled(
         ValueError: not even one lane fits.
     """
     names, views = type(method.params)._fields, len(shared.data.views)
-    axes = tuple(0 if name in varied else None for name in names)
+    axes = tuple(0 if name in varied else None for name in ("seed", *names))
     function = partial(
         _trained.lower, method._replace(params=None, prepare=None), axes=axes, bits=bits, iterations=iterations
     )
 
     def arguments(seeds: Sequence[int], params: Sequence[Any]) -> tuple[Array, Any]:
         keys = jnp.stack([random.fold_in(random.key(seed), views) for seed in seeds])
+        keys = keys if "seed" in varied else keys[0]
         columns = ([getattr(p, name) for p in params] if name in varied else getattr(params[0], name) for name in names)
         return keys, type(method.params)(*(jnp.asarray(column, shared.data.mask.dtype) for column in columns))
 
     def prepared(count: int) -> Any:
-        return function(shared, *arguments([0] * count, [method.params] * count)).compile()
+        return function(shared, *arguments([0] * count, [method.params] * count), count=count).compile()
 
     base, limit = peak_memory(), float("inf") if memory is None else memory
     call = prepared(lanes)
@@ -137,9 +139,16 @@ def _bytes(call: Any) -> int:
     return size.temp_size_in_bytes + size.output_size_in_bytes
 
 
-@partial(jax.jit, static_argnames=("method", "axes", "bits", "iterations"))
+@partial(jax.jit, static_argnames=("method", "axes", "count", "bits", "iterations"))
 def _trained(
-    method: Method, shared: Shared, keys: Array, params: Any, axes: tuple[int | None, ...], bits: int, iterations: int
+    method: Method,
+    shared: Shared,
+    keys: Array,
+    params: Any,
+    axes: tuple[int | None, ...],
+    count: int,
+    bits: int,
+    iterations: int,
 ) -> Lane:
     data = shared.data
 
@@ -158,7 +167,7 @@ def _trained(
         finite = jnp.stack([jnp.isfinite(W).all() for W in encoders]).all()
         return Lane(learned, encoded, queries, codebooks, objective, diagnostics, finite)
 
-    return jax.vmap(lane, (0, type(params)(*axes)))(keys, params)
+    return jax.vmap(lane, (axes[0], type(params)(*axes[1:])), axis_size=count)(keys, params)
 
 
 def scores(

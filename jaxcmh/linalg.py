@@ -199,7 +199,7 @@ def eigen_solve(values: Array, vectors: Array, B: Array, ridge: float | Array = 
     return in_float64(solution)(B, values, vectors, jnp.asarray(ridge))
 
 
-def orthonormal(M: Array, mask: Array | None = None, centred: bool = False) -> Array:
+def orthonormal(M: Array, mask: Array | None = None) -> Array:
     """The orthogonal polar factor P(M): of all Z with orthonormal short side, the one with the largest tr(MᵀZ).
 
     Where M says nothing (singular values below 1e-6 of the largest) the factor is completed with fixed
@@ -209,26 +209,26 @@ def orthonormal(M: Array, mask: Array | None = None, centred: bool = False) -> A
     Args:
         M: (n, k); if n < k the rows come out orthonormal instead of the columns.
         mask: (n,) 1 for rows and 0 for padding; the completion leaves padding at 0.
-        centred: every column of M sums to 0, and so must those of the completion.
 
     Returns:
         (n, k) factor in the dtype of M.
     """
     if M.shape[0] < M.shape[1]:
         return orthonormal(M.T).T
+    return in_float64(_factor)(M, jnp.ones(len(M), M.dtype) if mask is None else mask)
 
-    rows = jnp.ones(len(M), M.dtype) if mask is None else mask
-    # An int64 seed, as a plain 0 is to callers who have float64 switched on, could not be lowered by those who do not.
-    fill = random.normal(random.key(jnp.uint32(0)), M.shape, jnp.float32) * rows[:, None]
 
-    def factor(M: Array, rows: Array, fill: Array) -> Array:
-        values, V = eigh(M.T @ M)
-        values, V = values[::-1], V[:, ::-1]
-        keep = values > 1e-12 * values[0]
-        if centred:
-            fill = fill - rows[:, None] * (fill.sum(0) / rows.sum())
-        Z = jnp.where(keep, M @ (V * jnp.where(keep, values, 1) ** -0.5), fill / jnp.sqrt(rows.sum()))
-        # Columns are made orthonormal in order: what M says is so but for rounding, the completion comes after it.
-        return Z @ upper_solve(upper_factor(Z.T @ Z), V.T)
+@one_by_one
+def _factor(M: Array, rows: Array) -> Array:
+    values, V = eigh(M.T @ M)
+    values, V = values[::-1], V[:, ::-1]
+    keep = values > 1e-12 * values[0]
 
-    return in_float64(factor)(M, rows, fill)
+    def completed(Z: Array) -> Array:
+        # An int64 seed, as a plain 0 is where float64 is switched on, could not be lowered where it is not.
+        fill = random.normal(random.key(jnp.uint32(0)), M.shape, jnp.float32) * rows[:, None]
+        return jnp.where(keep, Z, fill / jnp.sqrt(rows.sum()))
+
+    Z = lax.cond(keep.all(), lambda Z: Z, completed, M @ (V * jnp.where(keep, values, 1) ** -0.5))
+    # Columns are made orthonormal in order: what M says is so but for rounding, the completion comes after it.
+    return Z @ upper_solve(upper_factor(Z.T @ Z), V.T)

@@ -354,6 +354,8 @@ def _together(task: _Task, points: Sequence[Point], missing: Set[int]) -> Iterat
     names = method.params._fields
     varied = [name for name in names if len({getattr(point.params, name) for point in points}) > 1]
     one_for_all = lanes.same_for_all_seeds(info.features, info.n)
+    if one_for_all and len({point.seed for point in points}) > 1:
+        varied.append("seed")
     calls: dict[int, Any] = {}
     for seed, group in _grouped(points, range(len(points)), lambda point: 0 if one_for_all else point.seed).items():
         if missing.isdisjoint(group):

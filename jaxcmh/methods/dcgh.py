@@ -199,7 +199,7 @@ def objective(s: State, data: Data, p: Params) -> Array:
     loss = p.alpha * sqnorm(s.H - s.E @ s.U)
     for G, A, ZB, W, D, ZF, YB in zip(data.grams, s.A, s.ZB, s.W, s.D, s.ZF, YTB(s, data)):
         BB, BF, FF = A.T @ ZB, A.T @ ZF, D.T @ ZF
-        loss += jnp.trace(BB) - 2 * jnp.vdot(ZB[: len(W)], W) + jnp.trace(G)
+        loss += jnp.trace(BB) - 2 * jnp.vdot(ZB[: len(W)], W) + jnp.diagonal(G).sum()
         loss += p.alpha * (jnp.trace(BB) - 2 * jnp.vdot(BF, s.U.T) + jnp.vdot(FF, s.U @ s.U.T))
         loss += p.beta * (jnp.vdot(HH, BB) - 2 * r * jnp.vdot(HY, YB.T) + r**2 * sqnorm(s.RR[:c, :c]))
     return loss.astype(data.mask.dtype)
