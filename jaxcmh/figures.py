@@ -22,6 +22,7 @@ import json
 import math
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -416,7 +417,8 @@ def _scaling(study: Study, _: Path) -> Plan:
             {told[label]: values for label, values in spread.items()},
         )
         caption = f"slope: exponent of the power law fitted to the points; without compilation; {machines}"
-        return plots.draw(stem, [panel], x=name, y="seconds", caption=caption, log_x=True, log_y=True)
+        lengths = sorted({line["bits"] for line in lines}) if name == "bits" else None
+        return plots.draw(stem, [panel], x=name, y="seconds", caption=caption, log_x=True, log_y=True, ticks=lengths)
 
     return [
         (f"{title} time against {name}", f"{stage}-{ending}", lambda stem, s=stage, n=name: form(stem, s, n))
@@ -446,6 +448,10 @@ def _unpaired(study: Study, _: Path) -> Plan:
         caption = _caption(lines, results.OF_THE_SETTING)
         return plots.draw(stem, panels, x="unpaired training pairs, %", y="mAP", caption=caption, share_y=False)
 
+    shares = {line.get("setting", {}).get("unpaired", 0.0) for line in study.lines}
+    if len(shares) == 1 and _several(study.lines):
+        lines = _labelled(study.lines)
+        return [(f"mAP against code length, {100 * shares.pop():g} % unpaired", "", partial(plots.bits, lines))]
     return [("mAP against the share of unpaired data", "", form)]
 
 
@@ -519,7 +525,8 @@ def _residuals(study: Study, folder: Path) -> Plan:
             lines[name] = ordered[kept], (kept + 1) / len(ordered)
         caption = f"data {line['data']}, {line['bits']} bits, seed {line['seed']}"
         panels = [plots.Panel("", lines)]
-        return plots.draw(stem, panels, x="distance", y="share at most this far", caption=caption, markers=False)
+        options = {"caption": caption, "log_x": True, "markers": False}
+        return plots.draw(stem, panels, x="distance", y="share at most this far", **options)
 
     return [
         (f"Residual distances: {title}", ending, lambda stem, line=line: form(stem, line))

@@ -24,6 +24,7 @@ from jaxcmh import results
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#7A4B00")
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")
 GREY = "#BBBBBB"
+GREYS = {"p": GREY, "H": "#888888", "<": "#666666", ">": "#A0A0A0"}  # markers of four more classes of a scatter
 BANDS = 3  # lines a panel up to which the spread is a band; above, it is a bar at every point
 KINDS = ("png", "svg", "pdf")
 DATES = {"svg": {"Date": None}, "pdf": {"CreationDate": None}}  # left out: equal figures give equal files
@@ -72,6 +73,7 @@ def draw(
     share_y: bool = True,
     whole_ticks: bool = False,
     ticks: Sequence[float] | None = None,
+    ends: tuple[float, float] | None = None,
     markers: bool = True,
 ) -> list[Path]:
     """Draw panels of lines side by side and write stem.png, .svg, .pdf and .csv (panel, line, x, y, spread if any).
@@ -80,11 +82,13 @@ def draw(
         stem: path without an ending.
         panels: at least one, each with at least one line.
         x, y: axis labels.
-        caption: small print under the figure, such as the protocol.
+        caption: small print under the figure, such as the protocol; the only line there is, which needs no legend, is
+            named in it.
         log_x, log_y: logarithmic axes, where values spread over more than a factor of 5; zero has a place of its own.
         share_y: one y scale for all panels.
         whole_ticks: whole numbers only on the x axis.
         ticks: the only x ticks there shall be.
+        ends: where the x axis begins and ends; with its points if None.
         markers: put a marker on the points.
     Returns:
         The paths written.
@@ -138,6 +142,9 @@ def draw(
             axes.xaxis.set_major_locator(FixedLocator(list(ticks)))
             axes.xaxis.set_minor_locator(NullLocator())
             axes.xaxis.set_major_formatter(ScalarFormatter())
+        if ends is not None:
+            room = 0.02 * (ends[1] - ends[0])
+            axes.set_xlim(ends[0] - room, ends[1] + room)
 
     spread = any(panel.spread for panel in panels)
     points = [
@@ -147,6 +154,8 @@ def draw(
         for a, b, c in zip(xs, ys, panel.spread.get(name, [math.nan] * len(xs)))
     ]
     head = ["panel", "line", x, y, *(["±"] if spread else [])]
+    if len(names) == 1:
+        caption = ", ".join(filter(None, [names[0], caption]))
     return _figure(stem, panels, fill, x=x, y=y, caption=caption, share_y=share_y, points=(head, points))
 
 
@@ -165,7 +174,13 @@ def _log(axes: Any, axis: Any, values: Sequence[float]) -> None:
         few = max(positive) / min(positive) < 50  # then the powers of ten alone are too few
         axis.set_minor_locator(LogLocator(subs=(2, 5) if few else tuple(range(2, 10))))
         axis.set_minor_formatter(FuncFormatter(lambda value, _: short(value)) if few else NullFormatter())
-    axis.set_major_formatter(FuncFormatter(lambda value, _: short(value)))
+    powers = _powers(positive)
+    axis.set_major_formatter(FuncFormatter(lambda value, _: short(value, powers)))
+
+
+def _powers(values: Sequence[float]) -> bool:
+    """Whether some value is so small or large that all powers of ten on its axis are written as such."""
+    return any(v > 0 and not 2e-3 < v < 2e3 for v in values)
 
 
 def _figure(
@@ -211,8 +226,9 @@ def _figure(
             for handle, label in zip(handles, labels):
                 drawn.setdefault(label, handle)
         if len(drawn) > 1:
-            fit = int(12 * wide / (max(map(len, drawn)) + 6))
-            figure.legend(drawn.values(), drawn.keys(), loc="outside upper left", ncols=max(1, min(len(drawn), fit)))
+            fit = max(1, min(len(drawn), int(12 * wide / (max(map(len, drawn)) + 6))))
+            lines = -(-len(drawn) // fit)  # as long as each other
+            figure.legend(drawn.values(), drawn.keys(), loc="outside upper left", ncols=-(-len(drawn) // lines))
         if caption:
             wrapped = textwrap.fill(caption, int(18 * wide))
             figure.supxlabel(wrapped, fontsize=7, color="#777777", x=0.01, ha="left")
@@ -278,7 +294,8 @@ def surface(stem: str | Path, panels: Sequence[Surface], *, x: str, y: str, z: s
         axes.plot(best[1] + 0.5, best[0] + 0.5, "o", markersize=9, markerfacecolor="none", color="#D55E00", mew=1.8)
         for axis, values in ((axes.xaxis, panel.xs), (axes.yaxis, panel.ys)):
             step = -(-len(values) // 12)
-            axis.set_ticks(np.arange(len(values))[::step] + 0.5, [short(v) for v in values[::step]])
+            told = [short(v, _powers(values)) for v in values[::step]]
+            axis.set_ticks(np.arange(len(values))[::step] + 0.5, told)
             axis.set_tick_params(length=0)
         axes.set_aspect("auto")
         bar = axes.figure.colorbar(drawn, ax=axes, label=z, pad=0.02)
@@ -295,14 +312,14 @@ def surface(stem: str | Path, panels: Sequence[Surface], *, x: str, y: str, z: s
     return _figure(stem, panels, fill, x=x, y=y, caption=caption, points=told, size=(4.2, 3.2), grid=False)
 
 
-def short(value: float) -> str:
+def short(value: float, powers: bool = True) -> str:
     """A number on an axis: powers of ten as such.
 
-    >>> short(0.5), short(0), short(1e-4), short(1000)
-    ('0.5', '0', '$10^{-4}$', '1,000')
+    >>> short(0.5), short(0), short(1e-4), short(1000), short(1000, powers=False)
+    ('0.5', '0', '$10^{-4}$', '$10^{3}$', '1,000')
     """
     exponent = math.log10(value) if value > 0 else 0.5
-    if abs(exponent - round(exponent)) < 1e-9 and not -3 < round(exponent) < 4:
+    if powers and abs(exponent - round(exponent)) < 1e-9:
         return f"$10^{{{round(exponent)}}}$"
     if value >= 1000:
         return f"{value:,.0f}"
@@ -399,7 +416,7 @@ class Cloud(NamedTuple):
 def clouds(
     stem: str | Path, panels: Sequence[Cloud], class_names: Sequence[str] = (), *, caption: str = ""
 ) -> list[Path]:
-    """Draw scatters coloured by class with a star at every class centre; from the ninth class on, classes are grey.
+    """Draw scatters coloured by class with a star at every class centre; from the ninth class on in greys.
 
     Args:
         stem: path without an ending, see `draw`.
@@ -420,6 +437,7 @@ def clouds(
         if len(panel.centres) and np.shape(panel.centres)[1:] != (2,):
             raise ValueError(f"panel {panel.title!r}: centres must have shape (c, 2), got {np.shape(panel.centres)}")
     numbers = sorted({int(c) for panel in panels for c in panel.classes})
+    looks = [*zip(MARKERS, COLOURS), *GREYS.items()]
 
     def name(number: int) -> str:
         return str(class_names[number]) if number < len(class_names) else f"class {number}"
@@ -427,11 +445,11 @@ def clouds(
     def fill(axes: Any, panel: Cloud) -> None:
         places, classes = np.asarray(panel.points, float), np.asarray(panel.classes)
         for k, number in enumerate(numbers):
-            shown = k < len(COLOURS)
+            shown = k < len(looks)
             own = places[classes == number]
-            colour = COLOURS[k] if shown else GREY
+            marker, colour = looks[k] if shown else ("o", GREY)
             axes.scatter(
-                *own.T, s=16, color=colour, marker=MARKERS[k] if shown else "o", linewidth=0, alpha=0.75,
+                *own.T, s=16, color=colour, marker=marker, linewidth=0, alpha=0.75,
                 label=name(number) if shown else "others", zorder=2 if shown else 1, rasterized=True,
             )  # fmt: skip
             if number < len(panel.centres):
@@ -560,7 +578,7 @@ def precision_recall(records: Iterable[Mapping[str, Any]], stem: str | Path) -> 
         stem: path without an ending, see `draw`.
     """
     panels, caption = _curves(records, lambda curve, _: (curve["recall"], curve["precision"]))
-    return draw(stem, panels, x="recall", y="precision", caption=caption)
+    return draw(stem, panels, x="recall", y="precision", caption=caption, ends=(0, 1))
 
 
 def topn(records: Iterable[Mapping[str, Any]], stem: str | Path) -> list[Path]:
@@ -591,7 +609,9 @@ def bits(records: Iterable[Mapping[str, Any]], stem: str | Path) -> list[Path]:
                 if not all(map(math.isnan, sds)):
                     spread[head[0]] = sds
         panels.append(Panel(_title(place[-1]) + (f", {place[0]} codes" if place[1:] else ""), lines, spread))
-    return draw(stem, panels, x="bits", y="mAP", caption=table.caption, log_x=True, share_y=False, ticks=lengths)
+    seeds = max(cell.seeds for _, cells in table.rows for cell in cells if cell)
+    caption = f"{table.caption}, " + (f"mean ± standard deviation of {seeds} seeds" if seeds > 1 else "one seed")
+    return draw(stem, panels, x="bits", y="mAP", caption=caption, log_x=True, share_y=False, ticks=lengths)
 
 
 def convergence(records: Iterable[Mapping[str, Any]], stem: str | Path) -> list[Path]:
@@ -604,13 +624,15 @@ def convergence(records: Iterable[Mapping[str, Any]], stem: str | Path) -> list[
         stem: path without an ending, see `draw`.
     """
     lines: dict[str, dict[str, tuple]] = {}
+    data: dict[str, None] = {}
     for line in sorted(records, key=lambda r: r["bits"]):
         trace = line["objective"]
         start = abs(trace[0]) or 1.0
         label = f"{line['bits']} bits"
         lines.setdefault(line["method"], {}).setdefault(label, (range(1, len(trace) + 1), [v / start for v in trace]))
-    panels = [Panel(name, traces) for name, traces in lines.items()]
-    return draw(stem, panels, x="iteration", y="objective / first", share_y=False, whole_ticks=True)
+        data[f"data {line['data']}"] = None
+    panels, caption = [Panel(name, traces) for name, traces in lines.items()], ", ".join(data)
+    return draw(stem, panels, x="iteration", y="objective / first", caption=caption, share_y=False, whole_ticks=True)
 
 
 def time(records: Iterable[Mapping[str, Any]], stem: str | Path) -> list[Path]:

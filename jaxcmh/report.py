@@ -336,12 +336,13 @@ def _verdicts(
 
 
 def _doubts(records: Sequence[dict]) -> list[str]:
-    """Results that look wrong by themselves: both directions equal to the last digit."""
-    found = {}
+    """Results that look wrong by themselves: both directions equal to the last digit, or no better than chance."""
+    found: dict[str, list[str]] = {}
     for line in records:
-        for doubt in results.doubts(line["map"], 0.0):
-            found[f"{line['method']}, {line['bits']} bits, {line['database']} database codes: {doubt}"] = None
-    return list(found)
+        own = found.setdefault(f"{line['method']}, {line['bits']} bits, {line['database']} database codes", [])
+        own += results.doubts(line["map"], line.get("chance", 0.0))
+    more = {what: f" (and {len(own) - 1} more like this)" if len(own) > 1 else "" for what, own in found.items()}
+    return [f"{what}: {own[0]}{more[what]}" for what, own in found.items() if own]
 
 
 def _told(study: figures_.Study) -> str:

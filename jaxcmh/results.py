@@ -145,7 +145,11 @@ def chance(query_labels: Any, database_labels: Any) -> float:
     >>> chance(np.eye(2), np.eye(2))
     0.5
     """
-    share = relevant_share(query_labels, database_labels)
+    return mean_share(relevant_share(query_labels, database_labels))
+
+
+def mean_share(share: np.ndarray) -> float:
+    """`chance`, from what `relevant_share` returned."""
     return float(share[share > 0].mean()) if (share > 0).any() else 0.0
 
 
@@ -202,7 +206,7 @@ def record(
 
     Args:
         model: a trained model; how it was made, its objective and diagnostics are stored.
-        report: what `jaxcmh.evaluate` returned.
+        report: what `jaxcmh.evaluate` returned; "chance", see `chance`, is kept if it is added.
         data: name or path of the data set.
         hashes: (`data_hash`, `split_hash`) of its split.
         times: seconds by stage (load, compile, train, evaluate, ...).
@@ -250,6 +254,7 @@ def line(
         "seed": info.seed,
         "n_train": info.n,
         "map": {direction: report[direction] for direction in metrics},
+        **({"chance": report["chance"]} if "chance" in report else {}),
     }
     if curves:
         found["topn"] = next(iter(curves.values())).topn

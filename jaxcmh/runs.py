@@ -99,8 +99,9 @@ def run(
         }
     spent = {**(times or {}), **stages.seconds}
     hashes = hashes or (results.data_hash(split), results.split_hash(split))
-    records = [results.record(model, report, data=data, hashes=hashes, times=spent) for report in reports.values()]
     chance = results.chance(split.query.labels, split.database.labels)
+    told = {"data": data, "hashes": hashes, "times": spent}
+    records = [results.record(model, {**report, "chance": chance}, **told) for report in reports.values()]
     binary = {"learned": codes["learned"]} if model.codebooks is None else {}
     doubts = {
         f"{line['database']} database: {doubt}": None

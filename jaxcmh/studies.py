@@ -79,7 +79,8 @@ def run(
         memory: GB that the process may have at its peak: fewer runs go side by side, down to one; no bound if None.
         curves: keep precision-recall and topN curves of the runs computed now; they make lines fifty times as long.
         alone: every run by itself, as `jaxcmh.train` and `jaxcmh.evaluate` do it, so that its times are its own.
-            Else runs share what they have in common, and "times" are shares of what was spent together.
+            Else runs share what they have in common, and "times" are shares of what was spent together; and what
+            another study of the file has already is not computed again.
         progress: shows what is being done; if None, a bar of its own does.
         log: is given every line that is computed now, see `trackers.logger`.
 
@@ -122,8 +123,8 @@ def run(
             for number, point in enumerate(group):
                 keys = [_key(study, point, changed, {**protocol, "database": kind}) for kind in kinds]
                 order += keys
-                for key in keys:  # what another study of the file has already is not computed again
-                    if key in known and key not in done:
+                for key in keys:
+                    if key in known and key not in done and not alone:
                         keep(known[key])
                 if not all(key in done for key in keys):
                     missing.add(number)
@@ -247,7 +248,7 @@ def _only_writer(path: Path) -> Iterator[None]:
 
 
 def _protocol(split: Split, data: str, ties: str, at: int | None) -> dict[str, Any]:
-    """Fields of `results.PROTOCOL` but the kind of database codes, which are known before anything is computed."""
+    """Fields of `results.PROTOCOL` but the kind of database codes, known before anything is computed; and chance."""
     relevant = results.relevant_share(split.query.labels, split.database.labels)
     return {
         "data": data,
@@ -258,6 +259,7 @@ def _protocol(split: Split, data: str, ties: str, at: int | None) -> dict[str, A
         "n_queries": len(split.query.labels),
         "n_without_relevant": int((relevant == 0).sum()),
         "n_database": len(split.database.labels),
+        "chance": results.mean_share(relevant),
     }
 
 

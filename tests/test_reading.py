@@ -86,10 +86,14 @@ def test_what_cannot_be_drawn_or_looks_wrong_is_told(tmp_path):
     lines = [
         fake_lines.line(study=("t-SNE", "tsne", []), arrays="absent.npz"),
         fake_lines.line(seed=1, map={"i2t": 0.5, "t2i": 0.5}, study=("t-SNE", "tsne", []), arrays="absent.npz"),
+        *(fake_lines.line("aah", seed=s, map={"i2t": 0.11, "t2i": 0.4}, chance=0.105, at=20) for s in (0, 1)),
     ]
     text = report.write(store(tmp_path / "r", lines)).read_text()
     assert "no such file" in text
     assert "i2t and t2i have exactly the same mAP 0.5000" in text
+    assert (
+        "aah, 16 bits, learned database codes: i2t has mAP 0.1100, no better than chance (0.1050) (and 1 more" in text
+    )
 
 
 @pytest.mark.parametrize(

@@ -82,6 +82,7 @@ def test_a_study_equals_single_runs_and_is_computed_once(split, tmp_path, monkey
     for one, other in zip(lines, single, strict=True):
         assert one["key"] == other["key"]
         assert one["map"] == pytest.approx(other["map"], abs=1e-6)
+        assert one["chance"] == other["chance"] == results.chance(split.query.labels, split.database.labels)
         # A float32 sum of terms that nearly cancel, in another order.
         assert one["objective"] == pytest.approx(other["objective"], rel=1e-4)
     assert results.read(path) == lines
@@ -89,6 +90,12 @@ def test_a_study_equals_single_runs_and_is_computed_once(split, tmp_path, monkey
     before = path.read_bytes()
     assert run(STUDY, split, path, data="synthetic") == lines
     assert path.read_bytes() == before
+
+    alone = run(
+        STUDY._replace(name="times", seeds=1), split, path, data="synthetic", alone=True
+    )  # with times of its own
+    assert [line["key"] for line in alone] == [line["key"] for line in lines if line["seed"] == 0]
+    assert {"train", "evaluate", "compile"} <= set(alone[0]["times"])
 
 
 @pytest.mark.parametrize("method", ["aah", "acqh"])

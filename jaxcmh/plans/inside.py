@@ -74,8 +74,9 @@ def residuals(model: Any, split: Split) -> dict[str, dict[str, np.ndarray]]:
         raise ValueError(f"{model.info.method} rebuilds no views; residual distances are those of aah")
     U, P, X = ([np.asarray(x) for x in found] for found in (state.U, state.P, data.views))
     norm = np.linalg.norm
-    found = {f"residual of view {m}": norm(x - u @ p.T, axis=1) for m, (x, u, p) in enumerate(zip(X, U, P))}
-    found |= {f"view 0 to view {m}": norm(U[0] - u, axis=1) for m, u in enumerate(U[1:], 1)}
+    names = split.view_names or tuple(f"view {m}" for m in range(len(X)))
+    found = {f"{name} features to rebuilt": norm(x - u @ p.T, axis=1) for name, x, u, p in zip(names, X, U, P)}
+    found |= {f"{names[0]} to {name} projection": norm(U[0] - u, axis=1) for name, u in zip(names[1:], U[1:])}
     return {"": found}
 
 

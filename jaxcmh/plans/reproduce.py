@@ -116,5 +116,6 @@ def run(
             continue
         kinds = None if study.kind in COMPARED else runs.kinds(on)[:1]
         told = {"data": name, "ties": ties, "databases": kinds, "memory": memory, "progress": progress, "log": log}
-        lines += studies.run(study, on, path, curves=study.name == CURVES, **told)
+        alone = study.kind == "scaling"  # its times are a run's own
+        lines += studies.run(study, on, path, curves=study.name == CURVES, alone=alone, **told)
     return lines
