@@ -418,7 +418,8 @@ def _scaling(study: Study, _: Path) -> Plan:
         )
         caption = f"slope: exponent of the power law fitted to the points; without compilation; {machines}"
         lengths = sorted({line["bits"] for line in lines}) if name == "bits" else None
-        return plots.draw(stem, [panel], x=name, y="seconds", caption=caption, log_x=True, log_y=True, ticks=lengths)
+        options = {"caption": caption, "log_x": True, "log_y": True, "from_zero": True, "ticks": lengths}
+        return plots.draw(stem, [panel], x=name, y="seconds", **options)
 
     return [
         (f"{title} time against {name}", f"{stage}-{ending}", lambda stem, s=stage, n=name: form(stem, s, n))
@@ -491,6 +492,10 @@ def _stored(study: Study) -> list[tuple[str, str, Line]]:
     return [(title, "" if i == 0 else str(i + 1), line) for i, (title, line) in enumerate(zip(told, found.values()))]
 
 
+def _run(line: Line) -> str:
+    return f"{line['method']}, data {line['data']}, {line['bits']} bits, seed {line['seed']}"
+
+
 def _tsne(study: Study, folder: Path) -> Plan:
     def form(stem: Path, line: Line) -> list[Path]:
         arrays = _arrays(line, folder)
@@ -507,9 +512,7 @@ def _tsne(study: Study, folder: Path) -> Plan:
                 for c in range(classes.max() + 1)
             ]
             panels.append(plots.Cloud(name, points, classes, arrays.get(f"{name} centres", np.array(means))))
-        return plots.clouds(
-            stem, panels, names, caption=f"data {line['data']}, {line['bits']} bits, seed {line['seed']}"
-        )
+        return plots.clouds(stem, panels, names, caption=_run(line))
 
     return [
         (f"t-SNE: {title}", ending, lambda stem, line=line: form(stem, line)) for title, ending, line in _stored(study)
@@ -523,7 +526,7 @@ def _residuals(study: Study, folder: Path) -> Plan:
             ordered = np.sort(np.asarray(values, float).ravel())
             kept = np.unique(np.linspace(0, len(ordered) - 1, min(len(ordered), 200)).astype(int))
             lines[name] = ordered[kept], (kept + 1) / len(ordered)
-        caption = f"data {line['data']}, {line['bits']} bits, seed {line['seed']}"
+        caption = _run(line)
         panels = [plots.Panel("", lines)]
         options = {"caption": caption, "log_x": True, "markers": False}
         return plots.draw(stem, panels, x="distance", y="share at most this far", **options)
@@ -540,7 +543,7 @@ def _pictures(study: Study, folder: Path) -> Plan:
         missing = [name for name in ("queries", "answers", "right") if name not in arrays]
         if missing:
             raise ValueError(f"{folder / line['arrays']} has no {missing[0]}")
-        caption = f"data {line['data']}, {line['bits']} bits, seed {line['seed']}"
+        caption = _run(line)
         return plots.answers(stem, arrays["queries"], arrays["answers"], arrays["right"], caption=caption)
 
     return [

@@ -71,6 +71,7 @@ def draw(
     log_x: bool = False,
     log_y: bool = False,
     share_y: bool = True,
+    from_zero: bool = False,
     whole_ticks: bool = False,
     ticks: Sequence[float] | None = None,
     ends: tuple[float, float] | None = None,
@@ -86,6 +87,7 @@ def draw(
             named in it.
         log_x, log_y: logarithmic axes, where values spread over more than a factor of 5; zero has a place of its own.
         share_y: one y scale for all panels.
+        from_zero: a y axis that is not logarithmic starts at zero.
         whole_ticks: whole numbers only on the x axis.
         ticks: the only x ticks there shall be.
         ends: where the x axis begins and ends; with its points if None.
@@ -136,6 +138,8 @@ def draw(
             _log(axes, axes.xaxis, [value for xs, _ in panel.lines.values() for value in xs])
         if log_y:
             _log(axes, axes.yaxis, [value for _, ys in panel.lines.values() for value in ys])
+        if from_zero and axes.get_yscale() == "linear":
+            axes.set_ylim(bottom=0)
         if whole_ticks:
             axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         if ticks is not None:
@@ -504,14 +508,16 @@ def answers(stem: str | Path, queries: Any, found: Any, right: Any, *, caption: 
         from matplotlib.patches import Rectangle
 
         if item.dtype.kind in "US":
-            words = textwrap.shorten(str(item), 60, placeholder=" …")
-            axes.text(left + 0.46, 0.5, textwrap.fill(words, 14), ha="center", va="center", fontsize=5.5)
+            words = textwrap.shorten(str(item), 52, placeholder=" …")
+            axes.text(left + 0.46, 0.5, textwrap.fill(words, 12), ha="center", va="center", fontsize=5)
         else:
             axes.imshow(item, cmap="gray", extent=(left, left + 0.92, 0.04, 0.96), aspect="auto", vmin=0, vmax=255)
         if colour:
             frame = {"fill": False, "edgecolor": colour, "linewidth": 1.6, "linestyle": "-" if mark == "✓" else "--"}
             axes.add_patch(Rectangle((left, 0.04), 0.92, 0.92, **frame))
-            axes.text(left + 0.05, 0.9, mark, color=colour, fontsize=8, va="top", fontweight="bold")
+            badge = {"boxstyle": "circle,pad=0.2", "facecolor": colour, "edgecolor": "white", "linewidth": 0.6}
+            corner = {"ha": "center", "va": "center", "fontsize": 5, "fontweight": "bold"}
+            axes.text(left + 0.02, 0.94, mark, color="white", bbox=badge, zorder=5, **corner)
 
     def fill(axes: Any, row: _Row) -> None:
         show(axes, queries[row.number], 0, None, "")
@@ -632,7 +638,9 @@ def convergence(records: Iterable[Mapping[str, Any]], stem: str | Path) -> list[
         lines.setdefault(line["method"], {}).setdefault(label, (range(1, len(trace) + 1), [v / start for v in trace]))
         data[f"data {line['data']}"] = None
     panels, caption = [Panel(name, traces) for name, traces in lines.items()], ", ".join(data)
-    return draw(stem, panels, x="iteration", y="objective / first", caption=caption, share_y=False, whole_ticks=True)
+    positive = all(min(ys) > 0 for panel in panels for _, ys in panel.lines.values())
+    options = {"caption": caption, "log_y": positive, "share_y": False, "whole_ticks": True}
+    return draw(stem, panels, x="iteration", y="objective / first", **options)
 
 
 def time(records: Iterable[Mapping[str, Any]], stem: str | Path) -> list[Path]:
