@@ -141,7 +141,7 @@ def _number(value: Any) -> str:
 def _caption(lines: Sequence[Line], free: Sequence[str] = ()) -> str:
     if len({line["data"] for line in lines}) > 1:  # each says which in its label
         free = (*free, "data", *results.OF_THE_SETTING)
-    protocol = results.one_protocol(lines, ("database", *free))
+    protocol = results.one_protocol(lines, ("database", *free) if len(_kinds(lines)) > 1 else free)
     seeds = len({line["seed"] for line in lines})
     bits = sorted({line["bits"] for line in lines})
     told = results.describe(protocol) + (f", {bits[0]} bits" if len(bits) == 1 else "")
@@ -348,7 +348,8 @@ def _surface(study: Study, folder: Path) -> Plan:
                             counts[cell] += 1
                     cells = np.where(counts > 0, sums / np.maximum(counts, 1), np.nan)
                     panels.append(plots.Surface(_title(kind, direction, kinds), xs, ys, cells))
-            return plots.surface(stem, panels, x=symbol(first), y=symbol(second), z="mAP", caption=_caption(own))
+            caption = f"{label(own[0])}, {_caption(own)}"
+            return plots.surface(stem, panels, x=symbol(first), y=symbol(second), z="mAP", caption=caption)
 
         title = f"mAP over {symbol(first)} and {symbol(second)}: {name}"
         plan.append((title, "surface" if number == 0 else f"surface-{number + 1}", form))
