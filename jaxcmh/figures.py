@@ -489,7 +489,9 @@ def _stored(study: Study) -> list[tuple[str, str, Line]]:
         found.setdefault(str(line.get("arrays")), line)
     named = _labelled(list(found.values()))
     label = _named(named)
-    told = [label(line) + (f", {Path(name).stem}" if len(found) > 1 else "") for line, name in zip(named, found)]
+    slug = study.name.replace(" ", "-").lower() + "-"
+    parts = [Path(name).stem.removeprefix(slug).replace("-", " ") for name in found]
+    told = [label(line) + (f", {part}" if len(found) > 1 else "") for line, part in zip(named, parts)]
     return [(title, "" if i == 0 else str(i + 1), line) for i, (title, line) in enumerate(zip(told, found.values()))]
 
 

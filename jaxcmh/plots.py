@@ -170,15 +170,15 @@ def _log(axes: Any, axis: Any, values: Sequence[float]) -> None:
     positive = [v for v in values if v > 0]
     if not positive or max(values) / min(positive) < 5:  # linear, where no power of ten need lie within
         return
+    few = max(positive) / min(positive) < 50  # then the powers of ten alone are too few
     scale = getattr(axes, f"set_{axis.axis_name}scale")
     if min(values) <= 0:
         scale("symlog", linthresh=min(positive), linscale=0.5)
     else:
         scale("log")
-        few = max(positive) / min(positive) < 50  # then the powers of ten alone are too few
         axis.set_minor_locator(LogLocator(subs=(2, 5) if few else tuple(range(2, 10))))
-        axis.set_minor_formatter(FuncFormatter(lambda value, _: short(value)) if few else NullFormatter())
-    powers = _powers(positive)
+        axis.set_minor_formatter(FuncFormatter(lambda value, _: short(value, False)) if few else NullFormatter())
+    powers = not few and _powers(positive)
     axis.set_major_formatter(FuncFormatter(lambda value, _: short(value, powers)))
 
 
@@ -638,8 +638,9 @@ def convergence(records: Iterable[Mapping[str, Any]], stem: str | Path) -> list[
         lines.setdefault(line["method"], {}).setdefault(label, (range(1, len(trace) + 1), [v / start for v in trace]))
         data[f"data {line['data']}"] = None
     panels, caption = [Panel(name, traces) for name, traces in lines.items()], ", ".join(data)
-    positive = all(min(ys) > 0 for panel in panels for _, ys in panel.lines.values())
-    options = {"caption": caption, "log_y": positive, "share_y": False, "whole_ticks": True}
+    values = [ys for panel in panels for _, ys in panel.lines.values()]
+    decades = all(min(ys) > 0 for ys in values) and any(max(ys) > 30 * min(ys) for ys in values)
+    options = {"caption": caption, "log_y": decades, "share_y": False, "whole_ticks": True}
     return draw(stem, panels, x="iteration", y="objective / first", **options)
 
 

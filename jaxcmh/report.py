@@ -202,6 +202,7 @@ def _script(value: Any) -> str:
 
 EMBEDDED = 3_500_000  # bytes of figures in a report; further ones are linked
 ROWS = 60  # of a table in a report; longer ones are linked
+WIDE = ("surface", "tsne", "pictures")  # kinds of studies whose figures take the whole width
 LEVELS = 20  # values of a hyper-parameter; where there are more, they are parted into that many groups of equal size
 
 
@@ -236,7 +237,8 @@ def write(folder: str | Path, reasons: Mapping[tuple[str, str], str] | None = No
         for figure in made:
             uri = _embedded(figure.files, room)
             room -= len(uri)
-            shown.append({"title": figure.title, "uri": uri, "files": _relative(figure.files, folder)})
+            told = {"title": figure.title, "files": _relative(figure.files, folder), "wide": study.kind in WIDE}
+            shown.append({**told, "uri": uri})
         tabled, skipped = _tables(study, folder, stem)
         notes += skipped
         title = f"{study.name}, {study.data}" if several else study.name
@@ -326,7 +328,7 @@ def _verdicts(
         return None
     grid = tables_.verdicts(found)
     counts = {outcome: sum(v.verdict.startswith(outcome) for v in found) for outcome in ("reached", "explained", "not")}
-    lacking = f", {counts['explained']} are below for a reason that is given, {counts['not']} are not reached"
+    lacking = f"; below for a reason that is given: {counts['explained']}; not reached: {counts['not']}"
     return {
         "summary": f"{counts['reached']} of {len(found)} published numbers are reached{lacking}.",
         "rows": len(found),
@@ -349,8 +351,12 @@ def _told(study: figures_.Study) -> str:
     lines = study.lines
     varied = f"; varied: {', '.join(map(figures_.symbol, study.vary))}" if study.vary else ""
     seeds = len({line["seed"] for line in lines})
-    told = f"{len(lines)} results, {seeds} {'seeds' if seeds > 1 else 'seed'}{varied}; data {study.data}"
+    told = f"{_count(len(lines), 'result')}, {_count(seeds, 'seed')}{varied}; data {study.data}"
     return f"{told}, {lines[0]['ties']} ties, {results.score(lines[0]['at'])}"
+
+
+def _count(number: int, what: str) -> str:
+    return f"{number:,} {what}" + ("s" if number != 1 else "")
 
 
 def _lede(records: Sequence[dict], found: Sequence[figures_.Study]) -> str:
@@ -358,11 +364,11 @@ def _lede(records: Sequence[dict], found: Sequence[figures_.Study]) -> str:
         (line["key"], line["database"]): line["times"] for line in records if line["database"] == records[0]["database"]
     }
     seconds = sum(times.get("train", 0.0) for times in trainings.values())
-    spent = f"{seconds:.0f} seconds" if seconds < 120 else f"{seconds / 60:.0f} minutes"
+    spent = _count(round(seconds), "second") if seconds < 120 else f"{seconds / 60:.0f} minutes"
     methods = ", ".join(dict.fromkeys(line["method"] for line in records))
     data = ", ".join(dict.fromkeys(line["data"] for line in records))
     studies = "1 study" if len(found) == 1 else f"{len(found)} studies"
-    return f"{len(trainings):,} trainings of {methods} on {data}, {spent} of training, in {studies}."
+    return f"{_count(len(trainings), 'training')} of {methods} on {data}, {spent} of training, in {studies}."
 
 
 def _facts(records: Sequence[dict]) -> list[tuple[str, str]]:
