@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 
 from jaxcmh import cli, results, studies, tables, terminal
-from jaxcmh.datasets import NAMED
+from jaxcmh.datasets import NAMED, load_dataset
 from jaxcmh.methods import registry
-from jaxcmh.plans import inside, plans
+from jaxcmh.plans import inside, plans, reproduce
 from jaxcmh.plans.plan import shape
 from jaxcmh.plans.reproduce import quick, wanted
 
@@ -115,6 +115,13 @@ def test_a_paper_end_to_end_and_again(capsys, tmp_path, tiny):
     before = (folder / "results.jsonl").read_bytes()
     assert call(capsys, *words)[0] == 0
     assert (folder / "results.jsonl").read_bytes() == before
+
+
+def test_with_fewer_training_rows_than_database_rows_all_codes_are_encoded(tmp_path, tiny):
+    study = studies.Study("size", "training_size", "aah", bits=(8,), seeds=1, settings=({"training_size": 60},))
+    told = {"data": "tiny", "ties": "stable", "progress": terminal.Progress(0)}
+    (line,) = reproduce.run([study], load_dataset(tiny), tmp_path, **told)
+    assert (line["database"], line["n_train"], line["n_database"]) == ("encoded", 60, 120)
 
 
 def test_missing_data_are_skipped_with_a_line_that_says_what_is_wanted(capsys, tmp_path, tiny):

@@ -114,7 +114,8 @@ def run(
         except (ValueError, OSError, ModuleNotFoundError) as error:
             say(f"{data}: {study.name} skipped: {error}")
             continue
-        kinds = None if study.kind in COMPARED else runs.kinds(on)[:1]
+        changed = studies.conditions(on, study.settings[0])  # fewer training rows than database rows: none are learned
+        kinds = None if study.kind in COMPARED else runs.kinds(changed)[:1]
         told = {"data": name, "ties": ties, "databases": kinds, "memory": memory, "progress": progress, "log": log}
         alone = study.kind == "scaling"  # its times are a run's own
         lines += studies.run(study, on, path, curves=study.name == CURVES, alone=alone, **told)
