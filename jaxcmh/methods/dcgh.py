@@ -40,6 +40,8 @@ class State(NamedTuple):
     U: Array  # (c, r) class centres
     D: tuple[Array, ...]  # (p_v, c) coefficients of the encoding of each representation, F = Z D
     E: Array  # (n, c) encoding of the codes
+    YH: Array  # (c, r) YᵀH
+    HH: Array  # (r, r) HᵀH
     ZB: tuple[Array, ...]  # (p_v, r) ZᵀB
     ZF: tuple[Array, ...]  # (p_v, c) ZᵀF
     N: Array  # (n, max(r, c)) Gaussian numbers
@@ -127,13 +129,16 @@ def init(key: Array, data: Data, p: Params, bits: int) -> State:
     W, U, E = tuple(small(len(G), bits) for G in data.grams), small(c, bits), random_rows(next(keys), data, c)
     N = random_rows(next(keys), data, max(bits, c))
     R = R_of(N, data)
+    H = jnp.ones((len(data.mask), bits), data.mask.dtype) * data.mask[:, None]
     s = State(
-        H=jnp.ones((len(data.mask), bits), data.mask.dtype) * data.mask[:, None],
+        H=H,
         A=tuple(jnp.zeros((len(G) + R.shape[1], bits)) for G in data.grams),
         W=tuple(to_axes(W_v, v, data) for v, W_v in enumerate(W)),
         U=U,
         D=(),
         E=E.astype(jnp.float64),
+        YH=cross(data.unit_labels, H),
+        HH=cross(H, H),
         ZB=tuple(jnp.zeros((len(G) + R.shape[1], bits)) for G in data.grams),
         ZF=(),
         N=N,
@@ -147,11 +152,10 @@ def init(key: Array, data: Data, p: Params, bits: int) -> State:
 @double
 def update_B(s: State, data: Data, p: Params) -> State:
     """Eqs. 5-8: the B with 1ᵀB = 0 and BᵀB = nI for which tr(JᵀB) is largest."""
-    r, n, YH = s.H.shape[1], data.mask.sum(), cross(data.unit_labels, s.H)
+    (c, r), n = s.U.shape, data.mask.sum()
 
     def update(v: int) -> tuple[Array, Array]:
-        rest = jnp.zeros((len(s.RR), r)).at[: len(YH)].set(p.beta * r * YH)
-        J = jnp.concatenate([s.W[v], rest])
+        J = jnp.concatenate([s.W[v], p.beta * r * s.YH, jnp.zeros((len(s.RR) - c, r))])
         ZJ = ZTZ_times(J, v, s.XR[v], s.RR, data) + p.alpha * s.ZF[v] @ s.U
         J += p.alpha * s.D[v] @ s.U
         return polar(*centred(J, ZJ, v, s, data), *centred(*noise(v, s), v, s, data))
@@ -168,7 +172,8 @@ def YTB(s: State, data: Data) -> list[Array]:
 @double
 def update_H(s: State, data: Data, p: Params) -> State:
     r, Y = s.H.shape[1], data.unit_labels
-    return s._replace(H=sign(p.alpha * s.E @ s.U + p.beta * r * Y @ sum(YTB(s, data)), data.mask))
+    H = sign(p.alpha * s.E @ s.U + p.beta * r * Y @ sum(YTB(s, data)), data.mask).astype(s.H.dtype)
+    return s._replace(H=H, YH=cross(Y, H), HH=cross(H, H))
 
 
 @double
@@ -190,18 +195,35 @@ def update_F(s: State, data: Data, p: Params) -> State:
 
 @double
 def update_E(s: State, data: Data, p: Params) -> State:
-    return s._replace(E=orthonormal(s.H @ s.U.T, data.mask))
+    """The polar factor of H Uᵀ, whose Gram matrix is known; in one product, where that has full rank."""
+
+    @one_by_one
+    def factor(H: Array, U: Array, HH: Array, mask: Array) -> Array:
+        values, V = eigh(U @ HH @ U.T)
+        full = values[0] > 1e-8 * values[-1]
+        return lax.cond(
+            full,
+            lambda: H @ (U.T @ (V / jnp.sqrt(values)) @ V.T),
+            lambda: orthonormal(H @ U.T, mask),
+        )
+
+    return s._replace(E=factor(s.H, s.U, s.HH, data.mask))
+
+
+def label_gaps(s: State, data: Data) -> list[Array]:
+    """|H Bᵀ - r Y Yᵀ|² of each view."""
+    c, r = s.U.shape
+    pairs = ((A.T @ ZB, YB) for A, ZB, YB in zip(s.A, s.ZB, YTB(s, data)))
+    return [jnp.vdot(s.HH, BB) - 2 * r * jnp.vdot(s.YH, YB) + r**2 * sqnorm(s.RR[:c, :c]) for BB, YB in pairs]
 
 
 @double
 def objective(s: State, data: Data, p: Params) -> Array:
-    (r, c), HH, HY = s.U.shape[::-1], cross(s.H, s.H), cross(s.H, data.unit_labels)
     loss = p.alpha * sqnorm(s.H - s.E @ s.U)
-    for G, A, ZB, W, D, ZF, YB in zip(data.grams, s.A, s.ZB, s.W, s.D, s.ZF, YTB(s, data)):
+    for G, A, ZB, W, D, ZF, gap in zip(data.grams, s.A, s.ZB, s.W, s.D, s.ZF, label_gaps(s, data)):
         BB, BF, FF = A.T @ ZB, A.T @ ZF, D.T @ ZF
         loss += jnp.trace(BB) - 2 * jnp.vdot(ZB[: len(W)], W) + jnp.diagonal(G).sum()
-        loss += p.alpha * (jnp.trace(BB) - 2 * jnp.vdot(BF, s.U.T) + jnp.vdot(FF, s.U @ s.U.T))
-        loss += p.beta * (jnp.vdot(HH, BB) - 2 * r * jnp.vdot(HY, YB.T) + r**2 * sqnorm(s.RR[:c, :c]))
+        loss += p.alpha * (jnp.trace(BB) - 2 * jnp.vdot(BF, s.U.T) + jnp.vdot(FF, s.U @ s.U.T)) + p.beta * gap
     return loss.astype(data.mask.dtype)
 
 
@@ -228,16 +250,15 @@ def in_rows(coefficients: tuple[Array, ...], s: State, data: Data) -> tuple[Arra
 
 @double
 def diagnostics(s: State, data: Data, p: Params) -> dict[str, Array]:
-    """How far codes and representations agree, and how the terms of the update of B weigh against each other."""
-    r, n, YH, HR = s.H.shape[1], data.mask.sum(), cross(data.unit_labels, s.H), cross(s.H, R_of(s.N, data))
-    named = {"label term": p.beta * r * jnp.sqrt(jnp.vdot(YH, s.RR[: len(YH), : len(YH)] @ YH))}
-    for v, (X, A, W, D, ZF) in enumerate(zip(data.views, s.A, s.W, s.D, s.ZF)):
-        ZW = ZTZ_times(jnp.pad(W, ((0, len(s.RR)), (0, 0))), v, s.XR[v], s.RR, data)
-        ZH = jnp.concatenate([to_axes(cross(X, s.H), v, data), HR.T])
-        named[f"feature term, view {v}"] = jnp.sqrt(jnp.vdot(W, ZW[: len(W)]))
-        named[f"centre term, view {v}"] = p.alpha * jnp.sqrt(jnp.vdot(D @ s.U, ZF @ s.U))
-        named[f"correlation of codes and B, view {v}"] = jnp.vdot(A, ZH) / (n * r)
-    return {name: value.astype(data.mask.dtype) for name, value in named.items()}
+    """How the terms of the update of B weigh against each other, and how far H Bᵀ is from r Y Yᵀ, as a part of it."""
+    r, YY = s.U.shape[1], s.RR[: len(s.U), : len(s.U)]
+    squares = {"label term": (p.beta * r) ** 2 * jnp.vdot(s.YH, YY @ s.YH)}
+    for v, (W, D, ZF, gap) in enumerate(zip(s.W, s.D, s.ZF, label_gaps(s, data))):
+        ZXW = ZTZ_times(jnp.pad(W, ((0, len(s.RR)), (0, 0))), v, s.XR[v], s.RR, data)
+        squares[f"feature term, view {v}"] = jnp.vdot(W, ZXW[: len(W)])
+        squares[f"centre term, view {v}"] = p.alpha**2 * jnp.vdot(D @ s.U, ZF @ s.U)
+        squares[f"distance from the labels, view {v}"] = gap / (r**2 * sqnorm(YY))
+    return {name: jnp.sqrt(value).astype(data.mask.dtype) for name, value in squares.items()}
 
 
 updates = (update_B, update_H, update_W, update_U, update_F, update_E)
