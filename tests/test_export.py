@@ -297,6 +297,28 @@ def test_an_embedded_milvus_that_starts_late_is_waited_for(tmp_path, monkeypatch
     assert milvus.search(items, CODES[:2], 1)[1].tolist() == [[0], [1]]
 
 
+def test_only_what_an_embedded_milvus_that_starts_refuses_is_tried_again(monkeypatch):
+    pymilvus = pytest.importorskip("pymilvus", reason="pymilvus is not installed (extra milvus)")
+    monkeypatch.setattr(milvus.time, "sleep", lambda _: None)
+
+    def failing(times, code, message):
+        left = [pymilvus.MilvusException(code=code, message=message)] * times
+
+        def call():
+            if left:
+                raise left.pop()
+            return "done"
+
+        return call
+
+    early = 2000, "Mmap manager has not been init."
+    assert milvus._patiently("items.db", failing(2, *early)) == "done"
+    assert milvus._patiently("items.db", failing(2, milvus.CONNECT_FAILED, "")) == "done"
+    for uri, code, message in (("items.db", 2000, "out of disk"), ("http://milvus:19530", *early)):
+        with pytest.raises(pymilvus.MilvusException):
+            milvus._patiently(uri, failing(1, code, message))
+
+
 # -- PostgreSQL -------------------------------------------------------------------------------------------------------
 
 

@@ -83,7 +83,10 @@ def upload(
             schema.add_field("code", _pymilvus().DataType.BINARY_VECTOR, dim=8 * codes.shape[1])
             search_by = client.prepare_index_params()
             search_by.add_index("code", index_type="BIN_FLAT", metric_type="HAMMING")
-            client.create_collection(collection, schema=schema, index_params=search_by, consistency_level="Strong")
+            options = {"schema": schema, "index_params": search_by, "consistency_level": "Strong"}
+            _patiently(
+                uri, lambda: client.drop_collection(collection) or client.create_collection(collection, **options)
+            )
             for start in range(0, len(ids), batch):
                 some = slice(start, start + batch)
                 rows = zip(ids[some].tolist(), codes[some])
@@ -112,6 +115,7 @@ def connect(uri: str, collection: str, *, token: str = "") -> Collection:
     with _told(uri):
         if not client.has_collection(collection):
             raise ValueError(f"collection: no {collection} in {uri}; it has {', '.join(client.list_collections())}")
+        _patiently(uri, lambda: client.load_collection(collection))
         described = client.describe_collection(collection)["description"]
     try:
         return Collection(client, collection, json.loads(described)["bits"])
@@ -176,20 +180,26 @@ def _check_uri(uri: str) -> None:
 
 
 def _connect(uri: str, token: str) -> Any:
-    embedded = "://" not in uri
-    if embedded:
+    if "://" not in uri:
         require("milvus", "pymilvus", "milvus_lite")
-    failed = _pymilvus().MilvusException
-    # pymilvus gives the embedded server half a second to start: too little where it is read from a cold disk.
-    until = time.monotonic() + START_SECONDS * embedded
     with _told(uri):
-        while True:
-            try:
-                return _pymilvus().MilvusClient(uri, token=token)
-            except failed as error:
-                if error.code != CONNECT_FAILED or time.monotonic() > until:
-                    raise
-            time.sleep(0.1)
+        return _patiently(uri, lambda: _pymilvus().MilvusClient(uri, token=token))
+
+
+def _patiently(uri: str, call: Callable[[], Any]) -> Any:
+    """What the call gives; it is made again for as long as an embedded Milvus is starting.
+
+    pymilvus gives that half a second, too little on a busy machine; and it answers before it can store anything.
+    """
+    failed, until = _pymilvus().MilvusException, time.monotonic() + START_SECONDS
+    while True:
+        try:
+            return call()
+        except failed as error:
+            starting = error.code == CONNECT_FAILED or "has not been init" in error.message
+            if "://" in uri or not starting or time.monotonic() > until:
+                raise
+        time.sleep(0.1)
 
 
 def _pymilvus() -> Any:
