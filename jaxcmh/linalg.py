@@ -224,11 +224,17 @@ def _factor(M: Array, rows: Array) -> Array:
     values, V = values[::-1], V[:, ::-1]
     keep = values > 1e-12 * values[0]
 
+    def plain() -> Array:
+        return M @ (V / jnp.sqrt(values) @ V.T)
+
     def completed(Z: Array) -> Array:
         # An int64 seed, as a plain 0 is where float64 is switched on, could not be lowered where it is not.
         fill = random.normal(random.key(jnp.uint32(0)), M.shape, jnp.float32) * rows[:, None]
         return jnp.where(keep, Z, fill / jnp.sqrt(rows.sum()))
 
-    Z = lax.cond(keep.all(), lambda Z: Z, completed, M @ (V * jnp.where(keep, values, 1) ** -0.5))
-    # Columns are made orthonormal in order: what M says is so but for rounding, the completion comes after it.
-    return Z @ upper_solve(upper_factor(Z.T @ Z), V.T)
+    def graded() -> Array:
+        Z = lax.cond(keep.all(), lambda Z: Z, completed, M @ (V * jnp.where(keep, values, 1) ** -0.5))
+        # Columns are made orthonormal in order: what M says is so but for rounding, the completion comes after it.
+        return Z @ upper_solve(upper_factor(Z.T @ Z), V.T)
+
+    return lax.cond(values[-1] > 1e-6 * values[0], plain, graded)

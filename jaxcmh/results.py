@@ -68,21 +68,27 @@ def environment() -> dict[str, Any]:
     """What a number was computed with: versions, machine, device and, in a git checkout of this package, the commit."""
     import jax
 
-    versions = {"python": platform.python_version()}
-    for name in PACKAGES:
-        try:
-            versions[name] = version(name)
-        except PackageNotFoundError:
-            versions[name] = "not installed"
     device = jax.devices()[0]
     return {
-        "versions": versions,
+        "versions": dict(versions()),
         "platform": platform.platform(),
         "machine": platform.machine(),
         "cpus": os.cpu_count(),
         "device": f"{device.platform} ({device.device_kind})",
         "commit": commit(),
     }
+
+
+@functools.cache
+def versions() -> Mapping[str, str]:
+    """Versions of Python and of the packages that numbers depend on; read once, for that takes milliseconds a line."""
+    found = {"python": platform.python_version()}
+    for name in PACKAGES:
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            found[name] = "not installed"
+    return found
 
 
 @functools.cache

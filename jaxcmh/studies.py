@@ -374,7 +374,6 @@ def _together(task: _Task, points: Sequence[Point], missing: Set[int]) -> Iterat
                 options = {"bits": bits, "iterations": info.iterations, "memory": task.memory}
                 calls[bits] = lanes.compiled(method, shared, varied, lanes=min(lanes.LANES, len(members)), **options)
             call, width = calls[bits]
-            trained = None
             for chunk in (members[i : i + width] for i in range(0, len(members), width)):
                 wanted = [(lane, number) for lane, number in enumerate(chunk) if number in missing]
                 if not wanted:
@@ -382,39 +381,30 @@ def _together(task: _Task, points: Sequence[Point], missing: Set[int]) -> Iterat
                 task.steps.step(f"{task.study.name}: {_described(task.study, points[wanted[0][1]])}")
                 full = [points[number] for number in [*chunk, *[chunk[-1]] * (width - len(chunk))]]
                 start = time.perf_counter()
-                coming = call(shared, [point.seed for point in full], [point.params for point in full])
-                if trained:  # the lanes before are measured while these are trained
-                    yield from _measured(task, points, *trained)
-                jax.block_until_ready(coming)
+                trained = call(shared, [point.seed for point in full], [point.params for point in full])
+                jax.block_until_ready(trained)
                 fit = (time.perf_counter() - start) / width
                 times = {"features": stages.seconds["features"] / len(group), "fit": fit}
-                trained = coming, wanted, judged, times
-            if trained:
-                yield from _measured(task, points, *trained)
+                for lane, number in wanted:
+                    yield from _measured(task, points[number], trained, lane, judged, times)
+                    task.steps.advance()
 
 
 def _measured(
-    task: _Task,
-    points: Sequence[Point],
-    trained: lanes.Lane,
-    wanted: Sequence[tuple[int, int]],
-    judged: metrics.Judged,
-    times: Mapping[str, float],
-) -> Iterator[dict]:
-    """The result lines of runs that were trained together, given by lane and point; none where there is no solution."""
+    task: _Task, point: Point, trained: lanes.Lane, number: int, judged: metrics.Judged, times: Mapping[str, float]
+) -> list[dict]:
+    """The result lines of one of the runs that were trained together; none where the method has no solution."""
+    lane = jax.tree.map(operator.itemgetter(number), trained)
+    if not (lane.finite and np.isfinite(lane.objective).all()):
+        terminal.say(f"no finite solution, so no line: {_described(task.study, point)}")
+        return []
     labels = task.split.query.labels, task.split.database.labels
     options = {"ties": task.protocol["ties"], "at": task.protocol["at"], "curves": task.curves}
-    for place, number in wanted:
-        lane, point = jax.tree.map(operator.itemgetter(place), trained), points[number]
-        if lane.finite and np.isfinite(lane.objective).all():
-            start = time.perf_counter()
-            measured = {kind: lanes.scores(lane, kind, judged, labels, **options) for kind in task.kinds}
-            told = {"objective": lane.objective, "diagnostics": lane.diagnostics}
-            told["times"] = {**times, "evaluate": time.perf_counter() - start}
-            yield from [task.line(point, kind, measured[kind], **told) for kind in task.kinds]
-        else:
-            terminal.say(f"no finite solution, so no line: {_described(task.study, point)}")
-        task.steps.advance()
+    start = time.perf_counter()
+    measured = {kind: lanes.scores(lane, kind, judged, labels, **options) for kind in task.kinds}
+    told = {"objective": lane.objective, "diagnostics": lane.diagnostics}
+    told["times"] = {**times, "evaluate": time.perf_counter() - start}
+    return [task.line(point, kind, measured[kind], **told) for kind in task.kinds]
 
 
 def _grouped(points: Sequence[Point], numbers: Iterable[int], field: Callable[[Point], int]) -> dict[int, list[int]]:

@@ -22,7 +22,7 @@ from jax import Array, lax, random
 
 from jaxcmh.core import Data, Method, random_rows
 from jaxcmh.encoders import ridge
-from jaxcmh.linalg import cross, double, eigh, one_by_one, orthonormal, sign, sqnorm, svd, upper_factor, upper_solve
+from jaxcmh.linalg import cross, double, eigh, one_by_one, orthonormal, sign, sqnorm, svd
 
 
 class Params(NamedTuple):
@@ -99,22 +99,33 @@ def completed(keep: Array, T: Array, ZT: Array, N: Array, ZN: Array) -> tuple[Ar
 
 @one_by_one
 def polar(C: Array, ZC: Array, N: Array, ZN: Array) -> tuple[Array, Array]:
-    """Coefficients of the polar factor of Z C (n, k), and Zᵀ times it; N completes it where Z C says nothing.
-
-    A Gram matrix loses what lies below 1e-8 of the largest singular value: what is small is scaled up and looked at
-    once more.
-    """
+    """Coefficients of the polar factor of Z C (n, k), and Zᵀ times it; N completes it where Z C says nothing."""
     values, V = principal(C, ZC)
-    scale = jnp.sqrt(jnp.maximum(values, 1e-14 * values[0]) + jnp.finfo(values.dtype).tiny)
-    C, ZC = C @ V / scale, ZC @ V / scale
-    values, V2 = principal(C, ZC)
-    keep = values > 1e-8
-    length = jnp.sqrt(jnp.where(keep, values, 1))
-    T, ZT = lax.cond(keep.all(), lambda _, *both: both[:2], completed, keep, C @ V2 / length, ZC @ V2 / length, N, ZN)
-    Q = upper_factor(T.T @ ZT)
-    left, _, right = svd(Q @ (jnp.where(keep, length, 0)[:, None] * V2.T) * scale @ V.T)
-    turn = upper_solve(Q, left @ right)
-    return T @ turn, ZT @ turn
+
+    def plain() -> tuple[Array, Array]:
+        turn = V / jnp.sqrt(values) @ V.T
+        return C @ turn, ZC @ turn
+
+    def graded() -> tuple[Array, Array]:
+        """A Gram matrix loses singular values below 1e-8 of the largest: what is small is scaled up and seen again."""
+        scale = jnp.sqrt(jnp.maximum(values, 1e-14 * values[0]) + jnp.finfo(values.dtype).tiny)
+        T, ZT = C @ (V / scale), ZC @ (V / scale)
+        again, V2 = principal(T, ZT)
+        keep = again > 1e-8
+        length = jnp.sqrt(jnp.where(keep, again, 1))
+        left, _, right = svd(jnp.where(keep, length, 0)[:, None] * V2.T * scale @ V.T)
+
+        def whole() -> tuple[Array, Array]:
+            turn = V2 / length @ left @ right
+            return T @ turn, ZT @ turn
+
+        def deficient() -> tuple[Array, Array]:
+            full = completed(keep, T @ (V2 / length), ZT @ (V2 / length), N, ZN)
+            return full[0] @ left @ right, full[1] @ left @ right
+
+        return lax.cond(keep.all(), whole, deficient)
+
+    return lax.cond(values[-1] > 1e-6 * values[0], plain, graded)
 
 
 @double
