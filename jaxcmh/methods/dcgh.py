@@ -91,9 +91,8 @@ def completed(keep: Array, T: Array, ZT: Array, N: Array, ZN: Array) -> tuple[Ar
     along = T.T @ ZN
     N, ZN = N - T @ along, ZN - ZT @ along
     values, V = principal(N, ZN)
-    V = (V / jnp.sqrt(jnp.maximum(values, jnp.finfo(values.dtype).tiny)))[
-        :, jnp.maximum(jnp.arange(len(keep)) - keep.sum(), 0)
-    ]
+    place = jnp.maximum(jnp.arange(len(keep)) - keep.sum(), 0)  # the first to be replaced gets the strongest
+    V = (V / jnp.sqrt(jnp.maximum(values, jnp.finfo(values.dtype).tiny)))[:, place]
     return jnp.where(keep, T, N @ V), jnp.where(keep, ZT, ZN @ V)
 
 
