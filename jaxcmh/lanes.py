@@ -22,7 +22,8 @@ from jaxcmh.datasets import Split
 from jaxcmh.features import Features
 from jaxcmh.linalg import eigen
 
-LANES = 8  # side by side; twice as many were no faster on two cores
+LANES = 8  # in a call, side by side; twice as many were no faster on two cores
+CALLS = 2  # at once, for the decompositions of a call, one after the other, keep one core
 # Runs on one data set from which on the eigendecomposition of its Gram matrices, which serves every ridge weight,
 # costs less than a Cholesky factor a weight.
 EIGEN_RUNS = 32
@@ -90,7 +91,7 @@ def compiled(
     iterations: int,
     lanes: int = LANES,
     memory: float | None = None,
-) -> tuple[Callable[[Shared, Sequence[int], Sequence[Any]], Lane], int]:
+) -> tuple[Callable[[Shared, Sequence[int], Sequence[Any]], Lane], int, int]:
     """Compile training and encoding of as many lanes as memory allows.
 
     Args:
@@ -103,7 +104,8 @@ def compiled(
         memory: GB that the process may have at its peak; no bound if None.
 
     Returns:
-        A function (shared, seeds, params) -> `Lane` with a leading axis, and the number of lanes that it takes.
+        A function (shared, seeds, params) -> `Lane` with a leading axis, the number of lanes that it takes, and the
+        number of threads that may call it at once.
 
     Raises:
         ValueError: not even one lane fits.
@@ -124,13 +126,22 @@ def compiled(
         return function(shared, *arguments([0] * count, [method.params] * count), count=count).compile()
 
     base, limit = peak_memory(), float("inf") if memory is None else memory
-    call = prepared(lanes)
-    while (needed := base + _bytes(call) / 1e9) > limit:
-        if lanes == 1:
+    call, calls = prepared(lanes), CALLS
+    while (needed := base + calls * _bytes(call) / 1e9) > limit:
+        if lanes > 1:
+            lanes //= 2
+            call = prepared(lanes)
+        elif calls > 1:
+            calls = 1
+        else:
             raise ValueError(f"memory: one run needs {needed:.1f} GB, {base:.1f} GB of it for the data; got {memory:g}")
-        lanes //= 2
-        call = prepared(lanes)
-    return lambda shared, seeds, params: call(shared, *arguments(seeds, params)), lanes
+    outside = jax.config.read("jax_enable_x64")
+
+    def train(shared: Shared, seeds: Sequence[int], params: Sequence[Any]) -> Lane:
+        with jax.enable_x64(outside):  # which a thread of its own does not know
+            return jax.block_until_ready(call(shared, *arguments(seeds, params)))
+
+    return train, lanes, calls
 
 
 def _bytes(call: Any) -> int:

@@ -9,7 +9,9 @@ A run that the file has already is not computed again, so a study that was stopp
 import itertools
 import operator
 import time
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from types import MappingProxyType
@@ -369,25 +371,43 @@ def _together(task: _Task, points: Sequence[Point], missing: Set[int]) -> Iterat
         for bits, members in _grouped(points, group, lambda point: point.bits).items():
             if missing.isdisjoint(members):
                 continue
+            task.steps.step(f"{task.study.name}: {_described(task.study, points[members[0]])}")
             if bits not in calls:
-                task.steps.step(f"{task.study.name}: {_described(task.study, points[members[0]])}")
                 options = {"bits": bits, "iterations": info.iterations, "memory": task.memory}
                 calls[bits] = lanes.compiled(method, shared, varied, lanes=min(lanes.LANES, len(members)), **options)
-            call, width = calls[bits]
-            for chunk in (members[i : i + width] for i in range(0, len(members), width)):
-                wanted = [(lane, number) for lane, number in enumerate(chunk) if number in missing]
-                if not wanted:
-                    continue
-                task.steps.step(f"{task.study.name}: {_described(task.study, points[wanted[0][1]])}")
+            call, width, at_once = calls[bits]
+
+            def fit(chunk: Sequence[int], call=call, width=width, shared=shared) -> tuple[lanes.Lane, float]:
                 full = [points[number] for number in [*chunk, *[chunk[-1]] * (width - len(chunk))]]
                 start = time.perf_counter()
                 trained = call(shared, [point.seed for point in full], [point.params for point in full])
-                jax.block_until_ready(trained)
-                fit = (time.perf_counter() - start) / width
-                times = {"features": stages.seconds["features"] / len(group), "fit": fit}
-                for lane, number in wanted:
-                    yield from _measured(task, points[number], trained, lane, judged, times)
-                    task.steps.advance()
+                return trained, time.perf_counter() - start
+
+            chunks = (members[i : i + width] for i in range(0, len(members), width))
+            wanted = [chunk for chunk in chunks if not missing.isdisjoint(chunk)]
+            together = width * min(at_once, len(wanted))
+            for chunk, (trained, seconds) in _ahead(fit, wanted, at_once):
+                task.steps.step(f"{task.study.name}: {_described(task.study, points[chunk[0]])}")
+                times = {"features": stages.seconds["features"] / len(group), "fit": seconds / together}
+                for lane, number in enumerate(chunk):
+                    if number in missing:
+                        yield from _measured(task, points[number], trained, lane, judged, times)
+                        task.steps.advance()
+
+
+def _ahead(function: Callable[[Any], Any], items: Iterable[Any], at_once: int) -> Iterator[tuple[Any, Any]]:
+    """Items and what the function gives for them, in order, while so many threads are busy with the next ones."""
+    pool, coming = ThreadPoolExecutor(at_once), deque()
+    try:
+        for item in items:
+            coming.append((item, pool.submit(function, item)))
+            if len(coming) > at_once:
+                ready, future = coming.popleft()
+                yield ready, future.result()
+        for ready, future in coming:
+            yield ready, future.result()
+    finally:
+        pool.shutdown(cancel_futures=True)
 
 
 def _measured(
