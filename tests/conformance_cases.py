@@ -14,6 +14,7 @@ and its method says so beside the entry.
 """
 
 from collections.abc import Callable
+from functools import partial
 from typing import NamedTuple
 
 import jax.numpy as jnp
@@ -81,6 +82,12 @@ _aah = Case(
     objective=aah.lagrangian,
 )
 
+
+def a2lh_objective(s, data, p, objective=a2lh.objective):
+    """The objective as a function of A alone, where the state keeps products of A beside it."""
+    return objective(s._replace(ZU=a2lh.ZTZ_times(s.A, s.ZB, data)), data, p)
+
+
 _a2lh = Case(
     {
         "update_mu": ("mu", "simplex"),
@@ -89,7 +96,8 @@ _a2lh = Case(
         "update_B": ("B", "binary"),
         "update_U": ("A", "real"),
         "update_V": ("V", "orthonormal"),
-    }
+    },
+    objective=a2lh_objective,
 )
 _a2lh_m = Case(
     {
@@ -98,7 +106,8 @@ _a2lh_m = Case(
         "update_B_bit_by_bit": ("B", "lower"),
         "update_U": ("A", "real"),
         "update_V": ("V", "orthonormal"),
-    }
+    },
+    objective=partial(a2lh_objective, objective=partial(a2lh.objective, **a2lh.of_codes)),
 )
 _a2lh_b = Case(
     {
@@ -108,7 +117,8 @@ _a2lh_b = Case(
         "update_relaxed_B": ("B", "real"),
         "update_U": ("A", "real"),
         "update_V": ("V", "orthonormal"),
-    }
+    },
+    objective=a2lh_objective,
 )
 # Absent: update_mu and update_U count with V = K, which the multipliers only approach; update_Lam takes a step.
 _a2lh_multipliers = Case(

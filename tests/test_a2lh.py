@@ -36,8 +36,9 @@ def test_products_with_the_common_space_are_those_of_the_whole_matrix():
         Z, W = stack(state, data), np.asarray(state.A[:, :3])
         np.testing.assert_allclose(a2lh.Z_times(W, state, data), Z @ W, atol=1e-9)
         np.testing.assert_allclose(a2lh.ZT_times(state.B, data), Z.T @ state.B, atol=1e-9)
-        np.testing.assert_allclose(a2lh.ZTZ_times(W, state, data), Z.T @ Z @ W, atol=1e-8)
+        np.testing.assert_allclose(a2lh.ZTZ_times(W, state.ZB, data), Z.T @ Z @ W, atol=1e-8)
         U = Z @ state.A
+        np.testing.assert_allclose(state.ZU, Z.T @ U, atol=1e-8)
         whole = [np.linalg.norm(X - U @ V.T) ** 2 for X, V in zip(data.views, state.V)]
         np.testing.assert_allclose(a2lh.distances(state, data), whole, rtol=1e-9)
 

@@ -11,7 +11,7 @@ block is minimised exactly given the others; an unseen x gets the code sgn(x W_m
 
 U is never formed: with many anchors it would be the largest matrix of all.  Its columns are always combinations of
 the columns of Z = [X_1 .. X_M, Y, 1, B'], where B' are the codes that the last update of U saw.  So U = Z A is kept
-as its coefficients A (p, q), and its products come from the Gram matrix ZᵀZ, in float64.
+as its coefficients A (p, q), and its products from the Gram matrix ZᵀZ, in float64.
 """
 
 from functools import partial
@@ -45,6 +45,7 @@ class State(NamedTuple):
     C: Array  # (q, r) map from the common space to codes
     B: Array  # (n, r) codes
     A: Array  # (p, q) coefficients of the common space U = Z A
+    ZU: Array  # (p, q) ZᵀU
     V: tuple[Array, ...]  # (q_m, q) the space of each view
     seen: Array  # (n, r) the codes B' in Z: B itself but between its update and that of U, which follows at once
     ZB: Array  # (p, r) ZᵀB'
@@ -79,10 +80,10 @@ def ZT_times(B: Array, data: Data) -> Array:
     return jnp.concatenate([cross(X, B) for X in (*data.views, data.extra.Y, data.mask[:, None], B)])
 
 
-def ZTZ_times(W: Array, s: State, data: Data) -> Array:
+def ZTZ_times(W: Array, ZB: Array, data: Data) -> Array:
     """ZᵀZ W (p, k) of coefficients W (p, k)."""
-    ZZ, r = data.extra.ZZ, s.ZB.shape[1]
-    return jnp.concatenate([ZZ @ W[:-r] + s.ZB[:-r] @ W[-r:], s.ZB.T @ W])
+    ZZ, r = data.extra.ZZ, ZB.shape[1]
+    return jnp.concatenate([ZZ @ W[:-r] + ZB[:-r] @ W[-r:], ZB.T @ W])
 
 
 def label_gram(data: Data) -> tuple[Array, Array]:
@@ -115,9 +116,8 @@ def polar(M: Array) -> Array:
 
 def distances(s: State, data: Data) -> Array:
     """|X_m - U V_mᵀ|², one a view."""
-    ZU = ZTZ_times(s.A, s, data)
-    XU, *_ = parts(ZU, data)
-    return jnp.stack([jnp.trace(G) - 2 * jnp.vdot(V, M) for G, V, M in zip(data.grams, s.V, XU)]) + jnp.vdot(s.A, ZU)
+    XU, *_ = parts(s.ZU, data)
+    return jnp.stack([jnp.trace(G) - 2 * jnp.vdot(V, M) for G, V, M in zip(data.grams, s.V, XU)]) + jnp.vdot(s.A, s.ZU)
 
 
 @double
@@ -136,15 +136,17 @@ def init(key: Array, data: Data, p: Params, bits: int, gaussian: bool = False) -
     V = [polar(normal(key, size, q)) if gaussian else jnp.eye(size, q) for key, size in zip(keys, sizes)]
     embedding = Y @ normal(key_B, c, bits).astype(dtype)
     B = sign(random_rows(key_B, data, bits) if gaussian else embedding, data.mask)
+    A, ZB = jnp.concatenate([*(V_m / M for V_m in V), jnp.zeros((c + 1 + bits, q))]), ZT_times(B, data)
     return State(
         mu=jnp.ones(M) / M,
         R=jnp.zeros((c, bits)),
         C=normal(key_C, q, bits) if gaussian else jnp.zeros((q, bits)),
         B=B,
-        A=jnp.concatenate([*(V_m / M for V_m in V), jnp.zeros((c + 1 + bits, q))]),
+        A=A,
+        ZU=ZTZ_times(A, ZB, data),
         V=tuple(V),
         seen=B,
-        ZB=ZT_times(B, data),
+        ZB=ZB,
     )
 
 
@@ -163,21 +165,19 @@ def update_mu(s: State, data: Data, p: Params) -> State:
 @double
 def update_R(s: State, data: Data, p: Params) -> State:
     """Eq. 15."""
-    (YY, Y1), W, r = label_gram(data), s.A @ s.C, s.B.shape[1]
-    ZP = ZTZ_times(W, s, data)  # of P = U C = Z W
+    (YY, Y1), ZP, r = label_gram(data), s.ZU @ s.C, s.B.shape[1]  # P = U C
     _, YP, sums, _ = parts(ZP, data)
     _, YB, _, _ = parts(s.ZB, data)
     target = r * (2 * YY @ YP - jnp.outer(Y1, sums)) + p.beta * YB
-    return s._replace(R=solve(W.T @ ZP, solve(YY, target).T, p.beta + p.eta).T)
+    return s._replace(R=solve((s.A @ s.C).T @ ZP, solve(YY, target).T, p.beta + p.eta).T)
 
 
 @double
 def update_C(s: State, data: Data, p: Params, left=embedded_labels) -> State:
     """Eq. 18."""
-    (LL, YL, sums), ZU, r = left(s, data), ZTZ_times(s.A, s, data), s.B.shape[1]
-    _, YU, U1, _ = parts(ZU, data)
+    (LL, YL, sums), (_, YU, U1, _), r = left(s, data), parts(s.ZU, data), s.B.shape[1]
     target = r * (2 * YU.T @ YL - jnp.outer(U1, sums)) + p.alpha * s.A.T @ s.ZB
-    return s._replace(C=solve(LL, solve(s.A.T @ ZU, target).T, p.alpha).T)
+    return s._replace(C=solve(LL, solve(s.A.T @ s.ZU, target).T, p.alpha).T)
 
 
 def pull(s: State, data: Data, p: Params) -> Array:
@@ -201,7 +201,7 @@ def update_relaxed_B(s: State, data: Data, p: Params) -> State:
 def update_B_bit_by_bit(s: State, data: Data, p: Params) -> State:
     """Eq. 37 is quadratic in the codes: each bit exactly, given the others."""
     W, r, dtype = s.A @ s.C, s.B.shape[1], s.B.dtype
-    P, ZP = Z_times(W, s, data), ZTZ_times(W, s, data)
+    P, ZP = Z_times(W, s, data), s.ZU @ s.C
     _, YP, sums, _ = parts(ZP.astype(dtype), data)
     target = r * (2 * data.extra.Y @ YP - data.mask[:, None] * sums) + p.alpha * P
     return s._replace(B=descend(s.B, target, W.T @ ZP, partial(sign, mask=data.mask)))
@@ -216,21 +216,21 @@ def update_U(s: State, data: Data, p: Params, left=embedded_labels) -> State:
     F = jnp.concatenate([*(w_m * V for w_m, V in zip(w, s.V)), jnp.zeros((len(ZB) - sum(map(len, s.V)), len(s.C)))])
     T = jnp.concatenate([jnp.zeros((len(ZB) - len(YL) - 1 - r, r)), 2 * r * YL, -r * sums[None], p.alpha * I])
     E = general_solve(tau * I + N @ s.C.T @ s.C, (tau * T - F @ s.C @ N).T).T
-    return s._replace(A=(F + E @ s.C.T) / tau, ZB=ZB)
+    A = (F + E @ s.C.T) / tau
+    return s._replace(A=A, ZU=ZTZ_times(A, ZB, data), ZB=ZB)
 
 
 @double
 def update_V(s: State, data: Data, p: Params) -> State:
     """Eq. 26 exactly: |U V_mᵀ|² = |U|² is constant, so what the paper splits and penalises has a closed form."""
-    XU, *_ = parts(ZTZ_times(s.A, s, data), data)
+    XU, *_ = parts(s.ZU, data)
     return s._replace(V=tuple(map(polar, XU)))
 
 
 @double
 def update_V_by_multipliers(s: State, data: Data, p: Params) -> State:
     """Eq. 30."""
-    ZU, w = ZTZ_times(s.A, s, data), s.mu**p.zeta
-    UU, (XU, *_) = s.A.T @ ZU, parts(ZU, data)
+    UU, (XU, *_), w = s.A.T @ s.ZU, parts(s.ZU, data), s.mu**p.zeta
     O = (2 * w_m * M - w_m * K @ UU + p.lam * K - Lam for w_m, M, K, Lam in zip(w, XU, s.K, s.Lam))
     return s._replace(V=tuple(map(polar, O)))
 
@@ -238,7 +238,7 @@ def update_V_by_multipliers(s: State, data: Data, p: Params) -> State:
 @double
 def update_K(s: State, data: Data, p: Params) -> State:
     """Eq. 31, with V where it prints its transpose."""
-    UU, w = s.A.T @ ZTZ_times(s.A, s, data), s.mu**p.zeta
+    UU, w = s.A.T @ s.ZU, s.mu**p.zeta
     O = (p.lam * V + Lam - w_m * V @ UU for w_m, V, Lam in zip(w, s.V, s.Lam))
     return s._replace(K=tuple(map(polar, O)))
 
@@ -253,22 +253,20 @@ def update_Lam(s: State, data: Data, p: Params) -> State:
 def objective(s: State, data: Data, p: Params, left=embedded_labels) -> Array:
     (YY, Y1), (LL, YL, sums), r, n = label_gram(data), left(s, data), s.B.shape[1], data.mask.sum()
     W, L = s.A @ s.C, data.extra.Y @ s.R.astype(s.B.dtype)
-    ZP, P = ZTZ_times(W, s, data), Z_times(W, s, data)
+    ZP, P = s.ZU @ s.C, Z_times(W, s, data)
     _, YP, P1, _ = parts(ZP, data)
     SS, PP = 4 * sqnorm(YY) - 4 * sqnorm(Y1) + n**2, W.T @ ZP
     loss = jnp.vdot(LL, PP) - 2 * r * (2 * jnp.vdot(YL, YP) - jnp.vdot(sums, P1)) + r**2 * SS
     loss += p.alpha * sqnorm(s.B - P) + p.beta * sqnorm(s.B - L)
     loss += jnp.vdot(s.mu**p.zeta, distances(s, data))
-    loss += p.eta * (jnp.vdot(s.R, YY @ s.R) + jnp.vdot(s.A, ZTZ_times(s.A, s, data)))
+    loss += p.eta * (jnp.vdot(s.R, YY @ s.R) + jnp.vdot(s.A, s.ZU))
     return loss.astype(data.mask.dtype)
 
 
 @double
 def lagrangian(s: State, data: Data, p: Params) -> Array:
     """Eq. 28, what the multiplier version minimises over V and K."""
-    ZU = ZTZ_times(s.A, s, data)
-    UU = s.A.T @ ZU
-    loss = objective(s, data, p)
+    UU, loss = s.A.T @ s.ZU, objective(s, data, p)
     for w, V, K, Lam in zip(s.mu**p.zeta, s.V, s.K, s.Lam):
         loss += w * (jnp.vdot(V, K @ UU) - jnp.trace(UU)) + jnp.vdot(Lam, V - K) + p.lam / 2 * sqnorm(V - K)
     return loss
