@@ -152,7 +152,7 @@ def _kinds(lines: Sequence[Line]) -> list[str]:
     return list(dict.fromkeys(line["database"] for line in lines))
 
 
-def _once(lines: Sequence[Line]) -> list[Line]:
+def once(lines: Sequence[Line]) -> list[Line]:
     """One line a training: what does not depend on the database codes is told once."""
     first = _kinds(lines)[0]
     return [line for line in lines if line["database"] == first]
@@ -235,7 +235,7 @@ def _bits(study: Study, _: Path) -> Plan:
 
 
 def _objective(study: Study) -> Plan:
-    lines = [line for line in _labelled(_once(study.lines)) if line.get("objective")]
+    lines = [line for line in _labelled(once(study.lines)) if line.get("objective")]
     if not lines:
         return []
     first = min(line["seed"] for line in lines)
@@ -255,7 +255,7 @@ def _convergence(study: Study, _: Path) -> Plan:
 
     def stages(stem: Path) -> list[Path]:
         found: dict[str, dict[str, tuple]] = {}
-        for line in _once(lines):
+        for line in once(lines):
             for stage, trace in line.get("objectives", {}).items():
                 start = abs(trace[0]) or 1.0
                 told = range(1, len(trace) + 1), [v / start for v in trace]
@@ -399,7 +399,7 @@ def _printed(
 
 
 def _scaling(study: Study, _: Path) -> Plan:
-    lines = _labelled(_once(study.lines), without=(*study.vary, *_settings(study)))
+    lines = _labelled(once(study.lines), without=(*study.vary, *_settings(study)))
     machines = "; ".join(sorted({_machine(line) for line in lines}))
     axes: dict[str, Callable[[Line], Any]] = {"training pairs": lambda r: r.get("n_train"), "bits": lambda r: r["bits"]}
 

@@ -295,17 +295,19 @@ def _tables(study: figures_.Study, folder: Path, stem: str) -> tuple[list[dict[s
         except ValueError as error:
             skipped.append(f"{study.name}, table of {kind} database codes: {error}")
             continue
-        files = write_tables(table, folder / "tables" / f"{stem}-{kind}")
-        short = len(table.rows) <= ROWS
-        made.append(
-            {
-                "title": f"{kind.capitalize().replace('_', ' ')} database codes",
-                "html": tables_.html(tables_.grid(table)) if short else "",
-                "rows": len(table.rows),
-                "files": _relative(files, folder),
-            }
-        )
+        title = f"{kind.capitalize().replace('_', ' ')} database codes"
+        made.append(_tabled(title, table, folder, f"{stem}-{kind}"))
+    if study.kind == "scaling":
+        made.insert(0, _tabled("Seconds", tables_.seconds(figures_.once(study.lines)), folder, f"{stem}-seconds"))
     return made, skipped
+
+
+def _tabled(title: str, table: results.Table | tables_.Grid, folder: Path, stem: str) -> dict[str, Any]:
+    files = write_tables(table, folder / "tables" / stem)
+    words = table if isinstance(table, tables_.Grid) else tables_.grid(table)
+    short = len(table.rows) <= ROWS
+    shown = tables_.html(words) if short else ""
+    return {"title": title, "html": shown, "rows": len(table.rows), "files": _relative(files, folder)}
 
 
 def write_tables(table: results.Table | tables_.Grid, stem: Path) -> list[Path]:

@@ -1,7 +1,7 @@
 """Tables to read: result lines as text, Markdown, LaTeX, CSV or HTML with equal values, beside what papers print.
 
-`study` makes the table of result lines, `against` sets them beside the published values one by one; `render` writes
-either in any format.
+`study` makes the table of result lines, `seconds` that of their times, `against` sets them beside the published values
+one by one; `render` writes any of them in any format.
 """
 
 import csv
@@ -64,6 +64,39 @@ def study(records: Iterable[Mapping[str, Any]]) -> results.Table:
     methods = list(dict.fromkeys(head[0] for head, _ in table.rows))
     order = lambda row: [methods.index(row[0][0]), *((isinstance(v, str), v) for v in row[0][1:])]  # noqa: E731
     return beside(table._replace(rows=tuple(sorted(table.rows, key=order))), records)
+
+
+def seconds(records: Iterable[Mapping[str, Any]]) -> Grid:
+    """Times of runs in seconds: rows are methods, code lengths and whatever differs, columns the stages of a run.
+
+    Args:
+        records: result lines of one kind of database codes; "train" is what all stages of training take together.
+    Returns:
+        The table, mean ± standard deviation over seeds.
+    Raises:
+        ValueError: no lines.
+    """
+    records = [_named(line) for line in records]
+    if not records:
+        raise ValueError("records: expected at least one result line; got none")
+    names = ["method", *differing(records)]
+    names += ["bits"] if len({line["bits"] for line in records}) > 1 else []
+    stages = list(dict.fromkeys(stage for line in records for stage in line["times"]))
+    rows: dict[tuple, dict[str, dict[int, float]]] = {}
+    for line in records:
+        cells = rows.setdefault(tuple(value(line, name) for name in names), {})
+        for stage, spent in line["times"].items():
+            cells.setdefault(stage, {})[line["seed"]] = spent
+    words = tuple(
+        (
+            tuple(map(_word, place)),
+            tuple((results.show(results._cell(cells.get(stage)), 2), False) for stage in stages),
+        )
+        for place, cells in rows.items()
+    )
+    told = {f"{line['environment'].get('device')}, {line['environment'].get('cpus')} processors" for line in records}
+    caption = f"Seconds; {', '.join(sorted({line['data'] for line in records}))}; {'; '.join(sorted(told))}"
+    return Grid(tuple(names), (tuple((stage, 1) for stage in stages),), words, caption)
 
 
 def differing(records: Sequence[Mapping[str, Any]]) -> list[str]:

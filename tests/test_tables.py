@@ -194,3 +194,15 @@ def test_a_grid_of_verdicts_prints_in_every_format():
         text = tables.render(grid, form)
         assert text.count("0.388") == 1, form
     assert results.DIRECTIONS["i2t"] in tables.render(grid, "csv")
+
+
+def test_times_are_a_table_of_seconds():
+    lines = fake_lines.scaling()
+    text = tables.render(tables.seconds(lines), "markdown")
+    assert "| method | rows | train | evaluate |" in text
+    assert f"| dcgh | 100000 | {lines[2]['times']['train']:.2f} | 1.00 |" in text
+    assert "Seconds; toy; none, 1 processors." in text
+    two = [fake_lines.line(seed=seed, times={"train": seed + 1.0}) for seed in (0, 2)]
+    assert "2.00 ± 1.41" in tables.render(tables.seconds(two), "text")
+    with pytest.raises(ValueError, match="expected at least one result line; got none"):
+        tables.seconds([])
