@@ -139,7 +139,7 @@ def draw(
         if log_y:
             _log(axes, axes.yaxis, [value for _, ys in panel.lines.values() for value in ys])
         if from_zero and axes.get_yscale() == "linear":
-            axes.set_ylim(bottom=0)
+            axes.set_ylim(0, 1.05 * axes.dataLim.y1)  # the margin of points near each other would cut their markers
         if whole_ticks:
             axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         if ticks is not None:

@@ -81,7 +81,7 @@ def seconds(records: Iterable[Mapping[str, Any]]) -> Grid:
         raise ValueError("records: expected at least one result line; got none")
     names = ["method", *differing(records)]
     names += ["bits"] if len({line["bits"] for line in records}) > 1 else []
-    stages = list(dict.fromkeys(stage for line in records for stage in line["times"]))
+    stages = list(dict.fromkeys(stage for line in records for stage, spent in line["times"].items() if spent > 0))
     rows: dict[tuple, dict[str, dict[int, float]]] = {}
     for line in records:
         cells = rows.setdefault(tuple(value(line, name) for name in names), {})
