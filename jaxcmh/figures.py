@@ -152,7 +152,7 @@ def _kinds(lines: Sequence[Line]) -> list[str]:
     return list(dict.fromkeys(line["database"] for line in lines))
 
 
-def once(lines: Sequence[Line]) -> list[Line]:
+def _once(lines: Sequence[Line]) -> list[Line]:
     """One line a training: what does not depend on the database codes is told once."""
     first = _kinds(lines)[0]
     return [line for line in lines if line["database"] == first]
@@ -235,7 +235,7 @@ def _bits(study: Study, _: Path) -> Plan:
 
 
 def _objective(study: Study) -> Plan:
-    lines = [line for line in _labelled(once(study.lines)) if line.get("objective")]
+    lines = [line for line in _labelled(_once(study.lines)) if line.get("objective")]
     if not lines:
         return []
     first = min(line["seed"] for line in lines)
@@ -255,7 +255,7 @@ def _convergence(study: Study, _: Path) -> Plan:
 
     def stages(stem: Path) -> list[Path]:
         found: dict[str, dict[str, tuple]] = {}
-        for line in once(lines):
+        for line in _once(lines):
             for stage, trace in line.get("objectives", {}).items():
                 start = abs(trace[0]) or 1.0
                 told = range(1, len(trace) + 1), [v / start for v in trace]
@@ -399,8 +399,8 @@ def _printed(
 
 
 def _scaling(study: Study, _: Path) -> Plan:
-    lines = _labelled(once(study.lines), without=(*study.vary, *_settings(study)))
-    machines = "; ".join(sorted({_machine(line) for line in lines}))
+    lines = _labelled(_once(study.lines), without=(*study.vary, *_settings(study)))
+    machines = tables.machines(lines)
     axes: dict[str, Callable[[Line], Any]] = {"training pairs": lambda r: r.get("n_train"), "bits": lambda r: r["bits"]}
 
     def form(stem: Path, stage: str, name: str) -> list[Path]:
@@ -428,11 +428,6 @@ def _scaling(study: Study, _: Path) -> Plan:
         for name, ending in (("training pairs", "rows"), ("bits", "bits"))
         if len({axes[name](line) for line in lines if line["times"].get(stage, 0) > 0} - {None}) > 1
     ]
-
-
-def _machine(line: Line) -> str:
-    told = line["environment"]
-    return f"{told.get('device', 'device unknown')}, {told.get('cpus', '?')} processors"
 
 
 def _slope(xs: Sequence[float], ys: Sequence[float]) -> float:

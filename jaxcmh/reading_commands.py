@@ -90,7 +90,7 @@ def table(
     made = []
     for one in studies:
         if one.kind == "scaling":
-            made.append(tables.render(tables.seconds(figures.once(one.lines)), format))
+            made.append(tables.render(tables.seconds(one.lines), format))
         for kind in dict.fromkeys(line["database"] for line in one.lines):
             made.append(tables.render(tables.study([line for line in one.lines if line["database"] == kind]), format))
     print("\n".join(made), end="")

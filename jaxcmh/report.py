@@ -298,7 +298,7 @@ def _tables(study: figures_.Study, folder: Path, stem: str) -> tuple[list[dict[s
         title = f"{kind.capitalize().replace('_', ' ')} database codes"
         made.append(_tabled(title, table, folder, f"{stem}-{kind}"))
     if study.kind == "scaling":
-        made.insert(0, _tabled("Seconds", tables_.seconds(figures_.once(study.lines)), folder, f"{stem}-seconds"))
+        made.insert(0, _tabled("Seconds", tables_.seconds(study.lines), folder, f"{stem}-seconds"))
     return made, skipped
 
 

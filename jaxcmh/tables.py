@@ -70,7 +70,7 @@ def seconds(records: Iterable[Mapping[str, Any]]) -> Grid:
     """Times of runs in seconds: rows are methods, code lengths and whatever differs, columns the stages of a run.
 
     Args:
-        records: result lines of one kind of database codes; "train" is what all stages of training take together.
+        records: result lines; those of one training have the same times. "train" is all stages of training together.
     Returns:
         The table, mean ± standard deviation over seeds.
     Raises:
@@ -94,9 +94,18 @@ def seconds(records: Iterable[Mapping[str, Any]]) -> Grid:
         )
         for place, cells in rows.items()
     )
-    told = {f"{line['environment'].get('device')}, {line['environment'].get('cpus')} processors" for line in records}
-    caption = f"Seconds; {', '.join(sorted({line['data'] for line in records}))}; {'; '.join(sorted(told))}"
+    caption = f"Seconds; {', '.join(sorted({line['data'] for line in records}))}; {machines(records)}"
     return Grid(tuple(names), (tuple((stage, 1) for stage in stages),), words, caption)
+
+
+def machines(records: Iterable[Mapping[str, Any]]) -> str:
+    """The devices and processors that the lines were computed on, in words.
+
+    >>> machines([{"environment": {"device": "cpu (cpu)", "cpus": 2}}])
+    'cpu (cpu), 2 processors'
+    """
+    told = (line["environment"] for line in records)
+    return "; ".join(sorted({f"{e.get('device', 'device unknown')}, {e.get('cpus', '?')} processors" for e in told}))
 
 
 def differing(records: Sequence[Mapping[str, Any]]) -> list[str]:

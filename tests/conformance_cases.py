@@ -107,7 +107,7 @@ _a2lh_m = Case(
         "update_U": ("A", "real"),
         "update_V": ("V", "orthonormal"),
     },
-    objective=partial(a2lh_objective, objective=partial(a2lh.objective, **a2lh.of_codes)),
+    objective=partial(a2lh_objective, objective=a2lh.variants["m"].objective),
 )
 _a2lh_b = Case(
     {
