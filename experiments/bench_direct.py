@@ -23,7 +23,7 @@ import numpy as np
 from jax import random
 
 import jaxcmh
-from jaxcmh import core, features
+from jaxcmh.learning import core, features
 from jaxcmh.results import environment
 
 RESULTS = Path(__file__).parent / "results" / "bench_direct.jsonl"

@@ -31,8 +31,8 @@ os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 import numpy as np
 
-from jaxcmh.metrics import hamming_metrics, score_metrics
 from jaxcmh.results import environment
+from jaxcmh.retrieval.metrics import hamming_metrics, score_metrics
 
 RESULTS = Path(__file__).parent / "results" / "bench_evaluation.jsonl"
 SHAPES = {"N": (184_577, 10), "M": (18_015, 24)}

@@ -74,7 +74,7 @@ def hamming(threads: int) -> list[dict[str, Any]]:
     import jax
     import numpy as np
 
-    from jaxcmh.topk import arrange, hamming_topk
+    from jaxcmh.retrieval.topk import arrange, hamming_topk
 
     faiss.omp_set_num_threads(threads)
     lines = []
@@ -121,9 +121,9 @@ def lookup(threads: int) -> list[dict[str, Any]]:
     import jax
     import numpy as np
 
-    from jaxcmh.export.faiss import to_faiss
     from jaxcmh.index import build
-    from jaxcmh.topk import lookup_topk
+    from jaxcmh.index.faiss import to_faiss
+    from jaxcmh.retrieval.topk import lookup_topk
 
     faiss.omp_set_num_threads(threads)
     lines = []

@@ -27,8 +27,9 @@ os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 import numpy as np
 
 import jaxcmh
-from jaxcmh import lanes, runs, studies
-from jaxcmh.results import environment
+from jaxcmh import studies
+from jaxcmh.results import environment, runs
+from jaxcmh.studies import lanes
 
 RESULTS = Path(__file__).parent / "results" / "bench_sweeps.jsonl"
 

@@ -15,9 +15,10 @@ import numpy as np
 from rich.progress import track
 
 import jaxcmh
-from jaxcmh import Features, results, runs
+from jaxcmh import Features, results
 from jaxcmh.datasets import Split
-from jaxcmh.deep import image_embeddings, text_embeddings
+from jaxcmh.datasets.deep import image_embeddings, text_embeddings
+from jaxcmh.results import runs
 
 RESULTS = Path(__file__).parent / "results" / "deep_features.jsonl"
 BITS = 64

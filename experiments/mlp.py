@@ -15,8 +15,9 @@ import numpy as np
 from rich.progress import track
 
 import jaxcmh
-from jaxcmh import Features, results, runs
+from jaxcmh import Features, results
 from jaxcmh.methods import registry
+from jaxcmh.results import runs
 
 RESULTS = Path(__file__).parent / "results" / "mlp.jsonl"
 BITS = 64

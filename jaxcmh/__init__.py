@@ -6,7 +6,11 @@
 Names are imported on first use, so that the command line starts without loading JAX.
 """
 
+import sys
 from importlib import import_module
+from importlib.abc import Loader, MetaPathFinder
+from importlib.machinery import ModuleSpec
+from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0"
@@ -14,11 +18,11 @@ __version__ = "0.1.0"
 if TYPE_CHECKING:
     from jaxcmh import methods
     from jaxcmh.datasets import load_dataset
-    from jaxcmh.features import Features
+    from jaxcmh.learning.features import Features
     from jaxcmh.model import Model, encode, evaluate, load, save, search, train
 
 _homes = {
-    "Features": ("jaxcmh.features", "Features"),
+    "Features": ("jaxcmh.learning.features", "Features"),
     "Model": ("jaxcmh.model", "Model"),
     "encode": ("jaxcmh.model", "encode"),
     "evaluate": ("jaxcmh.model", "evaluate"),
@@ -43,7 +47,36 @@ __all__ = [  # noqa: RUF022 (in the order of use)
 ]
 
 
+# Names of version 0.1.0 -> where a module lies now; a name stands for all that is below it.
+_moved = {
+    **{name: f"learning.{name}" for name in ("core", "features", "linalg", "encoders", "mesh")},
+    **{name: f"retrieval.{name}" for name in ("topk", "metrics")},
+    "deep": "datasets.deep",
+    "export": "index",
+    **{name: f"results.{name}" for name in ("tables", "figures", "plots", "report", "significance", "trec", "runs")},
+    **{name: f"studies.{name}" for name in ("plans", "trackers")},
+    "cli": "commands.cli",
+}
+
+
+class _Moved(MetaPathFinder, Loader):
+    """Imports a module by its former name: both names are one module."""
+
+    def find_spec(self, fullname: str, path: Any = None, target: Any = None) -> ModuleSpec | None:
+        package, _, name = fullname.partition(".")
+        return ModuleSpec(fullname, self) if package == __name__ and name.split(".")[0] in _moved else None
+
+    def exec_module(self, module: ModuleType) -> None:
+        head, _, rest = module.__name__.removeprefix(f"{__name__}.").partition(".")
+        sys.modules[module.__name__] = import_module(f"{__name__}.{_moved[head]}{'.' if rest else ''}{rest}")
+
+
+sys.meta_path.append(_Moved())
+
+
 def __getattr__(name: str) -> Any:
+    if name in _moved:
+        return import_module(f"{__name__}.{_moved[name]}")
     if name not in _homes:
         raise AttributeError(f"module 'jaxcmh' has no attribute {name!r}")
     module, attribute = _homes[name]

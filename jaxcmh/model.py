@@ -14,12 +14,14 @@ import numpy as np
 from jax import Array, random
 
 import jaxcmh
-from jaxcmh import checks, core, metrics, store, topk
-from jaxcmh import features as feature_maps
-from jaxcmh.core import Method
-from jaxcmh.encoders import MLP, Unlabelled, mlp, nearest_words, project
-from jaxcmh.features import FeatureMap, Features
+from jaxcmh import checks, store
+from jaxcmh.learning import core
+from jaxcmh.learning import features as feature_maps
+from jaxcmh.learning.core import Method
+from jaxcmh.learning.encoders import MLP, Unlabelled, mlp, nearest_words, project
+from jaxcmh.learning.features import FeatureMap, Features
 from jaxcmh.methods import find
+from jaxcmh.retrieval import metrics, topk
 
 KIND = "jaxcmh"
 FORMAT = 1  # of the model file; raised when a file of this version can no longer be read by the last one

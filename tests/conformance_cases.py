@@ -20,8 +20,8 @@ from typing import NamedTuple
 import jax.numpy as jnp
 from jax import Array
 
-from jaxcmh.core import Method
-from jaxcmh.linalg import sqnorm
+from jaxcmh.learning.core import Method
+from jaxcmh.learning.linalg import sqnorm
 from jaxcmh.methods import a2lh, aah, dcgh, imads, registry, variants
 
 

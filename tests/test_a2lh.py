@@ -7,7 +7,7 @@ import pytest
 from jax import random
 
 import jaxcmh
-from jaxcmh import core
+from jaxcmh.learning import core
 from jaxcmh.methods import a2lh
 
 

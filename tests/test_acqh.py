@@ -7,7 +7,7 @@ import pytest
 from jax import random
 
 import jaxcmh
-from jaxcmh import core, features
+from jaxcmh.learning import core, features
 from jaxcmh.methods import acqh
 
 

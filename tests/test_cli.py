@@ -14,7 +14,10 @@ import numpy as np
 import pytest
 
 import jaxcmh
-from jaxcmh import cli, report, results, runs, terminal
+from jaxcmh import progress as terminal
+from jaxcmh import results
+from jaxcmh.commands import cli
+from jaxcmh.results import report, runs
 
 pytestmark = pytest.mark.xdist_group("cli")  # the trained runs are shared
 BITS = 16

@@ -12,8 +12,8 @@ from conformance_cases import cases, methods
 from jax import random
 
 import jaxcmh
-from jaxcmh import core, mesh
-from jaxcmh.linalg import sign
+from jaxcmh.learning import core, mesh
+from jaxcmh.learning.linalg import sign
 from jaxcmh.methods import paper_params
 
 

@@ -7,8 +7,10 @@ from jax import numpy as jnp
 from jax import random
 
 import jaxcmh
-from jaxcmh import core, features, mesh, methods, metrics, results
-from jaxcmh.features import Features
+from jaxcmh import methods, results
+from jaxcmh.learning import core, features, mesh
+from jaxcmh.learning.features import Features
+from jaxcmh.retrieval import metrics
 
 X = np.random.default_rng(0).normal(size=(40, 6))
 LABELS = (np.arange(40)[:, None] % 4 == np.arange(4)).astype(np.uint8)

@@ -7,7 +7,8 @@ import sys
 import numpy as np
 import pytest
 
-from jaxcmh.datasets import featurise, icons, load_dataset, one_hot, optional, synthetic, take
+from jaxcmh import extras as optional
+from jaxcmh.datasets import featurise, icons, load_dataset, one_hot, synthetic, take
 from jaxcmh.datasets.files import contents, read_list
 
 PIL_Image = pytest.importorskip("PIL.Image")

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from jaxcmh.cli import main
+from jaxcmh.commands.cli import main
 from jaxcmh.datasets import (
     Maker,
     check_folder,

@@ -5,8 +5,7 @@ import struct
 import numpy as np
 import pytest
 
-from jaxcmh import deep
-from jaxcmh.datasets import featurise, load_dataset, load_folder, save_split
+from jaxcmh.datasets import deep, featurise, load_dataset, load_folder, save_split
 from jaxcmh.datasets.torch_file import MAGIC, read_tensors
 
 # -- torch files ------------------------------------------------------------------------------------------------------

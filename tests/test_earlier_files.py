@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 import jaxcmh
-from jaxcmh import index, results, runs
+from jaxcmh import index, results
+from jaxcmh.results import runs
 
 VERSIONS = sorted(path for path in (Path(__file__).parent / "fixtures").glob("v*"))
 pytestmark = pytest.mark.parametrize("folder", VERSIONS, ids=lambda path: path.name)

@@ -9,7 +9,8 @@ import pytest
 from jax import random
 
 import jaxcmh
-from jaxcmh import core, encoders, runs
+from jaxcmh.learning import core, encoders
+from jaxcmh.results import runs
 
 
 def exclusive_or(n=600):

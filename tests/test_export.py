@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 
 from jaxcmh import index as indexes
-from jaxcmh.export import faiss as to_faiss
-from jaxcmh.export import files, milvus, pgvector
+from jaxcmh.index import faiss as to_faiss
+from jaxcmh.index import files, milvus, pgvector
 
 RNG = np.random.default_rng(0)
 CODES = RNG.integers(0, 256, (60, 4), dtype=np.uint8)

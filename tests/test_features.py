@@ -4,8 +4,8 @@ import pytest
 import scipy.sparse
 from jax import random
 
-from jaxcmh import features
-from jaxcmh.features import Features
+from jaxcmh.learning import features
+from jaxcmh.learning.features import Features
 
 
 def rows(n=40, d=6, seed=0):

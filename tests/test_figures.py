@@ -6,7 +6,7 @@ import fake_lines
 import numpy as np
 import pytest
 
-from jaxcmh import figures, plots
+from jaxcmh.results import figures, plots
 
 
 def study(lines):

@@ -5,8 +5,8 @@ import numpy as np
 from jax import random
 from reference.imads import mapping as reference
 
-from jaxcmh import core
-from jaxcmh.linalg import sign
+from jaxcmh.learning import core
+from jaxcmh.learning.linalg import sign
 from jaxcmh.methods import imads
 
 

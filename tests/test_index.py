@@ -6,8 +6,8 @@ import pytest
 
 import jaxcmh
 from jaxcmh import index as indexes
-from jaxcmh import topk
-from jaxcmh.mesh import row_mesh
+from jaxcmh.learning.mesh import row_mesh
+from jaxcmh.retrieval import topk
 
 RNG = np.random.default_rng(0)
 CODES = RNG.integers(0, 256, (60, 4), dtype=np.uint8)

@@ -8,9 +8,11 @@ import numpy as np
 import pytest
 
 import jaxcmh
-from jaxcmh import cli, runs, terminal
 from jaxcmh import index as indexes
-from jaxcmh.export import faiss, files
+from jaxcmh import progress as terminal
+from jaxcmh.commands import cli
+from jaxcmh.index import faiss, files
+from jaxcmh.results import runs
 
 pytestmark = pytest.mark.xdist_group("index_commands")  # the trained run is shared
 RNG = np.random.default_rng(0)
@@ -172,7 +174,7 @@ def test_milvus_takes_an_index(capsys, here):
 
     # A process of its own, for pymilvus sets up logging when it is imported.
     words = ("export", "milvus", "a.index", "--uri", "items.db", "--collection", "pets")
-    program = [sys.executable, "-m", "jaxcmh.cli", *words]
+    program = [sys.executable, "-m", "jaxcmh", *words]
     done = subprocess.run(program, capture_output=True, text=True, timeout=120, check=True)
     assert done.stdout == "pets in items.db: 40 items of 16 bits\n"
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from jax import random
 
-from jaxcmh import linalg
+from jaxcmh.learning import linalg
 
 
 def normal(*shape, seed=0):
@@ -95,8 +95,8 @@ def test_in_float64_needs_no_global_flag():
 
 
 def test_random_numbers_of_a_row_depend_on_neither_padding_nor_precision():
-    from jaxcmh.core import prepare, random_rows
-    from jaxcmh.mesh import pad_rows
+    from jaxcmh.learning.core import prepare, random_rows
+    from jaxcmh.learning.mesh import pad_rows
 
     data = prepare([normal(9, 3), normal(9, 2)], np.eye(9, 3))
     drawn = random_rows(random.key(0), data, 4)

@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 import scipy.sparse
 
-from jaxcmh import metrics
-from jaxcmh.metrics import hamming_metrics, score_metrics
+from jaxcmh.retrieval import metrics
+from jaxcmh.retrieval.metrics import hamming_metrics, score_metrics
 
 
 def packed(rng, n, bits, distinct=None):

@@ -9,7 +9,7 @@ import scipy.sparse
 
 import jaxcmh
 from jaxcmh import model as model_module
-from jaxcmh.features import Features
+from jaxcmh.learning.features import Features
 from jaxcmh.methods import registry
 
 

@@ -3,7 +3,7 @@
 import fake_lines
 import pytest
 
-from jaxcmh.export.optuna_study import to_optuna
+from jaxcmh.studies.optuna_study import to_optuna
 
 optuna = pytest.importorskip("optuna", reason="the extra optuna is not installed")
 

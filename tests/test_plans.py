@@ -6,12 +6,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from jaxcmh import cli, results, studies, tables, terminal
+from jaxcmh import progress as terminal
+from jaxcmh import results, studies
+from jaxcmh.commands import cli
 from jaxcmh.datasets import NAMED, load_dataset
 from jaxcmh.methods import registry
-from jaxcmh.plans import inside, plans, reproduce
-from jaxcmh.plans.plan import shape
-from jaxcmh.plans.reproduce import quick, wanted
+from jaxcmh.results import tables
+from jaxcmh.studies import reproduce
+from jaxcmh.studies.plans import inside, plans
+from jaxcmh.studies.plans.plan import shape
+from jaxcmh.studies.reproduce import quick, wanted
 
 pytestmark = pytest.mark.xdist_group("plans")
 ROWS = {"wiki": 2173, "mirflickr25k": 18_015, "nuswide10": 184_577, "iaprtc12": 18_000, "icons": 1068}
@@ -172,7 +176,7 @@ def test_first_answers_and_residuals_leave_arrays_beside_the_lines(tmp_path):
 
 def test_the_state_a_look_inside_sees_is_that_of_the_model():
     import jaxcmh
-    from jaxcmh import topk
+    from jaxcmh.retrieval import topk
 
     split = jaxcmh.load_dataset("synthetic", train=120, query=20, dims=(12, 15), labels=4)
     model = jaxcmh.train("dcgh", split.train.views, split.train.labels, bits=8, seed=3, iterations=4)

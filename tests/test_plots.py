@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 from matplotlib.colors import to_rgb
 
-from jaxcmh import plots, results
+from jaxcmh import results
+from jaxcmh.results import plots
 
 
 def record(method: str, bits: int = 16, **changes) -> dict:

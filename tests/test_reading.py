@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 from browser import browse, in_browser
 
-from jaxcmh import figures, report, results
-from jaxcmh.cli import main
+from jaxcmh import results
+from jaxcmh.commands.cli import main
+from jaxcmh.results import figures, report
 
 pytestmark = pytest.mark.xdist_group("reading")  # one report of everything serves all
 

@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 from browser import browse, in_browser
 
-from jaxcmh import report, results
+from jaxcmh import results
+from jaxcmh.results import report
 
 PIXEL = b"\x89PNG\r\n\x1a\n"
 DRAWING = b'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 9 9"><rect width="9" height="9"/></svg>'

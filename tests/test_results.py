@@ -6,7 +6,8 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from jaxcmh import results, runs, tables
+from jaxcmh import results
+from jaxcmh.results import runs, tables
 
 
 def line(method: str = "dcgh", bits: int = 16, seed: int = 0, i2t: float = 0.4, **changes) -> dict:

@@ -8,7 +8,8 @@ import pytest
 from fake_lines import line
 from scipy import stats
 
-from jaxcmh import results, runs, significance, tables
+from jaxcmh import results
+from jaxcmh.results import runs, significance, tables
 
 
 def test_p_is_that_of_all_sign_flips():

@@ -10,7 +10,10 @@ import filelock
 import pytest
 
 import jaxcmh
-from jaxcmh import cli, results, runs, terminal
+from jaxcmh import progress as terminal
+from jaxcmh import results
+from jaxcmh.commands import cli
+from jaxcmh.results import runs
 from jaxcmh.studies import Study, conditions, points, run
 
 STUDY = Study("weights", "surface", "dcgh", bits=(8,), seeds=2, vary={"alpha": (1.0, 100.0), "beta": (1.0, 10.0)})
@@ -112,7 +115,7 @@ def test_seeds_side_by_side_equal_single_runs(split, tmp_path, method):
 def test_the_eigendecomposition_changes_nothing(split, tmp_path, monkeypatch):
     study = STUDY._replace(seeds=1, vary={"lam": (1e-3, 1.0)}, features="rbf")
     plain = run(study, split, tmp_path / "a.jsonl", data="synthetic", ties="stable")
-    monkeypatch.setattr("jaxcmh.lanes.EIGEN_RUNS", 1)
+    monkeypatch.setattr("jaxcmh.studies.lanes.EIGEN_RUNS", 1)
     lines = run(study, split, tmp_path / "b.jsonl", data="synthetic", ties="stable")
     for one, other in zip(plain, lines, strict=True):
         assert one["map"] == pytest.approx(other["map"], abs=1e-6)
@@ -128,7 +131,7 @@ SWEEP = ["sweep", "dcgh", "--data", "synthetic", "--grid", "alpha=0.1:1000:5", "
 
 def test_a_killed_sweep_goes_on_where_it_stopped(tmp_path, monkeypatch):
     """The file of a sweep killed by SIGKILL and started again is that of an undisturbed one, up to order and times."""
-    command = [sys.executable, "-m", "jaxcmh.cli", *SWEEP, "--seeds", "6", "--anchors", "64"]
+    command = [sys.executable, "-m", "jaxcmh", *SWEEP, "--seeds", "6", "--anchors", "64"]
     killed, whole = tmp_path / "killed", tmp_path / "whole"
     path = killed / "results.jsonl"
     with subprocess.Popen([*command, "--out", str(killed)], stderr=subprocess.PIPE) as process:

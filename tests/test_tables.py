@@ -10,7 +10,8 @@ from io import StringIO
 import fake_lines
 import pytest
 
-from jaxcmh import results, tables
+from jaxcmh import results
+from jaxcmh.results import tables
 
 
 def learned(lines):

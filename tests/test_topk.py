@@ -4,8 +4,9 @@ import jax
 import numpy as np
 import pytest
 
-from jaxcmh import mesh, topk
-from jaxcmh.topk import arrange, codes_of, hamming_range, hamming_topk, lookup_topk, pack, unpack
+from jaxcmh.learning import mesh
+from jaxcmh.retrieval import topk
+from jaxcmh.retrieval.topk import arrange, codes_of, hamming_range, hamming_topk, lookup_topk, pack, unpack
 
 
 def codes(seed: int, n: int, bits: int) -> np.ndarray:

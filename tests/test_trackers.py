@@ -10,8 +10,9 @@ from importlib import util
 import pytest
 
 import jaxcmh
-from jaxcmh import cli, results, trackers
-from jaxcmh.studies import Study, run
+from jaxcmh import results
+from jaxcmh.commands import cli
+from jaxcmh.studies import Study, run, trackers
 
 SWEEP = ["sweep", "dcgh", "--data", "synthetic", "--bits", "8", "--grid", "alpha=1,10", "--iterations", "3"]
 
@@ -123,7 +124,7 @@ def test_without_the_flag_no_socket_is_opened_and_no_tracker_imported(tmp_path):
 import sys
 opened = []
 sys.addaudithook(lambda event, _: opened.append(event) if event in ("socket.__new__", "socket.getaddrinfo") else None)
-from jaxcmh import cli
+from jaxcmh.commands import cli
 for words in ({SWEEP!r}, ["train", "dcgh", "--data", "synthetic", "--bits", "8", "--iterations", "3"]):
     assert cli.main(words) == 0
 loaded = {{"tensorboardX", "mlflow", "wandb"}} & set(sys.modules)

@@ -4,8 +4,8 @@ import ir_measures
 import pytest
 
 import jaxcmh
-from jaxcmh import trec
-from jaxcmh.cli import main
+from jaxcmh.commands.cli import main
+from jaxcmh.results import trec
 
 
 @pytest.fixture(scope="module")

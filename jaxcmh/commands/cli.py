@@ -16,12 +16,16 @@ from cyclopts import App, CycloptsError, Parameter
 from cyclopts.exceptions import UnknownOptionError
 
 import jaxcmh
-from jaxcmh import data_commands, index_commands, reading_commands, study_commands, terminal
-from jaxcmh.queries import load_data, read_queries, stored_root
-from jaxcmh.study_commands import Tracker
+from jaxcmh import progress as terminal
+from jaxcmh.commands import data as data_commands
+from jaxcmh.commands import index as index_commands
+from jaxcmh.commands import reading as reading_commands
+from jaxcmh.commands import study as study_commands
+from jaxcmh.commands.queries import load_data, read_queries, stored_root
+from jaxcmh.commands.study import Tracker
 
 if TYPE_CHECKING:
-    from jaxcmh.terminal import Progress
+    from jaxcmh.progress import Progress
 
 app = App(
     name="jaxcmh",
@@ -112,7 +116,7 @@ def demo(
     out
         Folder for everything it writes; must not exist. [default: runs/demo, or runs/demo-2, ...]
     """
-    from jaxcmh import demo as show
+    from jaxcmh.commands import demo as show
 
     # Read when jax starts. For programs that run once on a thousand items, optimising costs more than it saves.
     os.environ.setdefault("XLA_FLAGS", "--xla_backend_optimization_level=0")
@@ -184,7 +188,8 @@ def train(
     as_json
         Print result lines (JSON) instead of a table.
     """
-    from jaxcmh import results, runs
+    from jaxcmh import results
+    from jaxcmh.results import runs
 
     _bits(bits)
     chosen = _method(method)
@@ -268,7 +273,8 @@ def evaluate(
     as_json
         Print result lines (JSON) instead of a table.
     """
-    from jaxcmh import results, runs
+    from jaxcmh import results
+    from jaxcmh.results import runs
 
     stored = runs.read_run(run)
     stages = terminal.Stages()
@@ -329,7 +335,7 @@ def search(
     as_json
         Print one JSON line an answer instead of a table.
     """
-    from jaxcmh import runs
+    from jaxcmh.results import runs
 
     if sum(given is not None for given in (text, image, query)) != 1:
         raise ValueError("give one of --text, --image and --query")
@@ -413,7 +419,7 @@ def _start(steps: "Progress") -> None:
 
 def _new(out: Path | None, name: str) -> Path:
     """The folder to write: the one asked for, refused at once if it is there, or a free one in runs/."""
-    from jaxcmh import runs
+    from jaxcmh.results import runs
 
     if out is None:
         return runs.free(Path("runs") / name)
@@ -528,7 +534,3 @@ def _print_answers(
                 print(json.dumps(answer))
         else:
             terminal.print_answers(name, answers)
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 
 from cyclopts import Parameter
 
-from jaxcmh import terminal
+from jaxcmh import progress as terminal
 
 Json = Annotated[bool, Parameter(name="--json", negative=())]
 

@@ -10,11 +10,13 @@ from typing import Any
 import numpy as np
 
 import jaxcmh
-from jaxcmh import plots, report, results, runs, terminal
-from jaxcmh import tables as read
-from jaxcmh.core import Method
+from jaxcmh import progress as terminal
+from jaxcmh import results
 from jaxcmh.datasets import Part, Split
-from jaxcmh.features import Features
+from jaxcmh.learning.core import Method
+from jaxcmh.learning.features import Features
+from jaxcmh.results import plots, report, runs
+from jaxcmh.results import tables as read
 
 LENGTHS = (16, 32, 64)
 # The papers take raw features, or kernels of 500 to 2,500 anchors, and some steps are cubic in them. With one kernel

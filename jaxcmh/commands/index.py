@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import App, Parameter
 
-from jaxcmh import terminal
-from jaxcmh.queries import load_data, read_array, read_queries, read_rows, stored_root, view_number
+from jaxcmh import progress as terminal
+from jaxcmh.commands.queries import load_data, read_array, read_queries, read_rows, stored_root, view_number
 
 if TYPE_CHECKING:
     from jaxcmh.index import Index
@@ -156,7 +156,7 @@ def search(
 
     import jaxcmh
     from jaxcmh import index as indexes
-    from jaxcmh import runs
+    from jaxcmh.results import runs
 
     if sum(given is not None for given in (text, image, query)) != 1:
         raise ValueError("give one of --text, --image and --query")
@@ -242,7 +242,7 @@ def npz(index: Path, /, *, out: New) -> None:
     out
         The file to write; must not exist.
     """
-    from jaxcmh.export import files
+    from jaxcmh.index import files
 
     _export(index, out, files.write_npz)
 
@@ -258,7 +258,7 @@ def parquet(index: Path, /, *, out: New) -> None:
     out
         The file to write; must not exist.
     """
-    from jaxcmh.export import files
+    from jaxcmh.index import files
 
     _export(index, out, files.write_parquet)
 
@@ -276,7 +276,7 @@ def faiss(index: Path, /, *, out: New) -> None:
     out
         The file to write; must not exist.
     """
-    from jaxcmh.export import faiss
+    from jaxcmh.index import faiss
 
     _export(index, out, faiss.write)
 
@@ -294,7 +294,7 @@ def pgvector(index: Path, /, *, out: New, table: str = "items") -> None:
     table
         Name of the table, or schema.table.
     """
-    from jaxcmh.export import pgvector
+    from jaxcmh.index import pgvector
 
     _export(index, out, lambda items, path: pgvector.write(items, path, table))
     terminal.say(f"run it with psql --file {terminal.shown(out)} DATABASE")
@@ -325,7 +325,7 @@ def milvus(
     import logging
 
     from jaxcmh import index as indexes
-    from jaxcmh.export import milvus
+    from jaxcmh.index import milvus
 
     logging.getLogger("pymilvus").setLevel(logging.CRITICAL)  # it prints what it raises
     with terminal.progress() as steps:
@@ -379,7 +379,7 @@ def _read_items(
 ) -> "Index":
     import jaxcmh
     from jaxcmh import index as indexes
-    from jaxcmh import runs
+    from jaxcmh.results import runs
 
     given = None if ids is None else _read_ids(ids)
     if items.is_dir():
@@ -409,7 +409,7 @@ def _read_items(
 
 
 def _read_export(path: Path) -> "Index":
-    from jaxcmh.export import faiss, files
+    from jaxcmh.index import faiss, files
 
     if path.suffix == ".faiss":
         return faiss.read(path)

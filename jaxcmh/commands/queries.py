@@ -8,7 +8,7 @@ import jaxcmh
 
 if TYPE_CHECKING:
     from jaxcmh.model import Model
-    from jaxcmh.terminal import Progress, Stages
+    from jaxcmh.progress import Progress, Stages
 
 
 def load_data(name: str, root: Path | None, stages: "Stages", steps: "Progress", required: bool = True) -> Any:

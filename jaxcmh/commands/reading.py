@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 
 from cyclopts import Parameter
 
-from jaxcmh import terminal
+from jaxcmh import progress as terminal
 
 Json = Annotated[bool, Parameter(name="--json", negative=())]
 Many = Parameter(consume_multiple=True, negative=())
@@ -21,8 +21,8 @@ def report(folders: list[Path], /) -> None:
         Folders with results.jsonl. Each gets report.html, tables and figures.
     """
     from jaxcmh import results
-    from jaxcmh.plans import reasons
-    from jaxcmh.report import write
+    from jaxcmh.results.report import write
+    from jaxcmh.studies.plans import reasons
 
     with terminal.progress(len(folders)) as steps:
         made = []
@@ -60,7 +60,8 @@ def table(
     published
         Instead, one row for each published number: the number, ours, the difference, and whether it is reached.
     """
-    from jaxcmh import figures, results, tables
+    from jaxcmh import results
+    from jaxcmh.results import figures, tables
 
     records = [line for source in sources for line in results.read(source)]
     if not records:
@@ -77,7 +78,7 @@ def table(
         if not studies:
             raise ValueError(f"--study: no study {study!r}; there are {', '.join(names)}")
     if published:
-        from jaxcmh.plans import reasons
+        from jaxcmh.studies.plans import reasons
 
         found = tables.against(
             [line for one in studies for line in one.lines], reasons(line["data"] for line in records)
@@ -126,7 +127,7 @@ def compare(
     as_json
         Print one JSON line a comparison instead.
     """
-    from jaxcmh import significance, tables
+    from jaxcmh.results import significance, tables
 
     with terminal.progress() as steps:
         steps.step("comparing")
@@ -165,8 +166,8 @@ def trec(
         Folder with the files of a named data set. [default: that of the training, or $JAXCMH_DATA]
     """
     import jaxcmh
-    from jaxcmh import runs
-    from jaxcmh import trec as files
+    from jaxcmh.results import runs
+    from jaxcmh.results import trec as files
 
     stored = runs.read_run(run)
     if out.exists():

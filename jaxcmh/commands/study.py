@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal
 
 from cyclopts import Parameter
 
-from jaxcmh import terminal
+from jaxcmh import progress as terminal
 
 PAPERS = ("a2lh", "acqh", "aah", "imads", "dcgh")
 FORM = "name=low:high:count or name=value,value, such as alpha=1e-4:1e4:9"
@@ -72,8 +72,8 @@ def reproduce(
     with terminal.progress(0) as steps:
         steps.step("starting jax")
         terminal.say(terminal.start_jax())
-        from jaxcmh import plans
-        from jaxcmh.plans import reproduce as doing
+        from jaxcmh.studies import plans
+        from jaxcmh.studies import reproduce as doing
 
         wanted = {name: doing.wanted(plans.plans[name], table or (), figure or (), study or ()) for name in papers}
         done, missing = [], {}
@@ -175,8 +175,8 @@ def sweep(
     as_json
         Print result lines (JSON) instead of a table.
     """
-    from jaxcmh import cli
-    from jaxcmh.queries import load_data
+    from jaxcmh.commands import cli
+    from jaxcmh.commands.queries import load_data
 
     chosen = cli._method(method)
     names = chosen.params._fields
@@ -216,7 +216,7 @@ def tracked(log: str | None, folder: Path) -> Callable[[dict], None] | None:
     """What is to be told every finished run, see `trackers.logger`; nothing if no tracker is asked for."""
     if log is None:
         return None
-    from jaxcmh import trackers
+    from jaxcmh.studies import trackers
 
     return trackers.logger(log, folder)
 
@@ -316,7 +316,8 @@ def _load(data: str, root: Path | None, missing: dict[str, str]) -> Any:
 
 def _show(folder: Path, lines: list[dict]) -> None:
     """Print what a paper prints beside ours, and write the report of everything the folder has."""
-    from jaxcmh import plans, tables
+    from jaxcmh.results import tables
+    from jaxcmh.studies import plans
 
     if not lines:
         return
@@ -325,7 +326,7 @@ def _show(folder: Path, lines: list[dict]) -> None:
     if found:
         print(tables.render(tables.verdicts(found), "text"))
     try:
-        from jaxcmh import report
+        from jaxcmh.results import report
 
         print(f"{terminal.shown(report.write(folder, reasons))}\n")
     except ModuleNotFoundError as error:

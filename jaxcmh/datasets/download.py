@@ -7,8 +7,9 @@ from pathlib import Path
 
 import numpy as np
 
+from jaxcmh.extras import require
+
 from .named import NAMED, WIKI_FILES, load_named
-from .optional import require
 from .split import Split
 
 WIKI = "http://www.svcl.ucsd.edu/projects/crossmodal/wikipedia_dataset.zip"

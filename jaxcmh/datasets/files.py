@@ -18,7 +18,7 @@ import numpy as np
 import scipy.io
 from scipy import sparse
 
-from .optional import require
+from jaxcmh.extras import require
 
 HDF5 = b"\x89HDF\r\n\x1a\n"
 BLOCK_BYTES = 1 << 22  # read at a time: what is in the processor's cache is looked at and moved for next to nothing

@@ -17,7 +17,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from .optional import require
+from jaxcmh.extras import require
+
 from .raw import KINDS, bag_of_words, words
 from .split import PARTS, Items, Maker, Part, Split, random_rows, take
 
@@ -265,7 +266,7 @@ def load_folder(
         if kind not in kinds:
             raise ValueError(f"{name}: expected {' or '.join(kinds)}, got {kind!r}")
     if {image, text} & {"efficientnet-lite0", "minilm"}:
-        from jaxcmh.deep import require_networks
+        from jaxcmh.datasets.deep import require_networks
 
         require_networks(image, text)
     found = read_folder(folder, captions)

@@ -18,7 +18,8 @@ import numpy as np
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
-from .optional import require
+from jaxcmh.extras import require
+
 from .raw import bag_of_words, hog, square, words
 from .split import Items, Maker, Part, Split
 

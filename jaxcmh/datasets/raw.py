@@ -7,7 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from .optional import require
+from jaxcmh.extras import require
+
 from .preparation import apply
 from .split import Split
 
@@ -216,13 +217,13 @@ def text_features(texts: Sequence[str], vocabulary: Sequence[str]) -> np.ndarray
 
 
 def _deep_images(pictures: Sequence[Any], vocabulary: Sequence[str]) -> np.ndarray:
-    from jaxcmh.deep import image_embeddings
+    from jaxcmh.datasets.deep import image_embeddings
 
     return image_embeddings(pictures)
 
 
 def _deep_texts(texts: Sequence[str], vocabulary: Sequence[str]) -> np.ndarray:
-    from jaxcmh.deep import text_embeddings
+    from jaxcmh.datasets.deep import text_embeddings
 
     return text_embeddings(texts)
 

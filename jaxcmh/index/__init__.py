@@ -8,3 +8,37 @@ and is given row numbers for strings. Every engine is an optional extra, loaded 
 Engines return the distances that `jaxcmh.index.search` returns. Which of several equally distant items come first, or
 are the last to come in, is theirs to decide; here it is the one that was added first.
 """
+
+from jaxcmh.index.index import (
+    FORMAT,
+    KIND,
+    Ids,
+    Index,
+    add,
+    build,
+    check_padding,
+    load,
+    members,
+    remove,
+    save,
+    search,
+    search_range,
+    spread,
+)
+
+__all__ = [
+    "FORMAT",
+    "KIND",
+    "Ids",
+    "Index",
+    "add",
+    "build",
+    "check_padding",
+    "load",
+    "members",
+    "remove",
+    "save",
+    "search",
+    "search_range",
+    "spread",
+]

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from jaxcmh import store
-from jaxcmh.datasets.optional import require
+from jaxcmh.extras import require
 from jaxcmh.index import Index, build
 
 

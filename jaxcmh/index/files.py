@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from jaxcmh import checks, store
-from jaxcmh.datasets.optional import require
+from jaxcmh.extras import require
 from jaxcmh.index import Index, build
 
 ORDERS = ("little", "big")

@@ -18,9 +18,10 @@ import jax
 import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
-from jaxcmh import checks, store, topk
+from jaxcmh import checks, store
 from jaxcmh import model as models
 from jaxcmh.model import Model
+from jaxcmh.retrieval import topk
 
 KIND = "jaxcmh_index"
 FORMAT = 1  # of the file; raised when a file of this version can no longer be read by the last one
@@ -275,7 +276,7 @@ def spread(index: Index, mesh: Mesh) -> Index:
         mesh: from `jaxcmh.mesh.row_mesh`.
 
     Example:
-        >>> from jaxcmh.mesh import row_mesh
+        >>> from jaxcmh.learning.mesh import row_mesh
         >>> mesh = row_mesh()
         >>> index = spread(build(np.uint8([[0], [7]])), mesh)
         >>> search(index, np.uint8([[7]]), k=1, mesh=mesh)[1].tolist()

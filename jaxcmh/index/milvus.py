@@ -18,9 +18,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from jaxcmh import checks, topk
-from jaxcmh.datasets.optional import require
+from jaxcmh import checks
+from jaxcmh.extras import require
 from jaxcmh.index import Index, check_padding
+from jaxcmh.retrieval import topk
 
 MOST = 16_384  # answers a query, the limit of Milvus
 ID_BYTES = 65_535  # of a string, the limit of Milvus

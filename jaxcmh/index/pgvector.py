@@ -13,8 +13,9 @@ from typing import Any
 
 import numpy as np
 
-from jaxcmh import checks, store, topk
+from jaxcmh import checks, store
 from jaxcmh.index import Index, check_padding
+from jaxcmh.retrieval import topk
 
 ROWS = 1 << 14  # turned into text at a time
 LONGEST = 83_886_080  # bits, the limit of PostgreSQL

@@ -15,8 +15,8 @@ from jax import Array, lax, random
 from jax.core import Tracer
 
 from jaxcmh import checks
-from jaxcmh.features import Features
-from jaxcmh.linalg import gram, unit_rows
+from jaxcmh.learning.features import Features
+from jaxcmh.learning.linalg import gram, unit_rows
 
 
 class Data(NamedTuple):

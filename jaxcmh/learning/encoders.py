@@ -10,8 +10,8 @@ import numpy as np
 import optax
 from jax import Array, lax, random
 
-from jaxcmh.core import Data
-from jaxcmh.linalg import cross, eigen_solve, solve
+from jaxcmh.learning.core import Data
+from jaxcmh.learning.linalg import cross, eigen_solve, solve
 
 
 def ridge(codes: Array, data: Data, weight: float | Array) -> tuple[Array, ...]:
@@ -99,7 +99,7 @@ def mlp(
         One `MLP` per view.
 
     Example:
-        >>> from jaxcmh.core import prepare
+        >>> from jaxcmh.learning.core import prepare
         >>> x = random.normal(random.key(0), (200, 4))
         >>> data = prepare([x, -x], np.eye(2)[np.arange(200) % 2])
         >>> first, second = mlp(jnp.where(x > 0, 1.0, -1.0), data, random.key(1), hidden=32, rate=1e-2)

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
 from jaxcmh import checks
-from jaxcmh.core import Data
+from jaxcmh.learning.core import Data
 
 ROW_FIELDS = ("views", "labels", "unit_labels", "mask", "member")  # of Data: one entry a sample
 
@@ -41,7 +41,7 @@ def pad_rows(data: Data, multiple: int) -> Data:
         ValueError: `multiple` is not a positive integer.
 
     Example:
-        >>> from jaxcmh.core import prepare
+        >>> from jaxcmh.learning.core import prepare
         >>> import numpy as np
         >>> pad_rows(prepare([np.eye(3), np.eye(3)], np.eye(3)), 4).mask.tolist()
         [1.0, 1.0, 1.0, 0.0]
@@ -65,7 +65,7 @@ def shard_rows(data: Data, mesh: Mesh) -> Data:
         Data to hand to `core.fit` or `core.sweep`, which then run on all devices.
 
     Example:
-        >>> from jaxcmh.core import prepare
+        >>> from jaxcmh.learning.core import prepare
         >>> import numpy as np
         >>> mesh = row_mesh()
         >>> len(shard_rows(prepare([np.eye(8), np.eye(8)], np.eye(8)), mesh).mask) % mesh.size

@@ -7,7 +7,7 @@ normalises them; B, H are codes (n, r) in {-1, +1}; r is the number of bits.
 
 from typing import Any
 
-from jaxcmh.core import Method
+from jaxcmh.learning.core import Method
 from jaxcmh.methods import a2lh, aah, acqh, dcgh, imads
 
 _files = (dcgh, a2lh, acqh, aah, imads)

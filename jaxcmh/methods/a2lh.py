@@ -22,10 +22,10 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array, random
 
-from jaxcmh.core import Data, Method, random_rows
-from jaxcmh.encoders import ridge
-from jaxcmh.features import Features
-from jaxcmh.linalg import cross, descend, double, eigh, general_solve, qr, sign, solve, sqnorm, stacked_gram
+from jaxcmh.learning.core import Data, Method, random_rows
+from jaxcmh.learning.encoders import ridge
+from jaxcmh.learning.features import Features
+from jaxcmh.learning.linalg import cross, descend, double, eigh, general_solve, qr, sign, solve, sqnorm, stacked_gram
 
 
 class Params(NamedTuple):

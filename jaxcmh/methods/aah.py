@@ -25,9 +25,9 @@ import jax.numpy as jnp
 from jax import Array, lax, random
 from jax.tree_util import Partial
 
-from jaxcmh.core import Data, Method, random_rows
-from jaxcmh.features import Features
-from jaxcmh.linalg import cross, orthonormal, sign, solve, sqnorm
+from jaxcmh.learning.core import Data, Method, random_rows
+from jaxcmh.learning.features import Features
+from jaxcmh.learning.linalg import cross, orthonormal, sign, solve, sqnorm
 
 KEPT = 1 << 13  # label sets up to which the table of those that share a label is kept (256 MiB)
 BLOCK = 1 << 10  # rows of a similarity held at a time where it is not

@@ -26,10 +26,10 @@ import jax.numpy as jnp
 from jax import Array, lax, random
 
 from jaxcmh import checks
-from jaxcmh.core import Data, Method
-from jaxcmh.encoders import Unlabelled, nearest_words
-from jaxcmh.features import Features
-from jaxcmh.linalg import cho_factor, cho_solve, cross, double, one_by_one, solve, sqnorm
+from jaxcmh.learning.core import Data, Method
+from jaxcmh.learning.encoders import Unlabelled, nearest_words
+from jaxcmh.learning.features import Features
+from jaxcmh.learning.linalg import cho_factor, cho_solve, cross, double, one_by_one, solve, sqnorm
 
 
 class Params(NamedTuple):
@@ -228,7 +228,7 @@ def with_books(books: int = 4, words: int = 256) -> Method:
 
     Example:
         >>> import numpy as np
-        >>> from jaxcmh.core import fit, prepare
+        >>> from jaxcmh.learning.core import fit, prepare
         >>> data = prepare([np.eye(40)[:, :30], np.eye(40)[:, 10:]], np.arange(40)[:, None] % 4 == np.arange(4))
         >>> fit(with_books(books=2, words=16), data, random.key(0), bits=8)[0].C.shape
         (2, 16, 8)

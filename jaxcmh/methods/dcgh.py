@@ -20,9 +20,9 @@ from typing import NamedTuple
 import jax.numpy as jnp
 from jax import Array, lax, random
 
-from jaxcmh.core import Data, Method, random_rows
-from jaxcmh.encoders import ridge
-from jaxcmh.linalg import cross, double, eigh, one_by_one, orthonormal, sign, sqnorm, svd
+from jaxcmh.learning.core import Data, Method, random_rows
+from jaxcmh.learning.encoders import ridge
+from jaxcmh.learning.linalg import cross, double, eigh, one_by_one, orthonormal, sign, sqnorm, svd
 
 
 class Params(NamedTuple):

@@ -27,10 +27,10 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array, random
 
-from jaxcmh.core import Data, Method, random_rows, run
-from jaxcmh.encoders import ridge
-from jaxcmh.features import Features
-from jaxcmh.linalg import descend, double, product_gap, sign, solve, sqnorm, stacked_gram
+from jaxcmh.learning.core import Data, Method, random_rows, run
+from jaxcmh.learning.encoders import ridge
+from jaxcmh.learning.features import Features
+from jaxcmh.learning.linalg import descend, double, product_gap, sign, solve, sqnorm, stacked_gram
 
 
 class Params(NamedTuple):

@@ -28,7 +28,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from jaxcmh import plots, results, tables
+from jaxcmh import results
+from jaxcmh.results import plots, tables
 
 Line = Mapping[str, Any]
 NAMES = {"lam": "λ", "alpha": "α", "beta": "β", "theta": "θ", "zeta": "ζ", "eta": "η", "omega": "ω", "gamma": "γ"}

@@ -94,7 +94,7 @@ def versions() -> Mapping[str, str]:
 @functools.cache
 def commit() -> str | None:
     """The commit of the checkout this package lies in, "+changes" where files differ from it; None outside one."""
-    root = Path(__file__).resolve().parent.parent
+    root = Path(__file__).resolve().parents[2]
     if not (root / ".git").exists() or shutil.which("git") is None:
         return None
 

@@ -17,9 +17,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from jaxcmh import figures as figures_
 from jaxcmh import results
-from jaxcmh import tables as tables_
+from jaxcmh.results import figures as figures_
+from jaxcmh.results import tables as tables_
 
 LIMIT = 5_000_000  # bytes: what a page may weigh
 # Title and hint of the two kinds of database codes of the same items.

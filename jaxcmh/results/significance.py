@@ -7,7 +7,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from jaxcmh import results, runs, tables
+from jaxcmh import results
+from jaxcmh.results import runs, tables
 
 RESAMPLES = 9_999  # sign flips of a test; p is never below 1 / (RESAMPLES + 1)
 

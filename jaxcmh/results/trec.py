@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 import jaxcmh
-from jaxcmh import runs
+from jaxcmh.results import runs
 from jaxcmh.store import replacing
 
 BLOCK = 256  # queries a search

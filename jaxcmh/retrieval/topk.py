@@ -679,7 +679,7 @@ def _compiled(engine: str, queries: jax.Array, blocks: Blocks, mesh: Mesh | None
 @cache
 def _numba() -> Callable | None:
     try:
-        from jaxcmh import fast
+        from jaxcmh.retrieval import numba_topk as fast
     except ImportError:
         return None
     return fast.nearest

@@ -15,12 +15,14 @@ import jax
 import jax.numpy as jnp
 from jax import Array, random
 
-from jaxcmh import core, metrics, model, topk
-from jaxcmh import features as feature_maps
-from jaxcmh.core import Data, Method
+from jaxcmh import model
 from jaxcmh.datasets import Split
-from jaxcmh.features import Features
-from jaxcmh.linalg import eigen
+from jaxcmh.learning import core
+from jaxcmh.learning import features as feature_maps
+from jaxcmh.learning.core import Data, Method
+from jaxcmh.learning.features import Features
+from jaxcmh.learning.linalg import eigen
+from jaxcmh.retrieval import metrics, topk
 
 LANES = 8  # in a call, side by side; twice as many were no faster on two cores
 CALLS = 2  # at once, for the decompositions of a call, one after the other, keep one core

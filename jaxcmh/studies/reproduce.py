@@ -4,12 +4,13 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from jaxcmh import runs, studies
+from jaxcmh import studies
 from jaxcmh.datasets import Split, load_dataset
-from jaxcmh.plans import inside
-from jaxcmh.plans.plan import Plan
+from jaxcmh.progress import Progress
+from jaxcmh.results import runs
 from jaxcmh.studies import Study
-from jaxcmh.terminal import Progress
+from jaxcmh.studies.plans import inside
+from jaxcmh.studies.plans.plan import Plan
 
 CURVES = "curves"  # the studies of this name keep precision-recall and topN curves
 # Kinds whose lines are compared with printed values get every kind of database codes; the others only the first.
@@ -67,7 +68,7 @@ def deep_pictures(split: Split) -> Split:
     """
     if not len(split.items.pictures):
         raise ValueError("no pictures to compute deep features of; name a file that has them with --deep")
-    from jaxcmh.deep import image_embeddings
+    from jaxcmh.datasets.deep import image_embeddings
 
     found = image_embeddings([255 - picture for picture in split.items.pictures])  # drawn in black on white
     train, query = (part._replace(views=(found[part.ids], *part.views[1:])) for part in (split.train, split.query))

@@ -22,11 +22,15 @@ import jax
 import numpy as np
 
 import jaxcmh
-from jaxcmh import checks, lanes, metrics, results, runs, terminal
-from jaxcmh.core import Method
+from jaxcmh import checks, results
+from jaxcmh import progress as terminal
 from jaxcmh.datasets import Split, drop_labels, flip_labels, take, unpair
+from jaxcmh.learning.core import Method
 from jaxcmh.methods import find
 from jaxcmh.model import Info, resolve_features, train
+from jaxcmh.results import runs
+from jaxcmh.retrieval import metrics
+from jaxcmh.studies import lanes
 
 
 class Study(NamedTuple):

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from jaxcmh import results
-from jaxcmh.datasets.optional import require
+from jaxcmh.extras import require
 
 Line = Mapping[str, Any]
 # What the extra named as the tracker installs, by import names.

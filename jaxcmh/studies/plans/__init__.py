@@ -2,8 +2,8 @@
 
 from collections.abc import Iterable
 
-from jaxcmh.plans import a2lh, aah, acqh, dcgh, imads
-from jaxcmh.plans.plan import Plan
+from jaxcmh.studies.plans import a2lh, aah, acqh, dcgh, imads
+from jaxcmh.studies.plans.plan import Plan
 
 plans: dict[str, Plan] = {
     "a2lh": a2lh.plan,

@@ -4,8 +4,8 @@ Apart from the paper: it has no Wiki, whose training set is smaller than its 2,5
 are used. The sizes of its query sets are not given; those of its group's other papers are taken. omega is not given.
 """
 
-from jaxcmh.plans.plan import Plan, kernel, parameters, powers
 from jaxcmh.studies import Study
+from jaxcmh.studies.plans.plan import Plan, kernel, parameters, powers
 
 BITS = (16, 32, 64, 128)
 WEIGHTS = ("alpha", "beta", "eta", "omega")

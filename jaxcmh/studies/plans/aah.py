@@ -4,8 +4,8 @@ Apart from the paper: Wiki's images as 128-d SIFT, which its own row of SCM fits
 where its Figs. 8-10 average ten. Its supplement is not at hand, so the last three studies choose their own ranges.
 """
 
-from jaxcmh.plans.plan import Plan, parameters, powers, sizes
 from jaxcmh.studies import Study
+from jaxcmh.studies.plans.plan import Plan, parameters, powers, sizes
 
 BITS = (16, 32, 64, 128)
 COMPONENTS = {"nl": "alpha", "ng": "beta", "na": "average"}  # variant -> the weight that is 0

@@ -5,9 +5,9 @@ not in the text, so mu and lambda run over 10^-5 .. 10 and the books are 2, 4 an
 codewords; an item takes a byte a book whatever they are.
 """
 
-from jaxcmh.features import Features
-from jaxcmh.plans.plan import Plan, parameters, powers, shape, sizes
+from jaxcmh.learning.features import Features
 from jaxcmh.studies import Study
+from jaxcmh.studies.plans.plan import Plan, parameters, powers, shape, sizes
 
 BITS = (8, 16, 32, 64, 128)
 

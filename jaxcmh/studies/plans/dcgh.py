@@ -4,9 +4,9 @@ Apart from the paper: Wiki in its official split ("wiki:dcgh" draws 693 random q
 where the paper does not say how many; its variant c is another method, FCMH.
 """
 
-from jaxcmh.features import Features
-from jaxcmh.plans.plan import Plan, convergence, kernel, parameters, powers, sizes
+from jaxcmh.learning.features import Features
 from jaxcmh.studies import Study
+from jaxcmh.studies.plans.plan import Plan, convergence, kernel, parameters, powers, sizes
 
 BITS = (8, 16, 32, 64)
 # Feature maps of Wiki beside the paper's: the kernel of the authors' code, and what validation queries drawn from the

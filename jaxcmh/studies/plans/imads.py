@@ -4,9 +4,9 @@ Apart from the paper: five seeds where it averages 15 runs; its Fig. 5 has no ra
 10^-5 .. 10^5 and the two reconstruction weights from 0.1 to 0.9; its Fig. 8 shows Wiki's pictures, ours the icons.
 """
 
-from jaxcmh.features import Features
-from jaxcmh.plans.plan import Plan, kernel, parameters, powers, shape, sizes
+from jaxcmh.learning.features import Features
 from jaxcmh.studies import Study
+from jaxcmh.studies.plans.plan import Plan, kernel, parameters, powers, shape, sizes
 
 BITS = (16, 32, 64, 128)
 ANCHORS = {"mirflickr25k": 1500, "nuswide10": 1000}

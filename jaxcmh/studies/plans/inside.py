@@ -11,11 +11,14 @@ from typing import Any
 import numpy as np
 
 import jaxcmh
-from jaxcmh import core, features, results, runs, topk
+from jaxcmh import results
 from jaxcmh.datasets import Part, Split
+from jaxcmh.learning import core, features
 from jaxcmh.methods import dcgh, find
+from jaxcmh.progress import Progress
+from jaxcmh.results import runs
+from jaxcmh.retrieval import topk
 from jaxcmh.studies import Study, points
-from jaxcmh.terminal import Progress
 
 EMBEDDED = 2500  # rows of a t-SNE picture
 SHOWN, ANSWERS = 6, 10  # queries and answers a picture

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from jaxcmh.features import Features
+from jaxcmh.learning.features import Features
 from jaxcmh.methods import paper_params, registry
 from jaxcmh.studies import Study
 

@@ -1,0 +1,7 @@
+"""`python -m jaxcmh`: the command line."""
+
+import sys
+
+from jaxcmh.commands.cli import main
+
+sys.exit(main())

@@ -1,0 +1,19 @@
+"""Studies: many runs of one method, and the experiments of the papers."""
+
+from jaxcmh.studies.study import (
+    CONDITIONS,
+    Point,
+    Study,
+    conditions,
+    points,
+    run,
+)
+
+__all__ = [
+    "CONDITIONS",
+    "Point",
+    "Study",
+    "conditions",
+    "points",
+    "run",
+]
