@@ -48,7 +48,7 @@ def numpy_products(part: Part, method: str, bits: int) -> None:
             gram = gram + phi.T @ phi
         if method == "aah":
             Q = rng.standard_normal((x.shape[1], bits), np.float32)
-            for _ in range(found.iterations):
+            for _ in range(found.max_iterations):
                 Q = x.T @ (x @ Q) * np.float32(1e-9)
 
 

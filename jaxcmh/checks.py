@@ -129,6 +129,14 @@ def integer(value: Any, name: str, least: int, most: int | None = None) -> int:
     return int(value)
 
 
+def number(value: Any, name: str, least: float) -> float:
+    """`value` as a finite number of at least `least`."""
+    fits = isinstance(value, int | float | np.number) and not isinstance(value, bool)
+    if not fits or not np.isfinite(value) or value < least:
+        raise ValueError(f"{name}: expected a finite number of at least {least:g}; got {value!r}")
+    return float(value)
+
+
 def instance(value: Any, name: str, kind: type | tuple[type, ...], described: str) -> Any:
     """`value` if it is of the type, such as a model; `described` says what was expected."""
     if not isinstance(value, kind):

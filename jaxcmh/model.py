@@ -24,7 +24,7 @@ from jaxcmh.methods import find
 from jaxcmh.retrieval import metrics, topk
 
 KIND = "jaxcmh"
-FORMAT = 1  # of the model file; raised when a file of this version can no longer be read by the last one
+FORMAT = 2  # of the model file; raised when a file of this version can no longer be read by the last one
 ENCODE_ROWS = 1 << 14  # rows mapped and encoded at a time
 
 
@@ -34,7 +34,8 @@ class Info(NamedTuple):
     method: str
     bits: int
     seed: int
-    iterations: int
+    max_iterations: int
+    tolerance: float
     params: tuple[tuple[str, float], ...]
     features: tuple[Features, ...]  # one a view
     hash_function: str
@@ -47,7 +48,7 @@ class Info(NamedTuple):
     jax.tree_util.register_dataclass,
     data_fields=(
         *("maps", "encoders", "codes", "encoded", "codebooks", "unlabelled"),
-        *("objective", "diagnostics", "times"),
+        *("objective", "converged", "diagnostics", "times"),
     ),
     meta_fields=("info",),
 )
@@ -61,7 +62,8 @@ class Model:
     encoded: tuple[Array, ...]  # the same items encoded from each view by the hash functions
     codebooks: Array | None  # (books, words, bits) for look-up search
     unlabelled: Unlabelled | None  # how items without labels find their words for look-up search
-    objective: Array  # (iterations,) after every iteration
+    objective: Array  # (max_iterations + 1,) from the start on; of version 0.1.0, from the first iteration on
+    converged: int | Array  # the iteration in which the training converged; 0 if it did not
     diagnostics: dict[str, Array]
     times: dict[str, float]  # seconds: features, fit, hash
     info: Info
@@ -75,7 +77,8 @@ def train(
     bits: int,
     seed: int = 0,
     params: Any = None,
-    iterations: int | None = None,
+    max_iterations: int | None = None,
+    tolerance: float | None = None,
     features: Any = None,
     hash_function: str = "ridge",
     progress: Callable[[int, int, float], Any] | None = None,
@@ -89,7 +92,7 @@ def train(
         bits: code length, a positive multiple of 8.
         seed: of anchors and of the random start.
         params: the method's Params or a dict of those that differ from its defaults.
-        iterations: the method's own number if None.
+        max_iterations, tolerance: see `core.fit`; the method's own if None.
         features: `Features`, the name of a kind, or one of them for each view; the method's own if None.
         hash_function: "ridge", the method's own, linear in the mapped features; or "mlp", a network with one hidden
             layer that predicts each bit (`encoders.mlp`), for any method but a look-up one.
@@ -114,7 +117,7 @@ def train(
     params = checks.params(params, method.params)
     if method.check:
         method.check(params)
-    iterations = checks.integer(method.iterations if iterations is None else iterations, "iterations", least=1)
+    max_iterations, tolerance = core.endings(method, max_iterations, tolerance)
     if progress is not None and not callable(progress):
         raise ValueError(f"progress: expected a function; got {progress!r}")
     checks.choice(hash_function, "hash_function", ("ridge",) if method.codebooks else ("ridge", "mlp"))
@@ -129,7 +132,8 @@ def train(
     maps = tuple(fitted_map for fitted_map, _ in fitted)
     data = jax.block_until_ready(core.prepare([phi for _, phi in fitted], host_labels))
     mapped = time.perf_counter()
-    state, objective = core.fit(method, data, random.fold_in(key, len(views)), params, bits=bits, iterations=iterations)
+    ends = {"max_iterations": max_iterations, "tolerance": tolerance}
+    state, objective, converged = core.fit(method, data, random.fold_in(key, len(views)), params, bits=bits, **ends)
     jax.block_until_ready(state)
     learned = time.perf_counter()
     found = _finish(method._replace(params=None), state, data, params)
@@ -151,7 +155,8 @@ def train(
         method=method.name,
         bits=bits,
         seed=seed,
-        iterations=iterations,
+        max_iterations=max_iterations,
+        tolerance=tolerance,
         params=tuple(params._asdict().items()),
         features=chosen,
         hash_function=hash_function,
@@ -160,7 +165,9 @@ def train(
         version=jaxcmh.__version__,
     )
     times = {"features": mapped - start, "fit": learned - mapped, "hash": finished - learned}
-    return Model(maps, encoders, packed, encoded, codebooks, unlabelled, objective, diagnostics, times, info)
+    return Model(
+        maps, encoders, packed, encoded, codebooks, unlabelled, objective, int(converged), diagnostics, times, info
+    )
 
 
 def finish(method: Method, state: Any, data: core.Data, params: Any) -> tuple[tuple[Array, ...], Any, Array, dict]:
@@ -388,6 +395,7 @@ def save(model: Model, path: str | os.PathLike) -> None:
         "info": info,
         "diagnostics": {name: float(value) for name, value in model.diagnostics.items()},
         "times": {name: float(value) for name, value in model.times.items()},
+        "converged": int(model.converged),
     }
     store.write(path, KIND, header, {name: np.asarray(array) for name, array in arrays.items()})
 
@@ -419,6 +427,8 @@ def load(path: str | os.PathLike) -> Model:
 
 def _restored(header: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> Model:
     info = dict(header["info"])
+    if header["format"] == 1:
+        info |= {"max_iterations": info.pop("iterations"), "tolerance": 0.0}
     features = tuple(Features(**f) for f in info.pop("features"))
     params = tuple((name, float(value)) for name, value in info.pop("params").items())
     parts = ("mean", "scale", "anchors", "sigma")
@@ -446,6 +456,7 @@ def _restored(header: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> Mo
         codebooks=jnp.asarray(arrays["codebooks"]) if "codebooks" in arrays else None,
         unlabelled=unlabelled,
         objective=jnp.asarray(arrays["objective"]),
+        converged=header.get("converged", 0),
         diagnostics=dict(header["diagnostics"]),
         times=dict(header["times"]),
         info=Info(**{**info, "dims": tuple(info["dims"]), "params": params, "features": features}),

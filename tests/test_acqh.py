@@ -42,7 +42,7 @@ def test_every_sample_as_a_label_set_of_its_own_changes_nothing():
         _, data = started(0)
         n = len(data.labels)
         alone = data._replace(sets=data.labels, member=jnp.arange(n), counts=jnp.ones(n))
-        runs = [core.fit(acqh.method, d, random.key(0), bits=8, iterations=3) for d in (data, alone)]
+        runs = [core.fit(acqh.method, d, random.key(0), bits=8, max_iterations=3) for d in (data, alone)]
         np.testing.assert_allclose(runs[1][1], runs[0][1], rtol=1e-7)
         together, apart = (acqh.items(state)[d.member] for (state, _), d in zip(runs, (data, alone)))
         np.testing.assert_allclose(apart, together, atol=1e-4 * jnp.abs(together).max())

@@ -130,7 +130,7 @@ def test_mistakes_are_named_in_one_line(capsys, tmp_path, monkeypatch, words, to
 @pytest.mark.parametrize(
     ("option", "value", "told"),
     [
-        ("--iterations", "0", "iterations"),
+        ("--max-iterations", "0", "max_iterations"),
         ("--seed", "-1", "seed"),
         ("--anchors", "0", "anchors"),
         ("--width", "0", "width"),
@@ -171,7 +171,7 @@ def test_a_run_folder_holds_everything_and_comes_back(trained):
             assert np.isnan(per_query).sum() == line["n_without_relevant"]
             assert np.nanmean(per_query) == pytest.approx(value)
         assert {"load", "compile", "train", "evaluate"} <= set(line["times"])
-        assert len(line["objective"]) == line["iterations"]
+        assert len(line["objective"]) == line["max_iterations"] + 1
     assert np.array_equal(run.codes["learned"], model.codes)
     assert np.array_equal(run.codes["query_1"], jaxcmh.encode(model, split.query.views[1], 1))
     assert os.listdir(".") == ["made"]
@@ -453,7 +453,7 @@ def test_piped_output_has_no_carriage_returns_and_compiles_once(tmp_path):
 
 
 def test_interrupting_exits_130_at_once_and_leaves_nothing(tmp_path):
-    words = ["train", "dcgh", "--data", "synthetic", "--bits", "16", "--iterations", "3000000"]
+    words = ["train", "dcgh", "--data", "synthetic", "--bits", "16", "--max-iterations", "3000000"]
     child = process(tmp_path, *words, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
     assert child.stderr is not None
     try:

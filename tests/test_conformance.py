@@ -107,10 +107,10 @@ def test_a_sweep_equals_a_loop_of_fits(name):
         keys = random.split(random.key(1), 3)
         factors = np.array([1.0, 0.5, 2.0])
         grid = jax.tree.map(lambda leaf: leaf * factors, method.params)
-        states, objectives = core.sweep(method, data, keys, grid, bits=8, iterations=3, lanes=2)
+        states, objectives = core.sweep(method, data, keys, grid, bits=8, max_iterations=3, lanes=2)
         for i, (key, factor) in enumerate(zip(keys, factors)):
             params = jax.tree.map(lambda leaf, factor=factor: leaf * factor, method.params)
-            state, objective = core.fit(method, data, key, params, bits=8, iterations=3)
+            state, objective = core.fit(method, data, key, params, bits=8, max_iterations=3)
             np.testing.assert_allclose(objectives[i], objective, rtol=cases[name].rtol)
             lane = jax.tree.map(lambda leaf, i=i: leaf[i], states)
             np.testing.assert_array_equal(method.codes(lane, data, params), method.codes(state, data, params))
@@ -121,15 +121,15 @@ def test_a_sweep_in_single_precision_keeps_float64_algebra(name):
     """Away from the global flag, vectorised lanes batch float64 algebra outside the contexts it was written in."""
     method, data = methods[name], prepared()
     keys = random.split(random.key(1), 2)
-    _, objectives = core.sweep(method, data, keys, method.params, bits=8, iterations=3, lanes=2)
-    singles = [core.fit(method, data, key, bits=8, iterations=3)[1] for key in keys]
+    _, objectives = core.sweep(method, data, keys, method.params, bits=8, max_iterations=3, lanes=2)
+    singles = [core.fit(method, data, key, bits=8, max_iterations=3)[1] for key in keys]
     np.testing.assert_allclose(objectives, singles, rtol=1e-3)
 
 
 @every_method
 def test_the_same_key_gives_the_same_bits(name):
     method, data = methods[name], prepared()
-    first, second, other = (core.fit(method, data, random.key(seed), bits=8, iterations=3)[0] for seed in (3, 3, 4))
+    first, second, other = (core.fit(method, data, random.key(seed), bits=8, max_iterations=3)[0] for seed in (3, 3, 4))
     for a, b in zip(jax.tree.leaves(first), jax.tree.leaves(second)):
         np.testing.assert_array_equal(a, b)
     assert any(not np.array_equal(a, b) for a, b in zip(jax.tree.leaves(first), jax.tree.leaves(other)))
@@ -226,9 +226,9 @@ def test_an_update_is_optimal_in_its_block(name, update):
 def test_sharded_rows_give_the_unsharded_result(name):
     with jax.enable_x64(True):
         method, data = methods[name], prepared()
-        plain, plain_objective = core.fit(method, data, random.key(0), bits=8, iterations=3)
+        plain, plain_objective = core.fit(method, data, random.key(0), bits=8, max_iterations=3)
         sharded = mesh.shard_rows(data, mesh.row_mesh())
-        state, objective = core.fit(method, sharded, random.key(0), bits=8, iterations=3)
+        state, objective = core.fit(method, sharded, random.key(0), bits=8, max_iterations=3)
         np.testing.assert_allclose(objective, plain_objective, rtol=10 * cases[name].rtol)
         codes = method.codes(state, sharded, method.params)
         np.testing.assert_array_equal(codes[:61], method.codes(plain, data, method.params))
@@ -266,7 +266,7 @@ def test_padding_rows_change_nothing(name):
         padded = mesh.pad_rows(data, 8)
         assert len(padded.mask) == 64
         (state, objective), (wide, wide_objective) = (
-            core.fit(method, d, random.key(0), bits=8, iterations=3) for d in (data, padded)
+            core.fit(method, d, random.key(0), bits=8, max_iterations=3) for d in (data, padded)
         )
         np.testing.assert_allclose(wide_objective, objective, rtol=cases[name].rtol)
         codes = method.codes(wide, padded, method.params)

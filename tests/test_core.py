@@ -52,7 +52,7 @@ def sweep(**changed):
         (lambda: fit(bits=12), "bits: expected a positive multiple of 8; got 12"),
         (lambda: fit(bits=8.0), "bits: expected a positive multiple of 8; got 8.0"),
         (lambda: fit(bits=40), r"views: expected more rows than bits \(40\) and classes \(4\); got 40"),
-        (lambda: fit(iterations=0), "iterations: expected an integer of at least 1; got 0"),
+        (lambda: fit(max_iterations=0), "max_iterations: expected an integer of at least 1; got 0"),
         (lambda: fit(params=OTHER.params), r"params: expected dcgh's Params"),
         (lambda: fit(params=DCGH.params._replace(alpha=np.nan)), "params.alpha: expected finite numbers; got nan"),
         (lambda: fit(params=DCGH.params._replace(alpha=jnp.ones(2))), "params.alpha: expected one number; got"),
@@ -72,7 +72,7 @@ def test_hyper_parameters_may_be_traced_from_outside():
     data = core.prepare([X, X], LABELS)
 
     def last(alpha):
-        return core.fit(DCGH, data, KEY, DCGH.params._replace(alpha=alpha), bits=8, iterations=2)[1][-1]
+        return core.fit(DCGH, data, KEY, DCGH.params._replace(alpha=alpha), bits=8, max_iterations=2)[1][-1]
 
     losses = [jax.jit(last)(alpha) for alpha in (1.0, 10.0)]
     np.testing.assert_allclose(losses, [last(1.0), last(10.0)], rtol=1e-4)

@@ -60,7 +60,7 @@ def test_the_second_stage_starts_where_the_first_ended():
 def test_the_objective_of_stage_two_is_the_printed_one():
     with jax.enable_x64(True):
         data, p = problem(), imads.Params(alpha=0.3, beta=0.2, mu1=0.5, mu2=0.7, gamma=0.1)
-        s, _ = core.fit(imads.method, data, random.key(0), p, bits=8, iterations=2)
+        s, _ = core.fit(imads.method, data, random.key(0), p, bits=8, max_iterations=2)
         Y = np.asarray(data.unit_labels)
         S, V, B = 2 * Y @ Y.T - np.ones((len(Y), len(Y))), data.labels @ s.U, np.asarray(s.B)
         expected = p.alpha * np.linalg.norm(B - V) ** 2 + p.beta * np.linalg.norm(8 * S - B @ V.T) ** 2

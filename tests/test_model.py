@@ -23,7 +23,7 @@ def pairs(n=150, dims=(8, 6), c=4, seed=0):
 @pytest.fixture(scope="module")
 def trained():
     views, labels = pairs()
-    return jaxcmh.train("dcgh", views, labels, bits=16, iterations=3)
+    return jaxcmh.train("dcgh", views, labels, bits=16, max_iterations=3)
 
 
 def test_codes_of_training_items_are_the_stored_ones(trained):
@@ -42,7 +42,7 @@ def test_encoding_by_blocks_changes_nothing(trained, monkeypatch):
 
 def test_sparse_views_train_the_same_model(trained):
     views, labels = pairs()
-    sparse = jaxcmh.train("dcgh", [scipy.sparse.csr_matrix(x) for x in views], labels, bits=16, iterations=3)
+    sparse = jaxcmh.train("dcgh", [scipy.sparse.csr_matrix(x) for x in views], labels, bits=16, max_iterations=3)
     assert (np.asarray(sparse.codes) == np.asarray(trained.codes)).mean() > 0.98
     np.testing.assert_array_equal(
         jaxcmh.encode(trained, scipy.sparse.csr_matrix(views[1]), 1), jaxcmh.encode(trained, views[1], 1)
@@ -51,14 +51,14 @@ def test_sparse_views_train_the_same_model(trained):
 
 def test_integer_classes_are_one_hot_labels(trained):
     views, labels = pairs()
-    same = jaxcmh.train("dcgh", views, labels.argmax(1), bits=16, iterations=3)
+    same = jaxcmh.train("dcgh", views, labels.argmax(1), bits=16, max_iterations=3)
     np.testing.assert_array_equal(same.codes, trained.codes)
 
 
 def test_a_method_variant_and_params_can_be_chosen_in_either_form(trained):
     views, labels = pairs()
-    by_name = jaxcmh.train("dcgh-d", views, labels, bits=8, iterations=2)
-    by_params = jaxcmh.train(registry["dcgh"], views, labels, bits=8, iterations=2, params={"alpha": 0.0})
+    by_name = jaxcmh.train("dcgh-d", views, labels, bits=8, max_iterations=2)
+    by_params = jaxcmh.train(registry["dcgh"], views, labels, bits=8, max_iterations=2, params={"alpha": 0.0})
     np.testing.assert_array_equal(by_name.codes, by_params.codes)
     assert dict(by_params.info.params) == {"alpha": 0.0, "beta": 10.0, "lam": 0.01}
 
@@ -146,7 +146,7 @@ def test_a_saved_model_comes_back_bit_for_bit(trained, tmp_path):
 
 def test_mlp_hash_functions_are_saved_and_beat_chance(tmp_path):
     views, labels = pairs()
-    model = jaxcmh.train("dcgh", views, labels, bits=16, iterations=3, hash_function="mlp")
+    model = jaxcmh.train("dcgh", views, labels, bits=16, max_iterations=3, hash_function="mlp")
     jaxcmh.save(model, tmp_path / "model.safetensors")
     loaded = jaxcmh.load(tmp_path)
     assert jax.tree.structure(loaded) == jax.tree.structure(model)
@@ -225,7 +225,7 @@ def nan_in_row(row):
         ({"bits": 0}, "bits: expected a positive multiple of 8; got 0"),
         ({"bits": 16.0}, "bits: expected a positive multiple of 8; got 16.0"),
         ({"seed": -1}, "seed: expected an integer from 0 to"),
-        ({"iterations": 0}, "iterations: expected an integer of at least 1; got 0"),
+        ({"max_iterations": 0}, "max_iterations: expected an integer of at least 1; got 0"),
         ({"params": {"gamma": 1.0}}, "params: expected names among alpha, beta, lam; got 'gamma'"),
         ({"params": {"alpha": float("nan")}}, "params.alpha: expected a finite number; got nan"),
         ({"params": {"alpha": "much"}}, "params.alpha: expected a finite number; got 'much'"),

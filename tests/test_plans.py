@@ -179,7 +179,7 @@ def test_the_state_a_look_inside_sees_is_that_of_the_model():
     from jaxcmh.retrieval import topk
 
     split = jaxcmh.load_dataset("synthetic", train=120, query=20, dims=(12, 15), labels=4)
-    model = jaxcmh.train("dcgh", split.train.views, split.train.labels, bits=8, seed=3, iterations=4)
+    model = jaxcmh.train("dcgh", split.train.views, split.train.labels, bits=8, seed=3, max_iterations=4)
     _, state = inside.learned(model, split)
     np.testing.assert_array_equal(state.H, topk.unpack(model.codes))
 

@@ -104,10 +104,10 @@ def test_a_study_equals_single_runs_and_is_computed_once(split, tmp_path, monkey
 @pytest.mark.parametrize("method", ["aah", "acqh"])
 def test_seeds_side_by_side_equal_single_runs(split, tmp_path, method):
     """Neither has anchors, so that all seeds share features and Gram matrices."""
-    study = Study("seeds", "seeds", method, bits=(8,), seeds=3, iterations=4)
+    study = Study("seeds", "seeds", method, bits=(8,), seeds=3, max_iterations=4)
     lines = run(study, split, tmp_path / "lines.jsonl", data="synthetic", databases=["encoded"])
     for seed, line in enumerate(lines):
-        outcome = runs.run(split, method, bits=8, data="synthetic", seed=seed, iterations=4)
+        outcome = runs.run(split, method, bits=8, data="synthetic", seed=seed, max_iterations=4)
         assert line["key"] == outcome.records[1]["key"]
         assert line["map"] == pytest.approx(outcome.records[1]["map"], abs=1e-6)
 

@@ -170,7 +170,7 @@ def test_configurations_of_one_method_are_judged_apart():
     again = [{**plain[0], "study": {"name": "curves", "kind": "bits", "vary": []}}]  # a run of two studies
     kernel = [{"kind": "laplace", "anchors": 500, "width": 1.0, "standardise": False}]
     other = [fake_lines.line("dcgh", 32, data="wiki", study=("laplace", "bits", []), features=kernel, lift=0.1)]
-    longer = [fake_lines.line("dcgh", 32, data="wiki", study=("convergence", "convergence", []), iterations=20)]
+    longer = [fake_lines.line("dcgh", 32, data="wiki", study=("convergence", "convergence", []), max_iterations=20)]
     found = tables.against([*plain, *again, *other, *longer])
     assert [(v.method, v.seeds) for v in found] == [
         ("dcgh", 2),

@@ -14,7 +14,7 @@ from jaxcmh import results
 from jaxcmh.commands import cli
 from jaxcmh.studies import Study, run, trackers
 
-SWEEP = ["sweep", "dcgh", "--data", "synthetic", "--bits", "8", "--grid", "alpha=1,10", "--iterations", "3"]
+SWEEP = ["sweep", "dcgh", "--data", "synthetic", "--bits", "8", "--grid", "alpha=1,10", "--max-iterations", "3"]
 
 
 def installed(tracker):
@@ -25,7 +25,7 @@ def installed(tracker):
 @pytest.fixture(scope="module")
 def line(tmp_path_factory):
     """A line of a study, and the one that the tracker was told."""
-    study, told = Study("one", "bits", "dcgh", bits=(8,), seeds=1, iterations=3), []
+    study, told = Study("one", "bits", "dcgh", bits=(8,), seeds=1, max_iterations=3), []
     split = jaxcmh.load_dataset("synthetic", train=120, query=20, noise=0.8)
     path = tmp_path_factory.mktemp("study") / "results.jsonl"
     options = {"data": "synthetic", "databases": ["learned"], "log": told.append}
@@ -112,7 +112,7 @@ def test_sweep_and_train_log_where_their_results_lie(tmp_path, monkeypatch, caps
     assert cli.main([*SWEEP, "--out", "swept", "--database", "learned", "--log", "tensorboard", "--json"]) == 0
     lines = [json.loads(text) for text in capsys.readouterr().out.splitlines()]
     assert len(list((tmp_path / "swept" / "tensorboard").iterdir())) == len(lines) == 2
-    train = ["train", "dcgh", "--data", "synthetic", "--bits", "8", "--iterations", "3", "--out", "trained"]
+    train = ["train", "dcgh", "--data", "synthetic", "--bits", "8", "--max-iterations", "3", "--out", "trained"]
     assert cli.main([*train, "--log", "tensorboard"]) == 0
     found, _ = events(tmp_path / "trained" / "tensorboard")
     maps = [line["map"]["t2i"] for line in results.read(tmp_path / "trained")]
@@ -125,7 +125,7 @@ import sys
 opened = []
 sys.addaudithook(lambda event, _: opened.append(event) if event in ("socket.__new__", "socket.getaddrinfo") else None)
 from jaxcmh.commands import cli
-for words in ({SWEEP!r}, ["train", "dcgh", "--data", "synthetic", "--bits", "8", "--iterations", "3"]):
+for words in ({SWEEP!r}, ["train", "dcgh", "--data", "synthetic", "--bits", "8", "--max-iterations", "3"]):
     assert cli.main(words) == 0
 loaded = {{"tensorboardX", "mlflow", "wandb"}} & set(sys.modules)
 assert not loaded, loaded

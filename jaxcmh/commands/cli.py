@@ -135,7 +135,8 @@ def train(
     data: str = "icons",
     bits: Annotated[int, Parameter(name=["--bits", "-b"])] = 32,
     seed: int = 0,
-    iterations: int | None = None,
+    max_iterations: int | None = None,
+    tolerance: float | None = None,
     param: Annotated[list[str] | None, Parameter(name=["--param", "-p"], negative=())] = None,
     features: Literal["rbf", "laplace", "standardise", "identity"] | None = None,
     anchors: int | None = None,
@@ -161,8 +162,10 @@ def train(
         Code length, a multiple of 8.
     seed
         Of anchors and random start.
-    iterations
-        The method's own number by default.
+    max_iterations
+        Iterations at most; the method's own number by default.
+    tolerance
+        Relative change of the objective below which training has converged; the method's own by default, 0 for never.
     param
         A hyper-parameter, such as alpha=10; may be repeated.
     features
@@ -193,7 +196,8 @@ def train(
 
     _bits(bits)
     chosen = _method(method)
-    options: dict[str, Any] = {"params": _params(param or [], chosen), "iterations": iterations, "seed": seed}
+    options: dict[str, Any] = {"params": _params(param or [], chosen), "seed": seed}
+    options |= {"max_iterations": max_iterations, "tolerance": tolerance}
     options["features"] = _features(chosen, features, anchors, width, standardise)
     name = f"{method}-{Path(data).stem if Path(data).exists() else data}-{bits}-{seed}".replace(":", "-")
     place = _new(out, name)
@@ -469,12 +473,15 @@ def _params(given: list[str], method: Any) -> dict[str, float]:
 def _info(method: Any, split: Any, hash_function: str, options: dict[str, Any]) -> dict[str, Any]:
     """Fields of the `Info` that a model trained with these options will have."""
     from jaxcmh import checks
+    from jaxcmh.learning.core import endings
     from jaxcmh.model import resolve_features
 
+    max_iterations, tolerance = endings(method, options["max_iterations"], options["tolerance"])
     return {
         "method": method.name,
         "seed": options["seed"],
-        "iterations": method.iterations if options["iterations"] is None else options["iterations"],
+        "max_iterations": max_iterations,
+        "tolerance": tolerance,
         "params": checks.params(options["params"], method.params),
         "features": resolve_features(options["features"], method, len(split.train.views)),
         "hash_function": hash_function,

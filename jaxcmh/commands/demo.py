@@ -187,7 +187,7 @@ def _settings(line: dict) -> str:
     kernel = "{kind}, {anchors} anchors, width {width:g} times the mean distance to them"
     maps = (kernel.format(**f) if f["kind"] in ("rbf", "laplace") else f["kind"] for f in line["features"])
     features = f"features {' and '.join(dict.fromkeys(maps))}"
-    made = f"{line['iterations']} iterations; {features}; {line['hash_function']} hash functions"
+    made = f"{line['max_iterations']} iterations; {features}; {line['hash_function']} hash functions"
     return f"{params}; {made}; seed {line['seed']}"
 
 

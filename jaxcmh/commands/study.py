@@ -114,7 +114,8 @@ def sweep(
     anchors: int | None = None,
     width: float | None = None,
     standardise: Annotated[bool, Parameter(negative=())] = False,
-    iterations: int | None = None,
+    max_iterations: int | None = None,
+    tolerance: float | None = None,
     ties: Literal["expected", "stable"] = "expected",
     database: Annotated[list[Literal["learned", "encoded", "held_out"]] | None, Many] = None,
     memory: float | None = None,
@@ -156,8 +157,10 @@ def sweep(
         Factor on the kernel width.
     standardise
         Standardise the raw features before the kernel.
-    iterations
-        The method's own number by default.
+    max_iterations
+        Iterations at most; the method's own number by default.
+    tolerance
+        Relative change of the objective below which training has converged; the method's own by default, 0 for never.
     ties
         How items of equal distance count in mAP.
     database
@@ -200,7 +203,8 @@ def sweep(
             vary=vary,
             combine=combine,
             features=cli._features(chosen, features, anchors, width, standardise),
-            iterations=iterations,
+            max_iterations=max_iterations,
+            tolerance=tolerance,
         )
         studies.points(study)  # what is wrong is said before anything is loaded
         split = load_data(data, root, terminal.Stages(), steps)

@@ -47,7 +47,8 @@ class Method(NamedTuple):
     objective: Callable[[Any, Data, Any], Array]  # (state, data, params) -> scalar: the specification
     codes: Callable[[Any, Data, Any], Array]  # -> (n, bits) in {-1, +1}, or (n, books) int32 word indices
     encoder: Callable[[Any, Data, Any], tuple[Array, ...]]  # -> linear hash functions (q_m, bits), one a view
-    iterations: int = 10
+    max_iterations: int = 10
+    tolerance: float = 0.0  # relative change of the objective that ends a training; 0 for a fixed number of iterations
     features: Features = Features()
     prepare: Callable[[Data], Any] | None = None  # data -> Data.extra
     codebooks: Callable[[Any], Array] | None = None  # state -> (books, words, bits): look-up instead of Hamming
@@ -105,9 +106,24 @@ def step(method: Method, state: Any, data: Data, params: Any) -> Any:
     return state
 
 
+class Fit(NamedTuple):
+    """What a training leaves; of a sweep, every leaf with a leading axis."""
+
+    state: Any  # the final state, or what `output` of a sweep made of it
+    objective: Array  # (max_iterations + 1,) at the start and after every iteration; constant once converged
+    converged: Array  # () int32, the iteration in which it converged; 0 if it did not
+
+
 def fit(
-    method: Method, data: Data, key: Array, params: Any = None, *, bits: int, iterations: int | None = None
-) -> tuple[Any, Array]:
+    method: Method,
+    data: Data,
+    key: Array,
+    params: Any = None,
+    *,
+    bits: int,
+    max_iterations: int | None = None,
+    tolerance: float | None = None,
+) -> Fit:
     """Train a method: one jitted `lax.scan` over its step.
 
     Args:
@@ -116,10 +132,12 @@ def fit(
         key: a `jax.random.key`.
         params: hyper-parameters; the method's own if None.
         bits: length of the codes, a positive multiple of 8.
-        iterations: steps; the method's own number if None.
+        max_iterations: steps at most; the method's own number if None.
+        tolerance: a training has converged once the objective changes by less than this share of itself; 0 runs all
+            iterations; the method's own if None.  A new value compiles nothing.
 
     Returns:
-        The final state, and the objective after every iteration, shape (iterations,).
+        `Fit`: the final state, the objective from the start on, and the iteration in which it converged.
 
     Raises:
         ValueError: an argument is not as described, or there are fewer samples than bits or classes.
@@ -127,12 +145,12 @@ def fit(
     Example:
         >>> import jaxcmh
         >>> data = prepare([np.eye(40)[:, :30], np.eye(40)[:, 10:]], np.arange(40)[:, None] % 4 == np.arange(4))
-        >>> state, objective = fit(jaxcmh.methods.registry["dcgh"], data, random.key(0), bits=8)
-        >>> state.H.shape, bool(objective[-1] < objective[0])
-        ((40, 8), True)
+        >>> state, objective, converged = fit(jaxcmh.methods.registry["dcgh"], data, random.key(0), bits=8)
+        >>> state.H.shape, objective.shape, int(converged)
+        ((40, 8), (11,), 0)
     """
-    params, bits, iterations = _checked(method, data, key, params, bits, iterations, axes=0)
-    return _fit(method._replace(params=None), data, key, params, bits, iterations)
+    params, bits, *ends = _checked(method, data, key, params, bits, max_iterations, tolerance, axes=0)
+    return _fit(_compiled_in(method), data, key, params, bits, *ends)
 
 
 def sweep(
@@ -142,14 +160,15 @@ def sweep(
     params: Any,
     *,
     bits: int,
-    iterations: int | None = None,
+    max_iterations: int | None = None,
+    tolerance: float | None = None,
     lanes: int = 4,
     output: Callable[[Any, Data, Any], Any] | None = None,
-) -> tuple[Any, Array]:
+) -> Fit:
     """Train many configurations in one compiled loop over vectorised lanes.
 
     Args:
-        method, data, bits, iterations: as in `fit`.
+        method, data, bits, max_iterations, tolerance: as in `fit`.
         keys: (s,) keys, one a configuration.
         params: the method's Params with leaves of shape () or (s,).
         lanes: configurations in flight at once.  More lanes need more memory; beyond a few, decompositions
@@ -158,7 +177,7 @@ def sweep(
             the whole state if None.
 
     Returns:
-        What `output` gave and the objectives, every leaf with a leading axis of s.
+        `Fit`, every leaf with a leading axis of s.
 
     Raises:
         ValueError: an argument is not as described, or there are fewer samples than bits or classes.
@@ -168,24 +187,24 @@ def sweep(
         >>> data = prepare([np.eye(40)[:, :30], np.eye(40)[:, 10:]], np.arange(40)[:, None] % 4 == np.arange(4))
         >>> dcgh = jaxcmh.methods.registry["dcgh"]
         >>> grid = dcgh.params._replace(alpha=jnp.array([1.0, 10.0, 100.0]))
-        >>> states, objectives = sweep(dcgh, data, random.split(random.key(0), 3), grid, bits=8)
-        >>> states.H.shape, objectives.shape
-        ((3, 40, 8), (3, 10))
+        >>> states, objectives, converged = sweep(dcgh, data, random.split(random.key(0), 3), grid, bits=8)
+        >>> states.H.shape, objectives.shape, converged.shape
+        ((3, 40, 8), (3, 11), (3,))
     """
-    params, bits, iterations = _checked(method, data, keys, params, bits, iterations, axes=1)
+    params, bits, *ends = _checked(method, data, keys, params, bits, max_iterations, tolerance, axes=1)
     params = jax.tree.map(lambda leaf: jnp.broadcast_to(leaf, (len(keys),)), params)
     lanes = min(checks.integer(lanes, "lanes", least=1), len(keys))
     # The last lanes are filled up with repeats: a remainder of another size would be compiled once more.
     filled = np.minimum(np.arange(-(-len(keys) // lanes) * lanes), len(keys) - 1)
     keys_and_params = jax.tree.map(lambda leaf: leaf[filled], (keys, params))
-    results = _sweep(method._replace(params=None), data, *keys_and_params, bits, iterations, lanes, output)
+    results = _sweep(_compiled_in(method), data, *keys_and_params, bits, *ends, lanes, output)
     return jax.tree.map(lambda leaf: leaf[: len(keys)], results)
 
 
 def _checked(
-    method: Method, data: Data, keys: Any, params: Any, bits: Any, iterations: Any, axes: int
-) -> tuple[Any, int, int]:
-    """Hyper-parameters as arrays of the data's dtype (traced, never weakly typed), bits and iterations.
+    method: Method, data: Data, keys: Any, params: Any, bits: Any, max_iterations: Any, tolerance: Any, axes: int
+) -> tuple[Any, int, int, float]:
+    """Hyper-parameters as arrays of the data's dtype (traced, never weakly typed), bits, iterations and tolerance.
 
     Keys must have this many axes; hyper-parameters none, or those of the keys.
     """
@@ -193,7 +212,7 @@ def _checked(
     checks.instance(data, "data", Data, "what prepare returned")
     bits = checks.bits(bits)
     checks.enough_rows(len(data.mask), bits, data.labels.shape[1])
-    iterations = checks.integer(method.iterations if iterations is None else iterations, "iterations", least=1)
+    max_iterations, tolerance = endings(method, max_iterations, tolerance)
     keys = checks.key(keys, "keys" if axes else "key", axes)
     params = method.params if params is None else params
     if getattr(params, "_fields", None) != method.params._fields:
@@ -203,7 +222,7 @@ def _checked(
             raise ValueError(f"params.{name}: expected one number{' or one a key' if axes else ''}; got {value!r}")
         if not isinstance(value, Tracer) and not np.isfinite(value).all():
             raise ValueError(f"params.{name}: expected finite numbers; got {value!r}")
-    return jax.tree.map(lambda leaf: jnp.asarray(leaf, data.mask.dtype), params), bits, iterations
+    return jax.tree.map(lambda leaf: jnp.asarray(leaf, data.mask.dtype), params), bits, max_iterations, tolerance
 
 
 def with_extra(method: Method, data: Data) -> Data:
@@ -211,36 +230,72 @@ def with_extra(method: Method, data: Data) -> Data:
     return data._replace(extra=method.prepare(data)) if method.prepare else data
 
 
-def run(method: Method, data: Data, key: Array, params: Any, bits: int, iterations: int) -> tuple[Any, Array]:
+def endings(method: Method, max_iterations: Any, tolerance: Any) -> tuple[int, float]:
+    """When a training ends: what is given, or the method's own.
+
+    Raises:
+        ValueError: iterations below 1, or a tolerance that is negative or not a finite number.
+    """
+    most = checks.integer(
+        method.max_iterations if max_iterations is None else max_iterations, "max_iterations", least=1
+    )
+    return most, checks.number(method.tolerance if tolerance is None else tolerance, "tolerance", least=0)
+
+
+def _compiled_in(method: Method) -> Method:
+    """The method without its numbers: others compile nothing."""
+    return method._replace(params=None, max_iterations=0, tolerance=0.0)
+
+
+def run(
+    method: Method, data: Data, key: Array, params: Any, bits: int, max_iterations: int, tolerance: float | Array
+) -> Fit:
+    """`fit` within a jitted function."""
     outside = jax.config.read("jax_enable_x64")
 
-    def iterate(state, _):
+    def advance(state):
         with jax.enable_x64(outside):
-            # The objective of the state that comes in, not of the one that goes out: it shares its large
-            # products with the first update, which makes it nearly free.
-            return step(method, state, data, params), method.objective(state, data, params)
+            state = step(method, state, data, params)
+            return state, method.objective(state, data, params)
+
+    def iterate(carry, iteration):
+        state, before, converged = carry
+        state, after = lax.cond(converged > 0, lambda state: (state, before), advance, state)
+        with jax.enable_x64(outside):
+            ended = (converged == 0) & (jnp.abs(after - before) < tolerance * jnp.abs(before))
+            return (state, after, jnp.where(ended, iteration, converged)), after
 
     state = method.init(key, data, params, bits)
+    start = method.objective(state, data, params)
+    numbers = jnp.arange(1, max_iterations + 1, dtype=jnp.int32)
     # A sweep vectorises the finished loop, where the contexts its float64 algebra was written in are gone.
     with jax.enable_x64(True):
-        state, objective = lax.scan(iterate, state, length=iterations)
-    return state, jnp.append(objective[1:], method.objective(state, data, params))
+        (state, _, converged), objective = lax.scan(iterate, (state, start, jnp.int32(0)), numbers)
+    return Fit(state, jnp.append(start, objective), converged)
 
 
-@partial(jax.jit, static_argnames=("method", "bits", "iterations"))
-def _fit(method: Method, data: Data, key: Array, params: Any, bits: int, iterations: int) -> tuple[Any, Array]:
-    return run(method, with_extra(method, data), key, params, bits, iterations)
+@partial(jax.jit, static_argnames=("method", "bits", "max_iterations"))
+def _fit(method: Method, data: Data, key: Array, params: Any, bits: int, max_iterations: int, tolerance: float) -> Fit:
+    return run(method, with_extra(method, data), key, params, bits, max_iterations, tolerance)
 
 
-@partial(jax.jit, static_argnames=("method", "bits", "iterations", "lanes", "output"))
+@partial(jax.jit, static_argnames=("method", "bits", "max_iterations", "lanes", "output"))
 def _sweep(
-    method: Method, data: Data, keys: Array, params: Any, bits: int, iterations: int, lanes: int, output: Any
-) -> tuple[Any, Array]:
+    method: Method,
+    data: Data,
+    keys: Array,
+    params: Any,
+    bits: int,
+    max_iterations: int,
+    tolerance: float,
+    lanes: int,
+    output: Any,
+) -> Fit:
     data = with_extra(method, data)
 
-    def lane(key_and_params: tuple[Array, Any]) -> tuple[Any, Array]:
+    def lane(key_and_params: tuple[Array, Any]) -> Fit:
         key, params = key_and_params
-        state, objective = run(method, data, key, params, bits, iterations)
-        return (state if output is None else output(state, data, params)), objective
+        trained = run(method, data, key, params, bits, max_iterations, tolerance)
+        return trained if output is None else trained._replace(state=output(trained.state, data, params))
 
     return lax.map(lane, (keys, params), batch_size=lanes)

@@ -308,7 +308,7 @@ method = Method(
     objective,
     codes,
     encoder,
-    iterations=6,  # the paper's Fig. 4 is flat after 5
+    max_iterations=6,  # the paper's Fig. 4 is flat after 5
     features=Features(anchors=2500),
     prepare=prepare,
     diagnostics=diagnostics,

@@ -247,7 +247,7 @@ method = Method(
     objective,
     codes,
     encoder,
-    iterations=40,
+    max_iterations=40,
     features=Features("identity"),
     prepare=prepare,
     codebooks=codebooks,

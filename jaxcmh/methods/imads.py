@@ -173,7 +173,7 @@ def mapping_encoder(s: Mapping, data: Data, p: Params) -> tuple[Array, ...]:
 class State(NamedTuple):
     U: Array  # (c, r) what stage one found
     U_start: Array  # (c, r) where it started
-    mapping: Array  # (40,) its objective
+    mapping: Array  # (41,) its objective
     B: Array  # (n, r) codes
     C: Array  # (n, r) their copy
     D: Array  # (n, r) multipliers of B = C
@@ -183,7 +183,7 @@ class State(NamedTuple):
 def init(key: Array, data: Data, p: Params, bits: int, stage_one: Method) -> State:
     """Stage one, then random codes and hash functions at zero."""
     dtype = data.mask.dtype
-    found, trace = run(stage_one, data, key, p, bits, stage_one.iterations)
+    found, trace, _ = run(stage_one, data, key, p, bits, stage_one.max_iterations, stage_one.tolerance)
     start = stage_one.init(key, data, p, bits).U
     key_B, key_C = random.split(random.fold_in(key, 0))
     B, C = (sign(random_rows(k, data, bits), data.mask) for k in (key_B, key_C))
@@ -277,7 +277,7 @@ mapping = Method(
     mapping_objective,
     mapping_codes,
     mapping_encoder,
-    iterations=40,
+    max_iterations=40,
     features=Features(anchors=500),
     prepare=prepare,
 )

@@ -247,10 +247,10 @@ def _objective(study: Study) -> Plan:
 def _convergence(study: Study, _: Path) -> Plan:
     longest: dict[str, int] = {}
     for line in study.lines:
-        longest[line["method"]] = max(line["iterations"], longest.get(line["method"], 0))
-    ends = [line for line in study.lines if line["iterations"] == longest[line["method"]]]
+        longest[line["method"]] = max(line["max_iterations"], longest.get(line["method"], 0))
+    ends = [line for line in study.lines if line["max_iterations"] == longest[line["method"]]]
     if len(ends) < len(study.lines):  # trainings of 1, 2, ... iterations
-        study = study._replace(vary=("iterations",))
+        study = study._replace(vary=("max_iterations",))
     lines = _labelled(study.lines, without=study.vary)
     plan: Plan = _objective(study._replace(lines=ends))
 
@@ -283,8 +283,8 @@ def _convergence(study: Study, _: Path) -> Plan:
         plan.append(("Convergence of every stage", "stages", stages))
     if any(line.get("map_trace") for line in lines):
         plan.append(("Convergence of mAP", "map", traces))
-    if "iterations" in study.vary:
-        plan.append(_along(study, "iterations", "mAP against the number of iterations"))
+    if "max_iterations" in study.vary:
+        plan.append(_along(study, "max_iterations", "mAP against the number of iterations"))
     return plan
 
 

@@ -23,7 +23,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-FORMAT = 1
+FORMAT = 2
 # What must be equal for two numbers to stand in one column, and what makes two runs different runs.
 PROTOCOL = (
     "data",
@@ -36,7 +36,7 @@ PROTOCOL = (
     "n_without_relevant",
     "n_database",
 )
-CONFIGURATION = ("method", "bits", "params", "iterations", "features", "hash_function")
+CONFIGURATION = ("method", "bits", "params", "max_iterations", "tolerance", "features", "hash_function")
 # What a study changes when it changes the data: fewer rows, other pairs.
 OF_THE_SETTING = ("data_hash", "split_hash", "n_database", "n_without_relevant")
 REQUIRED = ("format", "key", *PROTOCOL, *CONFIGURATION, "seed", "map", "times", "environment")
@@ -228,6 +228,7 @@ def record(
         hashes=hashes,
         times={**model.times, **times},
         objective=model.objective,
+        converged=model.converged,
         diagnostics=model.diagnostics,
     )
 
@@ -240,6 +241,7 @@ def line(
     hashes: tuple[str, str],
     times: Mapping[str, float],
     objective: Any,
+    converged: Any,
     diagnostics: Mapping[str, Any],
     **more: Any,
 ) -> dict[str, Any]:
@@ -267,6 +269,7 @@ def line(
         found["curves"] = {direction: _curves(measured) for direction, measured in curves.items()}
     found |= {
         "objective": objective,
+        "converged": converged,
         "diagnostics": diagnostics,
         "times": {name: round(float(seconds), 4) for name, seconds in times.items()},
         "environment": environment(),
@@ -316,6 +319,8 @@ def check(record: Any, where: str = "record") -> dict:
     """
     if not isinstance(record, dict):
         raise ValueError(f"{where}: a result is a JSON object, got {type(record).__name__}")
+    if record.get("format") == 1 and "iterations" in record:  # of version 0.1.0, which ran a fixed number
+        record = {**record, "max_iterations": record["iterations"], "tolerance": 0.0}
     missing = [name for name in REQUIRED if name not in record]
     if missing:
         raise ValueError(f"{where}: the result lacks {', '.join(missing)}")

@@ -379,7 +379,7 @@ def _facts(records: Sequence[dict]) -> list[tuple[str, str]]:
         own = [line for line in records if line["method"] == method]
         params = {name: sorted({line["params"][name] for line in own}) for name in own[0]["params"]}
         told = [f"{figures_.symbol(name)} {_span(values)}" for name, values in params.items()]
-        told.append(f"iterations {_span(sorted({line['iterations'] for line in own}))}")
+        told.append(f"iterations {_span(sorted({line['max_iterations'] for line in own}))}")
         told.append("features " + "; ".join(dict.fromkeys(tables_.features(line) for line in own)))
         told.append(f"{', '.join(dict.fromkeys(line['hash_function'] for line in own))} hash functions")
         told.append(f"bits {_span(sorted({line['bits'] for line in own}))}")

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from jaxcmh import results
+from jaxcmh.results import lines as lines_
 
 ENDINGS = {"text": "txt", "markdown": "md", "latex": "tex", "csv": "csv", "html": "html"}
 # Names of the data sets in the copy of the published values, where they differ from ours.
@@ -90,7 +91,7 @@ def seconds(records: Iterable[Mapping[str, Any]]) -> Grid:
     words = tuple(
         (
             tuple(map(_word, place)),
-            tuple((results.show(results._cell(cells.get(stage)), 2), False) for stage in stages),
+            tuple((results.show(lines_._cell(cells.get(stage)), 2), False) for stage in stages),
         )
         for place, cells in rows.items()
     )
@@ -117,7 +118,9 @@ def differing(records: Sequence[Mapping[str, Any]]) -> list[str]:
     varied = [name for line in records for name in line.get("study", {}).get("vary", ())]
     settings = [name for line in records for name in line.get("setting", {})]
     params = [name for line in records for name in line["params"]]
-    names = dict.fromkeys([*varied, *settings, *params, "map_label", "features", "iterations", "hash_function"])
+    names = dict.fromkeys(
+        [*varied, *settings, *params, "map_label", "features", "max_iterations", "tolerance", "hash_function"]
+    )
     seen: dict[tuple[str, str], set[str]] = {}
     for line in records:
         for name in names:
@@ -291,7 +294,7 @@ def against(
         variants.setdefault((line["data"], line["method"]), {})[configuration] = None
     found = []
     for place, values in cells.items():
-        cell = results._cell(values)
+        cell = lines_._cell(values)
         assert cell is not None
         line, target, remark = first[place]
         data, method = line["data"], line["method"]

@@ -46,7 +46,8 @@ class Lane(NamedTuple):
     encoded: tuple[Array, ...]  # the database encoded from each view
     queries: tuple[Array, ...]  # (n_q, bits/8) packed codes, or (n_q, K) vectors for look-up
     codebooks: Any  # (books, words, K) for look-up
-    objective: Array  # (iterations,)
+    objective: Array  # (max_iterations + 1,)
+    converged: Array  # () the iteration in which it converged; 0 if it did not
     diagnostics: dict[str, Array]
     finite: Array  # () whether the hash functions are
 
@@ -90,7 +91,8 @@ def compiled(
     varied: Sequence[str],
     *,
     bits: int,
-    iterations: int,
+    max_iterations: int,
+    tolerance: float,
     lanes: int = LANES,
     memory: float | None = None,
 ) -> tuple[Callable[[Shared, Sequence[int], Sequence[Any]], Lane], int, int]:
@@ -101,7 +103,7 @@ def compiled(
         shared: from `prepare`, or what has its shapes.
         varied: hyper-parameters in which lanes differ, and "seed" where they have seeds of their own; what all have in
             common is computed once for all.
-        bits, iterations: as for `core.fit`.
+        bits, max_iterations, tolerance: as for `core.fit`.
         lanes: at most so many.
         memory: GB that the process may have at its peak; no bound if None.
 
@@ -114,9 +116,8 @@ def compiled(
     """
     names, views = type(method.params)._fields, len(shared.data.views)
     axes = tuple(0 if name in varied else None for name in ("seed", *names))
-    function = partial(
-        _trained.lower, method._replace(params=None, prepare=None), axes=axes, bits=bits, iterations=iterations
-    )
+    bare = method._replace(params=None, prepare=None, max_iterations=0, tolerance=0.0)
+    function = partial(_trained.lower, bare, axes=axes, bits=bits, max_iterations=max_iterations, tolerance=tolerance)
 
     def arguments(seeds: Sequence[int], params: Sequence[Any]) -> tuple[Array, Any]:
         keys = jnp.stack([random.fold_in(random.key(seed), views) for seed in seeds])
@@ -152,7 +153,7 @@ def _bytes(call: Any) -> int:
     return size.temp_size_in_bytes + size.output_size_in_bytes
 
 
-@partial(jax.jit, static_argnames=("method", "axes", "count", "bits", "iterations"))
+@partial(jax.jit, static_argnames=("method", "axes", "count", "bits", "max_iterations", "tolerance"))
 def _trained(
     method: Method,
     shared: Shared,
@@ -161,12 +162,13 @@ def _trained(
     axes: tuple[int | None, ...],
     count: int,
     bits: int,
-    iterations: int,
+    max_iterations: int,
+    tolerance: float,
 ) -> Lane:
     data = shared.data
 
     def lane(key: Array, params: Any) -> Lane:
-        state, objective = core.run(method, data, key, params, bits, iterations)
+        state, objective, converged = core.run(method, data, key, params, bits, max_iterations, tolerance)
         encoders, unlabelled, codes, diagnostics = model.finish(method, state, data, params)
         phi = shared.items or data.views
         if method.codebooks is None:
@@ -178,7 +180,7 @@ def _trained(
             encoded = tuple(model.choose_words(x, m, codebooks, unlabelled) for m, x in enumerate(phi))
             queries = tuple(map(jnp.matmul, shared.queries, encoders))
         finite = jnp.stack([jnp.isfinite(W).all() for W in encoders]).all()
-        return Lane(learned, encoded, queries, codebooks, objective, diagnostics, finite)
+        return Lane(learned, encoded, queries, codebooks, objective, converged, diagnostics, finite)
 
     return jax.vmap(lane, (axes[0], type(params)(*axes[1:])), axis_size=count)(keys, params)
 

@@ -25,7 +25,7 @@ import jaxcmh
 from jaxcmh import checks, results
 from jaxcmh import progress as terminal
 from jaxcmh.datasets import Split, drop_labels, flip_labels, take, unpair
-from jaxcmh.learning.core import Method
+from jaxcmh.learning.core import Method, endings
 from jaxcmh.methods import find
 from jaxcmh.model import Info, resolve_features, train
 from jaxcmh.results import runs
@@ -45,7 +45,8 @@ class Study(NamedTuple):
     vary: Mapping[str, Sequence[float]] = MappingProxyType({})  # hyper-parameter -> its values
     combine: str = "grid"  # "grid": all combinations; "each": one at a time, the others at the base; "list": zipped
     features: Any = None  # as in `jaxcmh.train`
-    iterations: int | None = None
+    max_iterations: int | None = None
+    tolerance: float | None = None
     settings: tuple[Mapping[str, float | int | str], ...] = ({},)  # conditions of the data, see `conditions`
 
 
@@ -273,11 +274,13 @@ def _protocol(split: Split, data: str, ties: str, at: int | None) -> dict[str, A
 def _info(study: Study, point: Point, split: Split) -> Info:
     """How the model of a run is made; `split` is under the point's conditions."""
     method, views = find(study.method), split.train.views
+    max_iterations, tolerance = endings(method, study.max_iterations, study.tolerance)
     return Info(
         method=method.name,
         bits=point.bits,
         seed=point.seed,
-        iterations=method.iterations if study.iterations is None else study.iterations,
+        max_iterations=max_iterations,
+        tolerance=tolerance,
         params=tuple(point.params._asdict().items()),
         features=resolve_features(study.features, method, len(views)),
         hash_function="ridge",
@@ -335,7 +338,8 @@ def _alone(task: _Task, points: Sequence[Point], missing: Set[int]) -> Iterator[
                     bits=point.bits,
                     seed=point.seed,
                     params=point.params,
-                    iterations=task.study.iterations,
+                    max_iterations=task.study.max_iterations,
+                    tolerance=task.study.tolerance,
                     features=task.study.features,
                 )
             reports, options = {}, {"ties": task.protocol["ties"], "at": task.protocol["at"]}
@@ -345,7 +349,15 @@ def _alone(task: _Task, points: Sequence[Point], missing: Set[int]) -> Iterator[
         for kind, report in reports.items():
             kept = report["metrics"] if task.curves else {name: m.map for name, m in report["metrics"].items()}
             times = {**model.times, **stages.seconds}
-            yield task.line(point, kind, kept, times=times, objective=model.objective, diagnostics=model.diagnostics)
+            yield task.line(
+                point,
+                kind,
+                kept,
+                times=times,
+                objective=model.objective,
+                converged=model.converged,
+                diagnostics=model.diagnostics,
+            )
         task.steps.advance()
 
 
@@ -377,7 +389,8 @@ def _together(task: _Task, points: Sequence[Point], missing: Set[int]) -> Iterat
                 continue
             task.steps.step(f"{task.study.name}: {_described(task.study, points[members[0]])}")
             if bits not in calls:
-                options = {"bits": bits, "iterations": info.iterations, "memory": task.memory}
+                ends = {"max_iterations": info.max_iterations, "tolerance": info.tolerance}
+                options = {"bits": bits, "memory": task.memory, **ends}
                 calls[bits] = lanes.compiled(method, shared, varied, lanes=min(lanes.LANES, len(members)), **options)
             call, width, at_once = calls[bits]
 
@@ -426,7 +439,7 @@ def _measured(
     options = {"ties": task.protocol["ties"], "at": task.protocol["at"], "curves": task.curves}
     start = time.perf_counter()
     measured = {kind: lanes.scores(lane, kind, judged, labels, **options) for kind in task.kinds}
-    told = {"objective": lane.objective, "diagnostics": lane.diagnostics}
+    told = {"objective": lane.objective, "converged": lane.converged, "diagnostics": lane.diagnostics}
     told["times"] = {**times, "evaluate": time.perf_counter() - start}
     return [task.line(point, kind, measured[kind], **told) for kind in task.kinds]
 

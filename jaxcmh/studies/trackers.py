@@ -81,7 +81,7 @@ def _tensorboard(line: Line, folder: Path) -> None:
         for step, value in enumerate(line.get(OBJECTIVE) or (), 1):
             writer.add_scalar(OBJECTIVE, value, step)
         for name, value in found.items():
-            writer.add_scalar(name, value, line["iterations"])
+            writer.add_scalar(name, value, line["max_iterations"])
 
 
 def _mlflow(line: Line, folder: Path) -> None:
@@ -97,7 +97,7 @@ def _mlflow(line: Line, folder: Path) -> None:
     place = None if uri else (folder / "mlflow").as_uri()
     experiment = known.experiment_id if known else client.create_experiment(PROJECT, place)
     now = get_current_time_millis()
-    metrics = [Metric(name, value, now, line["iterations"]) for name, value in scores(line).items()]
+    metrics = [Metric(name, value, now, line["max_iterations"]) for name, value in scores(line).items()]
     metrics += [Metric(OBJECTIVE, value, now, step) for step, value in enumerate(line.get(OBJECTIVE) or (), 1)]
     run = client.create_run(experiment, run_name=_name(line)).info.run_id
     client.log_batch(run, metrics, [Param(name, str(value)) for name, value in config(line).items()])

@@ -24,7 +24,7 @@ def studies(data: str, rows: int) -> list[Study]:
         Study("ablation", "ablation", "a2lh-b", bits=BITS, **common),
         Study("zeta", "sensitivity", "a2lh", vary={"zeta": (0.0, *map(float, range(2, 10)))}, **common),
         Study("weights", "sensitivity", "a2lh", vary=dict.fromkeys(WEIGHTS, powers(-5, 5)), combine="each", **common),
-        Study("convergence", "convergence", "a2lh", bits=(64,), seeds=1, iterations=20, **common),
+        Study("convergence", "convergence", "a2lh", bits=(64,), seeds=1, max_iterations=20, tolerance=0.0, **common),
     ]
 
 

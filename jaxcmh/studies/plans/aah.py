@@ -42,7 +42,7 @@ def studies(data: str, rows: int) -> list[Study]:
             Study("components", "ablation", f"aah-{variant}", bits=(16,), params=params._replace(**{weight: 0.0}))
             for variant, weight in COMPONENTS.items()
         ),
-        Study("convergence", "convergence", "aah", bits=(16,), seeds=1, iterations=20, **common),
+        Study("convergence", "convergence", "aah", bits=(16,), seeds=1, max_iterations=20, tolerance=0.0, **common),
         Study("t-SNE", "tsne", "aah", bits=(16,), seeds=1, **common),
         Study(
             "training size",

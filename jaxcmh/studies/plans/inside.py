@@ -36,7 +36,9 @@ def learned(model: Any, split: Split) -> tuple[core.Data, Any]:
     method = find(info.method)
     key = jax.random.fold_in(jax.random.key(info.seed), len(views))
     params = method.params._replace(**dict(info.params))
-    return data, core.fit(method, data, key, params, bits=info.bits, iterations=info.iterations)[0]
+    return data, core.fit(
+        method, data, key, params, bits=info.bits, max_iterations=info.max_iterations, tolerance=info.tolerance
+    ).state
 
 
 def tsne(model: Any, split: Split) -> dict[str, dict[str, np.ndarray]]:
@@ -139,7 +141,8 @@ def run(study: Study, split: Split, path: Path, *, data: str, ties: str, progres
         bits=point.bits,
         seed=point.seed,
         params=point.params,
-        iterations=study.iterations,
+        max_iterations=study.max_iterations,
+        tolerance=study.tolerance,
         features=study.features,
         data=data,
         hashes=hashes,

@@ -74,6 +74,8 @@ def sizes(wanted: Sequence[int], rows: int, name: str = "rows") -> tuple[Mapping
 def convergence(method: str, bits: int, iterations: int, **common: Any) -> list[Study]:
     """Trainings of 1, 2, ... iterations, for the mAP after each; the longest tells the objective after every one."""
     return [
-        Study("convergence", "convergence", method, bits=(bits,), seeds=1, iterations=count, **common)
+        Study(
+            "convergence", "convergence", method, bits=(bits,), seeds=1, max_iterations=count, tolerance=0.0, **common
+        )
         for count in range(1, iterations + 1)
     ]
