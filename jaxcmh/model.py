@@ -172,17 +172,16 @@ def train(
     )
 
 
-def finish(
-    method: Method, state: Any, data: core.Data, params: Any, bits: int
-) -> tuple[tuple[Array, ...], Any, Array, dict]:
+def finish(method: Method, state: Any, data: core.Data, params: Any) -> tuple[tuple[Array, ...], Any, Array, dict]:
     """Hash functions, how unlabelled items find words, codes, diagnostics."""
-    data = core.ready(method, data, bits)
     unlabelled = method.unlabelled(state, data, params) if method.unlabelled else None
     diagnostics = method.diagnostics(state, data, params) if method.diagnostics else {}
     return method.encoder(state, data, params), unlabelled, method.codes(state, data, params), diagnostics
 
 
-_finish = jax.jit(finish, static_argnames=("method", "bits"))
+@partial(jax.jit, static_argnames=("method", "bits"))
+def _finish(method: Method, state: Any, data: core.Data, params: Any, bits: int) -> Any:
+    return finish(method, state, core.ready(method, data, bits), params)
 
 
 @partial(jax.jit, static_argnames="view")

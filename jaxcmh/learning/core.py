@@ -52,6 +52,10 @@ class Data(NamedTuple):
         """(u, 1): what is equal for all samples of a label set has as reduced rows its u values times these."""
         return jnp.sqrt(self.counts)[:, None]
 
+    def gaussian(self, key: Array, *shape: int) -> Array:
+        """Gaussian numbers in the precision of the data, the same in every precision."""
+        return random.normal(key, shape, jnp.float32).astype(self.mask.dtype)
+
     def per_sample(self, values: Array) -> Array:
         """(n, k) of `values` (u, k), one row per label set; 0 on padding."""
         return values[self.member] * self.mask[:, None]
@@ -182,13 +186,9 @@ def ready(method: Method, data: Data, bits: int) -> Data:
 
         reduced = data.views, data.labels, data.unit_labels, data.ones
         views, labels, unit_labels, ones = jax.tree.map(room, reduced)
-        data = data._replace(views=views, labels=labels, unit_labels=unit_labels, ones=ones)
+        svd = tuple((room(left), *others) for left, *others in data.svd)
+        data = data._replace(views=views, labels=labels, unit_labels=unit_labels, ones=ones, svd=svd)
     return data._replace(extra=method.prepare(data)) if method.prepare else data
-
-
-def gaussian(key: Array, *shape: int, dtype: Any = jnp.float32) -> Array:
-    """Gaussian numbers that do not depend on precision."""
-    return random.normal(key, shape, jnp.float32).astype(dtype)
 
 
 def step(method: Method, state: Any, data: Data, params: Any) -> Any:

@@ -13,7 +13,6 @@ from jax import Array, lax, random
 from jaxcmh.learning.core import Data
 from jaxcmh.learning.linalg import lstsq, svd
 
-
 SVD = tuple[Array, Array, Array]  # left (p, q), values (q,), right (q, q)
 
 

@@ -130,8 +130,8 @@ def lstsq(*terms: tuple[Any, Array, Array], ridge: Array | float = 0.0) -> Array
     A = jnp.concatenate([jnp.sqrt(w) * A for w, A, _ in terms])
     B = jnp.concatenate([jnp.sqrt(w) * B for w, _, B in terms])
     q, r = A.shape[1], B.shape[1]
-    I = jnp.sqrt(ridge + smallest_ridge(A)) * jnp.eye(q, dtype=A.dtype)
-    A, B = jnp.concatenate([A, I]), jnp.concatenate([B, jnp.zeros((q, r), B.dtype)])
+    diagonal = jnp.sqrt(ridge + smallest_ridge(A)) * jnp.eye(q, dtype=A.dtype)
+    A, B = jnp.concatenate([A, diagonal]), jnp.concatenate([B, jnp.zeros((q, r), B.dtype)])
     if r > q:  # many right-hand sides: Q is smaller than they are
         Q, R = qr(A)
         return upper_solve(R, Q.T @ B)

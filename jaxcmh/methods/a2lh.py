@@ -20,11 +20,22 @@ import jax
 import jax.numpy as jnp
 from jax import Array, random
 
-from jaxcmh.learning.core import Data, Method, gaussian
+from jaxcmh.learning.core import Data, Method
 from jaxcmh.learning.encoders import ridge
 from jaxcmh.learning.features import Features
-from jaxcmh.learning.linalg import descend, lstsq, over_gram, polar, product_gap, qr, ridge_factor, sign, sqnorm, svd
-from jaxcmh.learning.linalg import unit_rows
+from jaxcmh.learning.linalg import (
+    descend,
+    lstsq,
+    over_gram,
+    polar,
+    product_gap,
+    qr,
+    ridge_factor,
+    sign,
+    sqnorm,
+    svd,
+    unit_rows,
+)
 
 
 class Params(NamedTuple):
@@ -50,13 +61,8 @@ class Labels(NamedTuple):
     of_sets: Array  # (u, c)
 
 
-def prepare(data: Data) -> Labels:
-    return Labels(data.unit_labels, unit_rows(data.sets))
-
-
-def prepare_counts(data: Data) -> Labels:
-    """Labels 0 and 1 as they are."""
-    return Labels(data.labels, data.sets)
+def prepare(data: Data, unit: bool = True) -> Labels:
+    return Labels(data.unit_labels, unit_rows(data.sets)) if unit else Labels(data.labels, data.sets)
 
 
 def similar(M: Array, data: Data) -> Array:
@@ -65,13 +71,8 @@ def similar(M: Array, data: Data) -> Array:
 
 
 def label_embedding(s: State, data: Data) -> Array:
-    """L."""
+    """L, in whose place the variant m has the codes."""
     return data.extra.Y @ s.R
-
-
-def own_codes(s: State, data: Data) -> Array:
-    """The codes in place of L."""
-    return s.B_p
 
 
 def init(key: Array, data: Data, p: Params, bits: int, random_start: bool = False) -> State:
@@ -80,16 +81,16 @@ def init(key: Array, data: Data, p: Params, bits: int, random_start: bool = Fals
     With `random_start` random codes, maps and spaces, and a random mixture of the views.
     """
     key_B, key_C, *keys = random.split(key, 2 + len(data.views))
-    sizes, dtype = [X.shape[1] for X in data.views], data.ones.dtype
-    M, q, c = len(sizes), min(sizes), data.sets.shape[1]
+    sizes, c, q = [X.shape[1] for X in data.views], data.sets.shape[1], min(X.shape[1] for X in data.views)
     if random_start:
-        V = tuple(polar(gaussian(k, size, q, dtype=dtype)) for k, size in zip(keys, sizes))
-        B, C = gaussian(key_B, len(data.mask), bits, dtype=dtype), gaussian(key_C, q, bits, dtype=dtype)
+        V = tuple(polar(data.gaussian(k, size, q)) for k, size in zip(keys, sizes))
+        B, C = data.gaussian(key_B, len(data.mask), bits), data.gaussian(key_C, q, bits)
     else:
-        V, C = tuple(jnp.eye(size, q, dtype=dtype) for size in sizes), jnp.zeros((q, bits), dtype)
-        B = data.per_sample(data.extra.of_sets @ gaussian(key_B, c, bits, dtype=dtype))
-    B, U = sign(B, data.mask), sum(X @ V_m for X, V_m in zip(data.views, V)) / M
-    return State(jnp.ones(M, dtype) / M, jnp.zeros((c, bits), dtype), C, B, data.reduced(B), U, V)
+        V, C = tuple(jnp.eye(size, q, dtype=data.ones.dtype) for size in sizes), jnp.zeros((q, bits), data.ones.dtype)
+        B = data.per_sample(data.extra.of_sets @ data.gaussian(key_B, c, bits))
+    B, U = sign(B, data.mask), jnp.stack([X @ V_m for X, V_m in zip(data.views, V)]).mean(0)
+    mu, R = jnp.full_like(data.ones[: len(V)], 1 / len(V)), jnp.zeros((c, bits), B.dtype)
+    return State(mu, R, C, B, data.reduced(B), U, V)
 
 
 def distances(s: State, data: Data) -> Array:
@@ -99,8 +100,8 @@ def distances(s: State, data: Data) -> Array:
 
 def update_mu(s: State, data: Data, p: Params) -> State:
     """Eq. 12; a view that U rebuilds up to rounding must not take all the weight."""
-    least = 1e-6 * jnp.stack([sqnorm(X) for X in data.views]) + jnp.finfo(s.U.dtype).tiny
-    return s._replace(mu=jax.nn.softmax(jnp.log(jnp.maximum(distances(s, data), least)) / (1 - p.zeta)))
+    Delta = jnp.maximum(distances(s, data), 1e-6 * jnp.stack([sqnorm(X) for X in data.views]))
+    return s._replace(mu=jax.nn.softmax(jnp.log(Delta) / (1 - p.zeta)))
 
 
 def update_R(s: State, data: Data, p: Params) -> State:
@@ -213,7 +214,7 @@ method = Method(
     check=check,
 )
 paper_params = {"mirflickr25k": Params(), "nuswide10": Params()}
-of_codes = {"left": own_codes}
+of_codes = {"left": lambda s, data: s.B_p}
 without_embedding = (
     update_mu,
     partial(update_C, **of_codes),
@@ -230,5 +231,5 @@ variants = {
         updates=(update_mu, update_R, update_C, update_relaxed_B, update_U, update_V)
     ),
     "gaussian": method._replace(init=partial(init, random_start=True)),
-    "counts": method._replace(prepare=prepare_counts),  # labels 0 and 1 as they are
+    "counts": method._replace(prepare=partial(prepare, unit=False)),  # labels 0 and 1 as they are
 }

@@ -20,18 +20,14 @@ and says little of others.
 
 from typing import NamedTuple
 
-import jax
 import jax.numpy as jnp
-from jax import Array, lax, random
-from jax.tree_util import Partial
+from jax import Array, random
 
-from jaxcmh.learning.core import Data, Method, gaussian
-from jaxcmh.learning.encoders import SVD, decomposed, ridge_by_svd
+from jaxcmh.learning.core import Data, Method
+from jaxcmh.learning.encoders import ridge_by_svd
 from jaxcmh.learning.features import Features
+from jaxcmh.learning.graph import label_graph, neighbour_graph, similar
 from jaxcmh.learning.linalg import polar, sign, sqnorm
-
-KEPT = 1 << 14  # label sets up to which the table of those that share a label is kept (256 MiB)
-BLOCK = 1 << 10  # rows of a similarity multiplied at a time
 
 
 class Params(NamedTuple):
@@ -55,69 +51,6 @@ class State(NamedTuple):
     mu: Array  # () penalty of U = X Q
 
 
-class Graph(NamedTuple):
-    """The similarity S = Eᵀ T E: each sample belongs to one of g nodes, its label set or itself; T links nodes."""
-
-    node: Array  # (n,) the node of each sample
-    T: Partial  # Y (g, r) -> T Y
-    EX: tuple[Array, ...]  # (g, q_v) sums of X_v over each node
-    D: Array  # (n,) row sums of S
-    xDx: tuple[Array, ...]  # () sum_ij S_ij |x_i|^2
-    svd: tuple[SVD, ...]  # of each X_v, for every regression on it
-
-
-def label_graph(data: Data) -> Graph:
-    """Eqs. 3 and 4: similar is what shares a label."""
-    return _graph(data, data.member, len(data.sets), Partial(_link_sets, data.sets, _table(data.sets)))
-
-
-def neighbour_graph(data: Data, k: int = 10) -> Graph:
-    """Similar are a sample itself and its k nearest that have it among theirs: one graph, all views weighing the same.
-
-    The paper has one graph per modality.  This costs O(n²) time once, but no n x n memory; with rows over devices each
-    device gathers every row.
-    """
-    X = jnp.concatenate([x / jnp.sqrt(sqnorm(x)) for x in data.features], axis=1)
-    squares = jnp.where(data.mask > 0, (X * X).sum(1), jnp.inf)
-    n, samples = len(X), jnp.arange(len(X), dtype=jnp.int32)
-
-    def nearest_others(x_and_own: tuple[Array, Array]) -> Array:
-        x, own = x_and_own
-        return lax.top_k((2 * X @ x - squares).at[own].set(-jnp.inf), min(k, n - 1))[1]
-
-    nearest = lax.map(nearest_others, (X, samples), batch_size=BLOCK)
-    mutual = (nearest[nearest] == samples[:, None, None]).any(2) * data.mask[:, None]
-    return _graph(data, samples, n, Partial(_link_neighbours, nearest, mutual))
-
-
-def _table(sets: Array) -> Array | None:
-    """(u, u) uint8, which label sets share a label; None where it would be too large."""
-    if len(sets) > KEPT:
-        return None
-    return lax.map(lambda labels: (sets @ labels > 0).astype(jnp.uint8), sets, batch_size=BLOCK)
-
-
-def _link_sets(sets: Array, table: Array | None, Y: Array) -> Array:
-    if table is not None:
-        return lax.map(lambda row: row.astype(Y.dtype) @ Y, table, batch_size=BLOCK)
-    return lax.map(lambda labels: (sets @ labels > 0).astype(Y.dtype) @ Y, sets, batch_size=BLOCK)
-
-
-def _link_neighbours(nearest: Array, mutual: Array, Y: Array) -> Array:
-    return Y + sum((mutual[:, a, None] * Y[nearest[:, a]] for a in range(nearest.shape[1])), jnp.zeros_like(Y))
-
-
-def _graph(data: Data, node: Array, nodes: int, T: Partial) -> Graph:
-    EX = tuple(jax.ops.segment_sum(X, node, nodes) for X in data.features)
-    D = data.mask * T(jax.ops.segment_sum(data.mask[:, None], node, nodes))[node, 0]
-    return Graph(node, T, EX, D, tuple(D @ (X * X).sum(1) for X in data.features), decomposed(data))
-
-
-def similar(graph: Graph, U: Array) -> Array:
-    """T E U (g, r): the sums of U (n, r) over the samples that are similar to each node."""
-    return graph.T(jax.ops.segment_sum(U, graph.node, len(graph.EX[0])))
-
-
 def weights(data: Data, p: Params) -> Array:
     """(views,) theta_v."""
     return jnp.full(len(data.views), p.theta).at[0].set(1)
@@ -125,15 +58,15 @@ def weights(data: Data, p: Params) -> Array:
 
 def init(key: Array, data: Data, p: Params, bits: int) -> State:
     """Gaussian Q and B, random bases, projections that agree with Q."""
-    views, dtype = len(data.views), data.mask.dtype
+    views = len(data.views)
     keys = random.split(key, 2 * views + 1)
     sizes = [X.shape[1] for X in data.views]
-    Q = tuple(gaussian(key, q, bits, dtype=dtype) for key, q in zip(keys, sizes))
+    Q = tuple(data.gaussian(key, q, bits) for key, q in zip(keys, sizes))
     U = tuple(X @ Q_v for X, Q_v in zip(data.features, Q))
-    P = tuple(polar(gaussian(key, q, bits, dtype=dtype)) for key, q in zip(keys[views:], sizes))
-    B = gaussian(keys[-1], len(data.mask), bits, dtype=dtype) * data.mask[:, None]
+    P = tuple(polar(data.gaussian(key, q, bits)) for key, q in zip(keys[views:], sizes))
+    B = data.gaussian(keys[-1], len(data.mask), bits) * data.mask[:, None]
     TU = tuple(similar(data.extra, U_v) for U_v in U)
-    return State(Q, U, TU, P, B, tuple(map(jnp.zeros_like, U)), p.mu)
+    return State(Q, U, TU, P, B, tuple(map(jnp.zeros_like, U)), jnp.asarray(p.mu))
 
 
 def update_Q(s: State, data: Data, p: Params) -> State:
@@ -214,9 +147,9 @@ def diagnostics(s: State, data: Data, p: Params) -> dict[str, Array]:
 def check(p: Params) -> None:
     if p.mu <= 0:
         raise ValueError(f"params.mu: expected a positive number; got {p.mu!r}")
-    for name in ("theta", "alpha", "beta", "average", "ridge"):
-        if getattr(p, name) < 0:
-            raise ValueError(f"params.{name}: expected a number of at least 0; got {getattr(p, name)!r}")
+    for name, value in p._asdict().items():
+        if value < 0:
+            raise ValueError(f"params.{name}: expected a number of at least 0; got {value!r}")
 
 
 updates = (update_Q, update_U, update_P, update_B, update_C)

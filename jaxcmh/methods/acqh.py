@@ -23,7 +23,7 @@ import jax.numpy as jnp
 from jax import Array, lax, random
 
 from jaxcmh import checks
-from jaxcmh.learning.core import Data, Method, gaussian
+from jaxcmh.learning.core import Data, Method
 from jaxcmh.learning.encoders import Unlabelled, nearest_words
 from jaxcmh.learning.features import Features
 from jaxcmh.learning.linalg import least_norm, lstsq, product_gap, ridge_factor, sqnorm, sums_of_words
@@ -67,8 +67,8 @@ def targets(s: State, data: Data, p: Params) -> tuple[Array, Array, Array]:
 def init(key: Array, data: Data, p: Params, bits: int, books: int = 4, words: int = 256) -> State:
     """Gaussian M and words; each label set gets the words nearest to its regression."""
     key_M, key_C = random.split(key)
-    M = gaussian(key_M, data.sets.shape[1], bits, dtype=data.sets.dtype)
-    C = gaussian(key_C, books, words, bits, dtype=M.dtype)
+    M = data.gaussian(key_M, data.sets.shape[1], bits)
+    C = data.gaussian(key_C, books, words, bits)
     A = nearest_words(data.sets @ M, C, jnp.eye(bits, dtype=M.dtype))
     return update_W(State((), M, jnp.zeros(len(A), M.dtype), C, A), data, p)
 

@@ -21,7 +21,7 @@ import jax
 import jax.numpy as jnp
 from jax import Array, random
 
-from jaxcmh.learning.core import Data, Method, gaussian
+from jaxcmh.learning.core import Data, Method
 from jaxcmh.learning.encoders import ridge
 from jaxcmh.learning.linalg import polar, sign, sqnorm, unit_rows
 
@@ -52,7 +52,7 @@ def init(key: Array, data: Data, p: Params, bits: int) -> State:
     keys = iter(random.split(key, views + 4))
 
     def normal(*shape: int) -> Array:
-        return gaussian(next(keys), *shape, dtype=data.ones.dtype)
+        return data.gaussian(next(keys), *shape)
 
     W = tuple(polar(normal(X.shape[1], bits)) for X in data.views)
     U, F = polar(normal(c, bits)), jax.vmap(polar)(normal(views, p_rows, c))
@@ -119,6 +119,11 @@ def codes(s: State, data: Data, p: Params) -> Array:
 def encoder(s: State, data: Data, p: Params) -> tuple[Array, ...]:
     """Eqs. 19-20: P^v minimises |X^v P^v - H|² + lam |P^v|²."""
     return ridge(codes(s, data, p), data, p.lam)
+
+
+def representations(s: State, data: Data) -> tuple[Array, ...]:
+    """B^v (n, r), to look at."""
+    return tuple(data.rows(B) for B in s.B)
 
 
 def diagnostics(s: State, data: Data, p: Params) -> dict[str, Array]:

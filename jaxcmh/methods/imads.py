@@ -1,13 +1,8 @@
 """IMADS, individual mapping and asymmetric dual supervision (Wang et al., Expert Systems with Applications 2024).
 
-Stage one, individual mapping: over a representation V_m (n, r) of each view with its basis U_m (r, q_m) and its map
-W_m (r, r) to the shared one L U, U (c, r), and correlations Q_m (r, r) of the first view with the others,
-
-    min  sum_m lam_m |X_m - V_m U_m|² + lam3 |L U - V_m W_m|² + lam4 sum_{m>1} |V_m - V_1 Q_m|² + lam5 |all of them|²,
-
-eq. 6 with samples as rows; X are kernel features, L labels 0 and 1, all of them reduced rows.  Stage two, asymmetric
-dual supervision: over codes B in {-1, 1}^(n, r) and hash functions P_m (q_m, r), with V = L U from stage one and Y
-labels with rows of length 1,
+Stage one, individual mapping, learns U (c, r), with which labels L, 0 and 1, are mapped: see `imads_mapping`.  Stage
+two, asymmetric dual supervision: over codes B in {-1, 1}^(n, r) and hash functions P_m (q_m, r), with V = L U from
+stage one, X kernel features and Y labels with rows of length 1,
 
     min  alpha |B - V|² + beta |r S - B Vᵀ|² + sum_m mu_m |X_m P_m - B|² + gamma |P_m|²,     S = 2 Y Yᵀ - 1 1ᵀ,
 
@@ -21,109 +16,12 @@ from typing import NamedTuple
 import jax.numpy as jnp
 from jax import Array, random
 
-from jaxcmh.learning.core import Data, Method, bare, gaussian, run
-from jaxcmh.learning.encoders import SVD, decomposed, ridge, ridge_by_svd
+from jaxcmh.learning.core import Data, Method, bare, run
+from jaxcmh.learning.encoders import SVD, decomposed, ridge_by_svd
 from jaxcmh.learning.features import Features
-from jaxcmh.learning.linalg import descend, lstsq, product_gap, sign, sqnorm, unit_rows
-
-
-class Params(NamedTuple):
-    lam1: float = 0.5  # reconstruction of the first view
-    lam2: float = 0.5  # reconstruction of every further view
-    lam3: float = 1e4  # representations agree with the labels
-    lam4: float = 1e-2  # representations agree with that of the first view
-    lam5: float = 1e-3  # ridge of stage one
-    alpha: float = 1e3  # codes agree with the labels
-    beta: float = 1e-3  # codes agree with the similarity
-    mu1: float = 1e-3  # fit of the first view's hash function
-    mu2: float = 1e-3  # fit of every further view's hash function
-    gamma: float = 1e-3  # ridge of the hash functions
-    theta: float = 1e-3  # penalty of B = C
-
-
-def of_views(first: float, further: float, data: Data) -> list[float]:
-    return [first] + [further] * (len(data.views) - 1)
-
-
-class Mapping(NamedTuple):
-    """State of stage one."""
-
-    U_m: tuple[Array, ...]  # (r, q_m)
-    V: tuple[Array, ...]  # (p, r); in variant c a single one for all views
-    W: tuple[Array, ...]  # (r, r)
-    U: Array  # (c, r)
-    Q: tuple[Array, ...]  # (r, r) for every view after the first
-
-
-def init_mapping(key: Array, data: Data, p: Params, bits: int, shared: bool = False) -> Mapping:
-    """Everything Gaussian; the representations are projections of their views, or of all views if `shared`."""
-    views, keys = data.views, iter(random.split(key, 3 * len(data.views)))
-
-    def normal(*shape: int) -> Array:
-        return gaussian(next(keys), *shape, dtype=data.ones.dtype)
-
-    U, W = normal(data.sets.shape[1], bits), tuple(normal(bits, bits) for _ in views)
-    Q = () if shared else tuple(normal(bits, bits) for _ in views[1:])
-    V = tuple(X @ normal(X.shape[1], bits) for X in views)
-    return Mapping(tuple(jnp.zeros((bits, X.shape[1]), U.dtype) for X in views), (sum(V),) if shared else V, W, U, Q)
-
-
-def V_of_views(s: Mapping) -> tuple[Array, ...]:
-    return s.V * (len(s.W) // len(s.V))
-
-
-def update_U_m(s: Mapping, data: Data, p: Params) -> Mapping:
-    """Eq. 10."""
-    terms = zip(of_views(p.lam1, p.lam2, data), V_of_views(s), data.views)
-    return s._replace(U_m=tuple(lstsq(term, ridge=p.lam5) for term in terms))
-
-
-def update_V(s: Mapping, data: Data, p: Params) -> Mapping:
-    """Eqs. 11 and 12, one view after the other."""
-    V, UL, I = list(s.V), (data.labels @ s.U).T, jnp.eye(s.U.shape[1], dtype=s.U.dtype)
-    lam = of_views(p.lam1, p.lam2, data)
-    for v in range(len(V)):
-        terms = []
-        for m in [v] if len(V) > 1 else range(len(s.W)):
-            terms += [(lam[m], s.U_m[m].T, data.views[m].T), (p.lam3, s.W[m].T, UL)]
-        for m, Q in enumerate(s.Q, 1):
-            if v == 0:
-                terms.append((p.lam4, Q.T, V[m].T))
-            elif v == m:
-                terms.append((p.lam4, I, (V[0] @ Q).T))
-        V[v] = lstsq(*terms, ridge=p.lam5).T
-    return s._replace(V=tuple(V))
-
-
-def update_W(s: Mapping, data: Data, p: Params) -> Mapping:
-    """Eq. 13."""
-    return s._replace(W=tuple(lstsq((p.lam3, V, data.labels @ s.U), ridge=p.lam5) for V in V_of_views(s)))
-
-
-def update_U(s: Mapping, data: Data, p: Params) -> Mapping:
-    """Eq. 14, whose printed form diverges: the stationary point has M lam3 LᵀL + lam5 I in place of its inverse."""
-    terms = [(p.lam3, data.labels, V @ W) for V, W in zip(V_of_views(s), s.W)]
-    return s._replace(U=lstsq(*terms, ridge=p.lam5))
-
-
-def update_Q(s: Mapping, data: Data, p: Params) -> Mapping:
-    """Eq. 15."""
-    return s._replace(Q=tuple(lstsq((p.lam4, s.V[0], V), ridge=p.lam5) for V in s.V[1:]))
-
-
-def mapping_objective(s: Mapping, data: Data, p: Params) -> Array:
-    loss = p.lam5 * sqnorm(*s.U_m, *s.V, *s.W, s.U, *s.Q)
-    for lam, X, V, U_m, W in zip(of_views(p.lam1, p.lam2, data), data.views, V_of_views(s), s.U_m, s.W):
-        loss += lam * sqnorm(X - V @ U_m) + p.lam3 * sqnorm(data.labels @ s.U - V @ W)
-    return loss + p.lam4 * sum(sqnorm(V - s.V[0] @ Q) for V, Q in zip(s.V[1:], s.Q))
-
-
-def mapping_codes(s: Mapping, data: Data, p: Params) -> Array:
-    return data.per_sample(sign(data.sets @ s.U))
-
-
-def mapping_encoder(s: Mapping, data: Data, p: Params) -> tuple[Array, ...]:
-    return ridge(mapping_codes(s, data, p), data, p.gamma / p.mu1)
+from jaxcmh.learning.linalg import descend, product_gap, sign, sqnorm, unit_rows
+from jaxcmh.methods import imads_mapping
+from jaxcmh.methods.imads_mapping import Params, of_views
 
 
 class State(NamedTuple):
@@ -142,7 +40,7 @@ def init(key: Array, data: Data, p: Params, bits: int, stage_one: Method) -> Sta
     start = stage_one.init(key, data, p, bits).U
 
     def random_codes(key: Array) -> Array:
-        return sign(gaussian(key, len(data.mask), bits, dtype=data.mask.dtype), data.mask)
+        return sign(data.gaussian(key, len(data.mask), bits), data.mask)
 
     B, C = map(random_codes, random.split(random.fold_in(key, 0)))
     P = tuple(jnp.zeros((X.shape[1], bits), B.dtype) for X in data.views)
@@ -238,22 +136,11 @@ def prepare(data: Data) -> tuple[SVD, ...]:
     return decomposed(data)
 
 
-mapping = Method(
-    "imads-mapping",
-    Params(),
-    init_mapping,
-    (update_U_m, update_V, update_W, update_U, update_Q),
-    mapping_objective,
-    mapping_codes,
-    mapping_encoder,
-    max_iterations=40,
-    features=Features(anchors=500),
-)
 updates = (update_B, update_C, update_D, update_P)
 method = Method(
     "imads",
     Params(),
-    partial(init, stage_one=mapping),
+    partial(init, stage_one=imads_mapping.method),
     updates,
     objective,
     codes,
@@ -268,10 +155,9 @@ paper_params = {
     "nuswide10": Params(lam3=1e5, lam5=1e-4, alpha=1e5, beta=0.1, theta=1e-4),
 }
 paper_features = {"wiki": Features(anchors=500), "mirflickr25k": Features(), "nuswide10": Features(anchors=1000)}
-shared_mapping = mapping._replace(init=partial(init_mapping, shared=True), updates=mapping.updates[:-1])
 variants = {
-    "mapping": mapping,  # stage one alone: codes are sgn(L U)
-    "c": method._replace(init=partial(init, stage_one=shared_mapping)),  # one representation shared by all views
+    "mapping": imads_mapping.method,  # stage one alone: codes are sgn(L U)
+    "c": method._replace(init=partial(init, stage_one=imads_mapping.shared)),  # one representation shared by all views
     "l": method._replace(params=Params(beta=0.0)),  # labels only
     "s": method._replace(params=Params(alpha=0.0)),  # similarity only
     "r": method._replace(updates=(update_relaxed_B, update_P)),  # relaxed codes

@@ -23,7 +23,7 @@ from jaxcmh.studies import Study, points
 EMBEDDED = 2500  # rows of a t-SNE picture
 SHOWN, ANSWERS = 6, 10  # queries and answers a picture
 # What a method learns of each view, (n, r), from its final state and the data.
-REPRESENTATIONS = {"dcgh": lambda s, data: dcgh.in_rows(s.A, s, data), "aah": lambda s, data: s.U}
+REPRESENTATIONS = {"dcgh": dcgh.representations, "aah": lambda s, data: s.U}
 
 
 def learned(model: Any, split: Split) -> tuple[core.Data, Any]:
