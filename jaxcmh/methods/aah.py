@@ -112,7 +112,10 @@ def objective(s: State, data: Data, p: Params) -> Array:
     loss = p.average * sqnorm(s.B - sum(s.U) / M)
     for v, (U, TU, theta) in enumerate(zip(s.U, s.TU, weights(data, p))):
         energy = graph.D @ (U * U).sum(1)
-        loss += theta * (graph.xDx[v] - 2 * jnp.vdot(graph.EX[v] @ s.P[v], TU) + energy) + p.alpha * (M - 1) * energy
+        loss += (
+            theta * (graph.weighted_squares[v] - 2 * jnp.vdot(graph.EX[v] @ s.P[v], TU) + energy)
+            + p.alpha * (M - 1) * energy
+        )
         for W in s.U[:v]:
             loss += p.beta * sqnorm(U - W) - 2 * p.alpha * jnp.vdot(TU[graph.node], W)
     return loss
