@@ -32,8 +32,7 @@ from jaxcmh import results
 from jaxcmh.results import plots, tables
 
 Line = Mapping[str, Any]
-NAMES = {"lam": "λ", "alpha": "α", "beta": "β", "theta": "θ", "zeta": "ζ", "eta": "η", "omega": "ω", "gamma": "γ"}
-NAMES |= {"mu": "μ"}
+LETTERS = {"lam": "λ", **tables.GREEK}
 
 
 class Figure(NamedTuple):
@@ -131,7 +130,7 @@ def symbol(name: str) -> str:
     ('α', 'λ3', 'μ0', 'iterations')
     """
     base = name.rstrip("0123456789")
-    letter = NAMES.get(base.rstrip("_"))
+    letter = LETTERS.get(base.rstrip("_"))
     return letter + name[len(base) :] if letter else name
 
 

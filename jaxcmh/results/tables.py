@@ -8,6 +8,7 @@ import csv
 import functools
 import json
 import math
+import unicodedata
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from io import StringIO
 from pathlib import Path
@@ -18,6 +19,8 @@ from jaxcmh import results
 ENDINGS = {"text": "txt", "markdown": "md", "latex": "tex", "csv": "csv", "html": "html"}
 # Names of the data sets in the copy of the published values, where they differ from ours.
 PUBLISHED_AS = {"nuswide10": "nuswide"}
+# "alpha" -> "α"; Unicode spells one of them "lamda".
+GREEK = {unicodedata.name(letter).split()[-1].lower(): letter for letter in "αβγδεζηθικλμνξπρστφχψω"} | {"lambda": "λ"}
 COMPARED = ("bits", "ablation", "unpaired", "deep")  # kinds of studies that papers print numbers of
 # Settings of the copy that are repeated on data sets of their own, by the split these are named for.
 SIZES = {"aah-deep": ("10,000 training pairs and 2,000 queries", "training size of the deep methods")}
@@ -492,15 +495,7 @@ SIGNS = {
     "±": "$\\pm$",
     "×": "$\\times$",
     "−": "$-$",
-    "α": "$\\alpha$",
-    "β": "$\\beta$",
-    "λ": "$\\lambda$",
-    "μ": "$\\mu$",
-    "θ": "$\\theta$",
-    "ζ": "$\\zeta$",
-    "η": "$\\eta$",
-    "ω": "$\\omega$",
-    "γ": "$\\gamma$",
+    **{letter: f"$\\{name}$" for name, letter in GREEK.items() if name != "lamda"},
 }
 
 

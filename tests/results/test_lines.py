@@ -225,10 +225,10 @@ def test_long_curves_are_thinned_and_keep_their_shape():
 
 
 def test_environment_names_versions_and_device():
-    told = results.environment()
-    assert told["versions"]["jax"].count(".") >= 1
-    assert told["device"].startswith("cpu")
-    json.dumps(told)
+    facts = results.environment()
+    assert facts["versions"]["jax"].count(".") >= 1
+    assert facts["device"].startswith("cpu")
+    json.dumps(facts)
 
 
 def test_a_folder_appears_whole_or_not_at_all(tmp_path):
