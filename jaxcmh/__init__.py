@@ -53,8 +53,8 @@ _moved = {
     **{name: f"retrieval.{name}" for name in ("topk", "metrics")},
     "deep": "datasets.deep",
     "export": "index",
-    **{name: f"results.{name}" for name in ("tables", "figures", "plots", "report", "significance", "trec", "runs")},
-    **{name: f"studies.{name}" for name in ("plans", "trackers")},
+    **{name: f"results.{name}" for name in ("tables", "figures", "plots", "report", "significance", "trec")},
+    **{name: f"studies.{name}" for name in ("plans", "trackers", "runs")},
     "cli": "commands.cli",
 }
 

@@ -192,7 +192,7 @@ def train(
         Print result lines (JSON) instead of a table.
     """
     from jaxcmh import results
-    from jaxcmh.results import runs
+    from jaxcmh.studies import runs
 
     _bits(bits)
     chosen = _method(method)
@@ -278,13 +278,15 @@ def evaluate(
         Print result lines (JSON) instead of a table.
     """
     from jaxcmh import results
-    from jaxcmh.results import runs
+    from jaxcmh.results.runs import read_run
 
-    stored = runs.read_run(run)
+    stored = read_run(run)
     stages = terminal.Stages()
     name = data or stored.config["data"]
     with terminal.progress() as steps:
         _start(steps)
+        from jaxcmh.studies import runs
+
         model = jaxcmh.load(run)
         split = load_data(name, root or stored_root(stored.config), stages, steps)
         hashes = results.data_hash(split), results.split_hash(split)

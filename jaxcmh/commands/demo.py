@@ -11,12 +11,13 @@ import numpy as np
 
 import jaxcmh
 from jaxcmh import progress as terminal
-from jaxcmh import results
+from jaxcmh import results, store
 from jaxcmh.datasets import Part, Split
 from jaxcmh.learning.core import Method
 from jaxcmh.learning.features import Features
-from jaxcmh.results import plots, report, runs
+from jaxcmh.results import plots, report
 from jaxcmh.results import tables as read
+from jaxcmh.studies import runs
 
 LENGTHS = (16, 32, 64)
 # The papers take raw features, or kernels of 500 to 2,500 anchors, and some steps are cubic in them. With one kernel
@@ -55,7 +56,7 @@ def demo(
     chosen = list(registry.values()) if methods is None else list(methods)
     load = terminal.Stages()
     outcomes: list[runs.Outcome] = []
-    with runs.folder(place) as folder, terminal.progress(len(chosen) * len(lengths) + 3) as steps:
+    with store.folder(place) as folder, terminal.progress(len(chosen) * len(lengths) + 3) as steps:
         start(steps)
         steps.step("loading icons (drawn once, then kept)")
         with load("load"):

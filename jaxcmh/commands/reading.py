@@ -166,8 +166,9 @@ def trec(
         Folder with the files of a named data set. [default: that of the training, or $JAXCMH_DATA]
     """
     import jaxcmh
+    from jaxcmh.datasets.identity import kinds
     from jaxcmh.results import runs
-    from jaxcmh.results import trec as files
+    from jaxcmh.results.trec import export
 
     stored = runs.read_run(run)
     if out.exists():
@@ -180,8 +181,8 @@ def trec(
         steps.step(f"loading {name}")
         split = jaxcmh.load_dataset(name, root=root or (Path(kept) if kept else None))
         _same(stored, split, name)
-        kind = database or runs.kinds(split)[0]
-        made = files.export(out, model, split, database=kind, depth=depth, say=lambda d: steps.step(f"ranking {d}"))
+        kind = database or kinds(split)[0]
+        made = export(out, model, split, database=kind, depth=depth, say=lambda d: steps.step(f"ranking {d}"))
     for path in made:
         print(terminal.shown(path))
 

@@ -12,7 +12,6 @@ from cyclopts import Parameter
 
 from jaxcmh import progress as terminal
 
-PAPERS = ("a2lh", "acqh", "aah", "imads", "dcgh")
 FORM = "name=low:high:count or name=value,value, such as alpha=1e-4:1e4:9"
 BEST = 10  # rows that `sweep` prints for a code length
 Tracker = Literal["tensorboard", "mlflow", "wandb"]
@@ -20,7 +19,7 @@ Many = Parameter(consume_multiple=True, negative=())
 
 
 def reproduce(
-    paper: Literal["a2lh", "acqh", "aah", "imads", "dcgh", "all"],
+    paper: str,
     /,
     *,
     dataset: Annotated[list[str] | None, Many] = None,
@@ -43,7 +42,7 @@ def reproduce(
     Parameters
     ----------
     paper
-        A paper by its method, or all five.
+        A paper by its method, such as dcgh, or all.
     dataset
         Data sets. [default: those of the paper, and the icons]
     table
@@ -67,28 +66,29 @@ def reproduce(
     out
         Folder for results.
     """
-    papers = PAPERS if paper == "all" else (paper,)
     tracked(log, out)  # what is not installed is said before anything is computed
     with terminal.progress(0) as steps:
         steps.step("starting jax")
         terminal.say(terminal.start_jax())
         from jaxcmh.studies import plans
-        from jaxcmh.studies import reproduce as doing
+        from jaxcmh.studies.reproduce import run, shortened, wanted
 
-        wanted = {name: doing.wanted(plans.plans[name], table or (), figure or (), study or ()) for name in papers}
+        papers = plans.plans if paper == "all" else {paper: plans.find(paper)}
+        asked_for = table or (), figure or (), study or ()
+        names = {name: wanted(plan, *asked_for) for name, plan in papers.items()}
         done, missing = [], {}
-        for name in papers:
-            plan = plans.plans[name]
+        for name, plan in papers.items():
             for data in dataset or (*plan.datasets, "icons"):
                 steps.step(f"loading {data}")
                 split = _load(data, root, missing)
                 if split is None:
                     continue
-                asked = [one for one in plan.studies(data, len(split.train.labels)) if one.name in wanted[name]]
+                asked = [one for one in plan.studies(data, len(split.train.labels)) if one.name in names[name]]
                 folder = out / f"{name}-{Path(data).stem if Path(data).exists() else data.replace(':', '-')}"
                 told = {"data": data, "deep": deep, "root": root, "say": terminal.say, "ties": ties}
                 told |= {"memory": memory, "progress": steps, "log": tracked(log, folder)}
-                lines = doing.run([doing.quick(one) for one in asked] if quick else asked, split, folder, **told)
+                asked = [shortened(one) for one in asked] if quick else asked
+                lines = run(asked, split, folder, **told)
                 done.append((folder, lines))
     if not done:
         raise ValueError("nothing to do: none of the data sets is there")
@@ -187,12 +187,13 @@ def sweep(
     name = f"sweep-{method}-{Path(data).stem if Path(data).exists() else data}".replace(":", "-")
     path = (out or Path("runs") / name) / "results.jsonl"
     tell = tracked(log, path.parent)
-    if quick:
-        vary, seeds = {name: _few(values) for name, values in vary.items()}, 1
     with terminal.progress(0) as steps:
         cli._start(steps)
         from jaxcmh import studies
+        from jaxcmh.studies.reproduce import few
 
+        if quick:
+            vary, seeds = {name: few(values) for name, values in vary.items()}, 1
         study = studies.Study(
             name="sweep",
             kind="sweep",
@@ -269,10 +270,6 @@ def _values(option: str, word: str, values: str, draws: int | None) -> list[floa
         return [low, high]
     steps = [step / max(count - 1, 1) for step in range(count)]
     return [float(f"{low * (high / low) ** step:.12g}") for step in steps]
-
-
-def _few(values: list[float]) -> list[float]:
-    return [values[i] for i in sorted({0, len(values) // 2, len(values) - 1})]
 
 
 def _print_sweep(lines: list[dict], vary: Sequence[str], as_json: bool) -> None:

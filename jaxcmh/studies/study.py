@@ -28,9 +28,8 @@ from jaxcmh.datasets import Split, drop_labels, flip_labels, take, unpair
 from jaxcmh.learning.core import Method, endings
 from jaxcmh.methods import find
 from jaxcmh.model import Info, resolve_features, train
-from jaxcmh.results import runs
 from jaxcmh.retrieval import metrics
-from jaxcmh.studies import lanes
+from jaxcmh.studies import lanes, runs
 
 
 class Study(NamedTuple):
@@ -93,7 +92,7 @@ def run(
         log: is given every line that is computed now, see `trackers.logger`.
 
     Returns:
-        The study's lines, one a run and kind of database codes, in the order of `points`.  Beside what
+        The study's lines, one per run and kind of database codes, in the order of `points`.  Beside what
         `results.record` says, a line has "study": its name, kind and what varies, and "setting".
 
     Raises:
@@ -115,10 +114,10 @@ def run(
         stored = results.read(path) if path.exists() else []
         known = {line["key"]: line for line in stored if ("curves" in line) == curves}
         done = {line["key"]: line for line in stored if line.get("study", {}).get("name") == study.name}
-        told = {"name": study.name, "kind": study.kind, "vary": list(study.vary)}
+        named = {"name": study.name, "kind": study.kind, "vary": list(study.vary)}
 
         def keep(line: dict) -> None:
-            done[line["key"]] = line | {"study": told}
+            done[line["key"]] = line | {"study": named}
             results.append(path, done[line["key"]])
 
         order = []
@@ -314,14 +313,14 @@ class _Task(NamedTuple):
     memory: float | None
     steps: terminal.Progress
 
-    def line(self, point: Point, kind: str, measured: Mapping[str, Any], **told: Any) -> dict:
+    def line(self, point: Point, kind: str, measured: Mapping[str, Any], **more: Any) -> dict:
         """The result line of one kind of database codes."""
-        maps = {direction: getattr(found, "map", found) for direction, found in measured.items()}
+        maps = {direction: getattr(value, "map", value) for direction, value in measured.items()}
         hashes = self.protocol["data_hash"], self.protocol["split_hash"]
         report = {**self.protocol, "database": kind, "metrics": measured, **maps}
-        told |= {"setting": dict(point.setting), "peak_memory_gb": round(lanes.peak_memory(), 2)}
+        more |= {"setting": dict(point.setting), "peak_memory_gb": round(lanes.peak_memory(), 2)}
         info = _info(self.study, point, self.split)
-        return results.line(info, report, data=self.protocol["data"], hashes=hashes, **told)
+        return results.line(info, report, data=self.protocol["data"], hashes=hashes, **more)
 
 
 def _alone(task: _Task, points: Sequence[Point], missing: Set[int]) -> Iterator[dict]:
@@ -390,15 +389,15 @@ def _together(task: _Task, points: Sequence[Point], missing: Set[int]) -> Iterat
             task.steps.step(f"{task.study.name}: {_described(task.study, points[members[0]])}")
             shared = lanes.ready(method, mapped, bits)
             if bits not in calls:
-                ends = {"max_iterations": info.max_iterations, "tolerance": info.tolerance}
-                options = {"bits": bits, "memory": task.memory, **ends}
+                options = {"bits": bits, "memory": task.memory, "max_iterations": info.max_iterations}
                 calls[bits] = lanes.compiled(method, shared, varied, lanes=min(lanes.LANES, len(members)), **options)
             call, width, at_once = calls[bits]
 
             def fit(chunk: Sequence[int], call=call, width=width, shared=shared) -> tuple[lanes.Lane, float]:
                 full = [points[number] for number in [*chunk, *[chunk[-1]] * (width - len(chunk))]]
                 start = time.perf_counter()
-                trained = call(shared, [point.seed for point in full], [point.params for point in full])
+                seeds, params = [point.seed for point in full], [point.params for point in full]
+                trained = call(shared, seeds, params, info.tolerance)
                 return trained, time.perf_counter() - start
 
             chunks = (members[i : i + width] for i in range(0, len(members), width))
@@ -440,9 +439,9 @@ def _measured(
     options = {"ties": task.protocol["ties"], "at": task.protocol["at"], "curves": task.curves}
     start = time.perf_counter()
     measured = {kind: lanes.scores(lane, kind, judged, labels, **options) for kind in task.kinds}
-    told = {"objective": lane.objective, "converged": lane.converged, "diagnostics": lane.diagnostics}
-    told["times"] = {**times, "evaluate": time.perf_counter() - start}
-    return [task.line(point, kind, measured[kind], **told) for kind in task.kinds]
+    outcome = {"objective": lane.objective, "converged": lane.converged, "diagnostics": lane.diagnostics}
+    outcome["times"] = {**times, "evaluate": time.perf_counter() - start}
+    return [task.line(point, kind, measured[kind], **outcome) for kind in task.kinds]
 
 
 def _grouped(points: Sequence[Point], numbers: Iterable[int], field: Callable[[Point], int]) -> dict[int, list[int]]:
