@@ -132,7 +132,7 @@ def train(
     key = random.key(seed)
     fitted = [feature_maps.fit(f, random.fold_in(key, m), x) for m, (f, x) in enumerate(zip(chosen, views))]
     maps = tuple(fitted_map for fitted_map, _ in fitted)
-    data = jax.block_until_ready(core.prepare([phi for _, phi in fitted], host_labels, precision))
+    data = jax.block_until_ready(core.prepare([phi for _, phi in fitted], host_labels, precision, method.across))
     mapped = time.perf_counter()
     ends = {"max_iterations": max_iterations, "tolerance": tolerance}
     state, objective, converged = core.fit(method, data, random.fold_in(key, len(views)), params, bits=bits, **ends)

@@ -78,11 +78,12 @@ def update_Q(s: State, data: Data, p: Params) -> State:
 def update_U(s: State, data: Data, p: Params) -> State:
     """Eqs. 21 and 23, one view after the other."""
     graph, U, TU, M = data.extra, list(s.U), list(s.TU), len(s.U)
+    TXP = jnp.split(graph.T(jnp.concatenate([EX @ P for EX, P in zip(graph.EX, s.P)], axis=1)), M, axis=1)
     pull = 2 * p.average / M**2  # of the mean of the views towards B
     for v, (X, theta) in enumerate(zip(data.features, weights(data, p))):
         others = sum(U[:v] + U[v + 1 :])
-        S = theta * graph.T(graph.EX[v] @ s.P[v]) + p.alpha * sum(TU[:v] + TU[v + 1 :])
-        E = 2 * S[graph.node] * data.mask[:, None] + s.mu * X @ s.Q[v] + s.C[v]
+        S = theta * TXP[v] + p.alpha * sum(TU[:v] + TU[v + 1 :])
+        E = 2 * S[graph.node] * data.mask[:, None] + s.mu * (X @ s.Q[v]) + s.C[v]
         E += (2 * p.beta - pull) * others + M * pull * s.B
         F = 2 * (theta + (M - 1) * p.alpha) * graph.D + 2 * (M - 1) * p.beta + pull + s.mu
         U[v] = E / F[:, None]
@@ -169,6 +170,7 @@ method = Method(
     features=Features("standardise"),
     prepare=label_graph,
     diagnostics=diagnostics,
+    across=False,
     check=check,
 )
 paper_params = {

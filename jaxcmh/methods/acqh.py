@@ -202,6 +202,7 @@ method = Method(
     codebooks=codebooks,
     unlabelled=unlabelled,
     diagnostics=diagnostics,
+    across=False,
     check=check,
 )
 paper_params = dict.fromkeys(("wiki", "mirflickr25k", "nuswide10"), Params())

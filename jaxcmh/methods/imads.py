@@ -61,7 +61,7 @@ def terms(s: State, data: Data, p: Params) -> dict[str, Array]:
     return {
         "labels": data.per_sample(2 * p.alpha * V),
         "similarity": data.per_sample(2 * p.beta * r * SV),
-        "hash functions": 2 * sum((m * X @ P for m, X, P in zip(mu, data.features, s.P)), jnp.zeros_like(s.B)),
+        "hash functions": 2 * sum((X @ (m * P) for m, X, P in zip(mu, data.features, s.P)), jnp.zeros_like(s.B)),
         "quadratic": -p.beta * s.C @ G,
         "copy": p.theta * s.C,
         "multipliers": -s.D,

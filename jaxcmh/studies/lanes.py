@@ -57,11 +57,12 @@ def same_for_all_seeds(features: Sequence[Features], n: int) -> bool:
     return all(f.kind in ("identity", "standardise") or f.anchors >= n for f in features)
 
 
-def prepare(split: Split, features: Sequence[Features], seed: int, runs: int) -> Shared:
+def prepare(split: Split, method: Method, features: Sequence[Features], seed: int, runs: int) -> Shared:
     """Map a data set as `jaxcmh.train` does with this seed.
 
     Args:
         split: the data set.
+        method: what it will be trained with.
         features: one per view.
         seed: draws the anchors.
         runs: how many will share this; many are worth singular value decompositions.
@@ -69,7 +70,7 @@ def prepare(split: Split, features: Sequence[Features], seed: int, runs: int) ->
     key = random.key(seed)
     choices = enumerate(zip(features, split.train.views))
     pairs = [feature_maps.fit(f, random.fold_in(key, m), x) for m, (f, x) in choices]
-    data = core.prepare([phi for _, phi in pairs], split.train.labels)
+    data = core.prepare([phi for _, phi in pairs], split.train.labels, across=method.across)
     if runs >= SVD_RUNS:
         data = data._replace(svd=_decomposed(data))
     database = () if split.database is split.train else split.database.views

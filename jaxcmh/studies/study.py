@@ -382,7 +382,7 @@ def _together(task: _Task, points: Sequence[Point], missing: Set[int]) -> Iterat
         stages = terminal.Stages()
         task.steps.step(f"{task.study.name}: features and Gram matrices, seed {seed}")
         with stages("features"):
-            mapped = lanes.prepare(task.split, info.features, seed, len(group))
+            mapped = lanes.prepare(task.split, method, info.features, seed, len(group))
         for bits, members in _grouped(points, group, lambda point: point.bits).items():
             if missing.isdisjoint(members):
                 continue
