@@ -19,7 +19,8 @@ import jax.numpy as jnp
 import numpy as np
 from safetensors.numpy import load_file
 
-from jaxcmh.datasets.torch_file import read_tensors
+from .pictures import opened
+from .torch_file import read_tensors
 
 Weights = dict[str, jax.Array]
 # Repeats, stride and expansion of EfficientNet-Lite0's groups of blocks; the weights say the rest.
@@ -154,8 +155,6 @@ def image_embeddings(pictures: Sequence[Any], progress: Callable[[int], None] | 
         ModuleNotFoundError: the extra `deep` is not installed.
         FileNotFoundError, ValueError: a file is not there or is not a picture.
     """
-    from jaxcmh.datasets.raw import opened
-
     weights = _efficientnet()
     return _batched(
         pictures,

@@ -19,8 +19,7 @@ import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from jaxcmh import checks, store
-from jaxcmh import model as models
-from jaxcmh.model import Model
+from jaxcmh.model import Model, encode, query_vectors
 from jaxcmh.retrieval import topk
 
 KIND = "jaxcmh_index"
@@ -383,7 +382,7 @@ def _encoded(items: Any, model: Model | None, view: int | None) -> Any:
     if view is not None:
         if model is None:
             raise ValueError("view: expected with a model only; without one, items are codes")
-        return models.encode(model, items, view)
+        return encode(model, items, view)
     codes = topk.check_codes("items", items)
     if model is not None and codes.shape[1] != model.codes.shape[1]:
         raise ValueError(
@@ -397,7 +396,7 @@ def _queries(index: Index, queries: Any, model: Model | None, view: int | None) 
     if model is not None:
         if view is None:
             raise ValueError("view: expected with a model, the view that the features are of")
-        return models.query_vectors(model, queries, view)
+        return query_vectors(model, queries, view)
     if view is not None:
         raise ValueError("view: expected with a model only; without one, queries are codes")
     if index.codebooks is None:

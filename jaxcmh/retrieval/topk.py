@@ -663,7 +663,7 @@ def _concrete(x: Any) -> bool:
 
 
 def _compiled(engine: str, queries: jax.Array, blocks: Blocks, mesh: Mesh | None) -> Callable | None:
-    """`fast.nearest` where it is asked for, or where it may be used and is worth it."""
+    """`numba_topk.nearest` where it is asked for, or where it may be used and is worth it."""
     checks.choice(engine, "engine", ("auto", "jax", "numba"))
     possible = mesh is None and _concrete(queries) and _concrete(blocks.words) and jax.default_backend() == "cpu"
     slots = _slots(blocks)
@@ -679,10 +679,10 @@ def _compiled(engine: str, queries: jax.Array, blocks: Blocks, mesh: Mesh | None
 @cache
 def _numba() -> Callable | None:
     try:
-        from jaxcmh.retrieval import numba_topk as fast
+        from jaxcmh.retrieval import numba_topk
     except ImportError:
         return None
-    return fast.nearest
+    return numba_topk.nearest
 
 
 def _cpus() -> int:
