@@ -18,7 +18,7 @@ import numpy as np
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
-from jaxcmh.extras import require
+from jaxcmh.extras import cache_folder, require
 
 from .raw import bag_of_words, hog, square, words
 from .split import Items, Maker, Part, Split
@@ -26,15 +26,6 @@ from .split import Items, Maker, Part, Split
 RECIPE = 2  # raise whenever the same package would give other arrays
 LEAST_ICONS = 20  # icons a category needs to be a class
 FONT_PIXELS = 128
-
-
-def cache_folder() -> Path:
-    """Where built data sets are kept: $JAXCMH_CACHE, or the user's cache folder."""
-    if os.environ.get("JAXCMH_CACHE"):
-        return Path(os.environ["JAXCMH_CACHE"]).expanduser()
-    import platformdirs
-
-    return Path(platformdirs.user_cache_dir("jaxcmh", appauthor=False))
 
 
 # -- the data set -----------------------------------------------------------------------------------------------------

@@ -14,8 +14,7 @@ import numpy as np
 import pytest
 
 import jaxcmh
-from jaxcmh import progress as terminal
-from jaxcmh import results
+from jaxcmh import progress, results
 from jaxcmh.commands import cli
 from jaxcmh.results import report, runs
 
@@ -32,7 +31,7 @@ def patch():
 @pytest.fixture(scope="module")
 def trained(patch, tmp_path_factory):
     """A run folder, trained by the command on a small synthetic set; jax keeps the settings of the tests."""
-    patch.setattr(terminal, "start_jax", lambda: "device: cpu")
+    patch.setattr(progress, "start_jax", lambda: "device: cpu")
     patch.chdir(tmp_path_factory.mktemp("work"))
     assert cli.main(["train", "dcgh", "--data", "synthetic", "--bits", str(BITS), "--out", "made/run"]) == 0
     return "made/run"
@@ -40,7 +39,7 @@ def trained(patch, tmp_path_factory):
 
 @pytest.fixture(autouse=True)
 def quiet_start(patch):
-    patch.setattr(terminal, "start_jax", lambda: "device: cpu")
+    patch.setattr(progress, "start_jax", lambda: "device: cpu")
 
 
 def call(capsys, *words):
@@ -75,7 +74,7 @@ def test_help_of_every_command(capsys):
 def test_help_loads_nothing_heavy_and_takes_under_half_a_second():
     heavy = ("jax", "numpy", "scipy", "pandas", "matplotlib", "PIL", "skimage")
     program = (
-        "import sys; from jaxcmh.cli import main; code = main(['--help']); "
+        "import sys; from jaxcmh.commands.cli import main; code = main(['--help']); "
         f"print([name for name in {heavy} if name in sys.modules], code)"
     )
     spent = []
@@ -97,7 +96,7 @@ def test_help_loads_nothing_heavy_and_takes_under_half_a_second():
 @pytest.mark.parametrize(
     ("words", "told"),
     [
-        (["trian"], ['"trian"', 'Did you mean "train"', "data, demo, train, evaluate, search"]),
+        (["trian"], ['"trian"', 'Did you mean "train"', "demo, train, evaluate, search, data"]),
         (["data", "inof", "icons"], ['"inof"', "info"]),
         (["train", "dcgh", "--bit", "32"], ["--bit.", "Did you mean --bits?", "--seed", "--out"]),
         (["train", "dchg"], ["no method 'dchg'; did you mean 'dcgh'?", "dcgh-d"]),
@@ -390,7 +389,7 @@ def test_a_new_text_and_a_new_picture_are_searched_within_two_seconds(capsys, de
     picture = Image.new("RGB", (90, 90), "white")
     ImageDraw.Draw(picture).polygon([(45, 5), (85, 50), (60, 50), (60, 85), (30, 85), (30, 50), (5, 50)], fill="black")
     picture.save(tmp_path / "arrow.png")
-    readme = (Path(__file__).parents[1] / "README.md").read_text()
+    readme = (Path(__file__).parents[2] / "README.md").read_text()
     assert 'jaxcmh search runs/demo/best --text "happy smiling face"       # or --image' in readme
     for words in (["--text", "happy smiling face"], ["--image", tmp_path / "arrow.png"]):
         code, out, _ = call(capsys, "search", f"{demo}/best", *words, "-k", 5)
@@ -421,7 +420,7 @@ def process(folder, *words, **options):
     # What a shell starts in the background ignores Ctrl-C, and hands that down to tests and their children.
     program = (
         "import signal, sys; signal.signal(signal.SIGINT, signal.default_int_handler); "
-        "from jaxcmh.cli import main; sys.exit(main())"
+        "from jaxcmh.commands.cli import main; sys.exit(main())"
     )
     command = [sys.executable, "-c", program, *words]
     return subprocess.Popen(command, cwd=folder, env=environment, text=True, **options)

@@ -9,7 +9,7 @@ import pytest
 
 import jaxcmh
 from jaxcmh import index as indexes
-from jaxcmh import progress as terminal
+from jaxcmh import progress
 from jaxcmh.commands import cli
 from jaxcmh.index import faiss, files
 from jaxcmh.results import runs
@@ -32,7 +32,7 @@ def run(tmp_path_factory):
 @pytest.fixture(autouse=True)
 def here(monkeypatch, tmp_path):
     """An empty folder with files of codes; jax keeps the settings of the tests."""
-    monkeypatch.setattr(terminal, "start_jax", lambda: "device: cpu")
+    monkeypatch.setattr(progress, "start_jax", lambda: "device: cpu")
     monkeypatch.chdir(tmp_path)
     np.save("codes.npy", CODES)
     return tmp_path
