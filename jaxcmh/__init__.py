@@ -55,8 +55,8 @@ _moved = {
     "export": "index",
     "export.optuna_study": "studies.optuna_study",
     "fast": "retrieval.numba_topk",
-    **{name: f"results.{name}" for name in ("tables", "figures", "plots", "report", "significance", "trec", "runs")},
-    **{name: f"studies.{name}" for name in ("plans", "trackers")},
+    **{name: f"results.{name}" for name in ("tables", "figures", "plots", "report", "significance", "trec")},
+    **{name: f"studies.{name}" for name in ("plans", "trackers", "runs")},
     "plans.reproduce": "studies.reproduce",
     "cli": "commands.cli",
 }

@@ -11,15 +11,16 @@ from typing import Any
 import numpy as np
 
 import jaxcmh
-from jaxcmh import results
+from jaxcmh import results, store
 from jaxcmh.commands import terminal
 from jaxcmh.datasets import Part, Split
 from jaxcmh.learning.core import Method
 from jaxcmh.learning.features import Features
 from jaxcmh.model import directions
 from jaxcmh.progress import Progress, Stages, progress, say, shown
-from jaxcmh.results import plots, report, runs
+from jaxcmh.results import plots, report
 from jaxcmh.results.tables import render
+from jaxcmh.studies import runs
 
 LENGTHS = (16, 32, 64)
 # The papers take raw features, or kernels of 500 to 2,500 anchors, and some steps are cubic in them. With one kernel
@@ -62,7 +63,7 @@ def demonstrate(
     chosen = list(registry.values()) if methods is None else list(methods)
     load, whole = Stages(), Stages()
     outcomes: list[runs.Outcome] = []
-    with runs.folder(place) as folder, progress(len(chosen) * len(lengths) + 3) as steps, whole("all"):
+    with store.folder(place) as folder, progress(len(chosen) * len(lengths) + 3) as steps, whole("all"):
         start(steps)
         steps.step("loading icons (drawn once, then kept)")
         with load("load"):

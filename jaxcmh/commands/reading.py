@@ -161,7 +161,7 @@ def trec(
     root
         Folder with the files of a named data set. [default: that of the training, or $JAXCMH_DATA]
     """
-    from jaxcmh import results
+    from jaxcmh.datasets.identity import data_hash, kinds
     from jaxcmh.results import runs
     from jaxcmh.results.trec import export
 
@@ -172,9 +172,9 @@ def trec(
         asked.start(steps)
         model, name = jaxcmh.load(run), stored.config["data"]
         split = load_data(name, root or stored_root(stored.config), Stages(), steps)
-        if results.data_hash(split) != stored.records[0]["data_hash"]:
+        if data_hash(split) != stored.records[0]["data_hash"]:
             raise ValueError(f"{name}: the data are not those the run was trained on")
-        kind = database or runs.kinds(split)[0]
+        kind = database or kinds(split)[0]
         made = export(out, model, split, database=kind, depth=depth, say=lambda doing: steps.step(f"ranking {doing}"))
     for path in made:
         print(shown(path))

@@ -127,8 +127,9 @@ def train(
     as_json
         Print result lines (JSON) instead of a table.
     """
-    from jaxcmh import results
-    from jaxcmh.results import runs
+    from jaxcmh.datasets.identity import data_hash, split_hash
+    from jaxcmh.results.runs import read_run, stored
+    from jaxcmh.studies import runs
 
     asked.bits([bits])
     chosen = asked.method(method)
@@ -152,11 +153,11 @@ def train(
     with progress() as steps:
         asked.start(steps)
         split = load_data(data, root, stages, steps)
-        hashes = results.data_hash(split), results.split_hash(split)
+        hashes = data_hash(split), split_hash(split)
         wanted = {**config, **asked.info(chosen, split, hash_function, options), "version": jaxcmh.__version__}
-        earlier = runs.stored(Path("runs") / name, wanted, hashes[0]) if out is None else None
+        earlier = stored(Path("runs") / name, wanted, hashes[0]) if out is None else None
         if earlier is not None:
-            terminal.print_records(runs.read_run(earlier).records, as_json)
+            terminal.print_records(read_run(earlier).records, as_json)
             say(f"cached; run folder: {shown(earlier)}")
             return
         outcome = runs.run(
@@ -217,16 +218,19 @@ def evaluate(
         Print result lines (JSON) instead of a table.
     """
     from jaxcmh import results
-    from jaxcmh.results import runs
+    from jaxcmh.datasets.identity import data_hash, split_hash
+    from jaxcmh.results.runs import read_run
 
-    stored = runs.read_run(run)
+    stored = read_run(run)
     stages = Stages()
     name = data or stored.config["data"]
     with progress() as steps:
         asked.start(steps)
+        from jaxcmh.studies import runs
+
         model = jaxcmh.load(run)
         split = load_data(name, root or stored_root(stored.config), stages, steps)
-        hashes = results.data_hash(split), results.split_hash(split)
+        hashes = data_hash(split), split_hash(split)
         same = hashes[0] == stored.records[0]["data_hash"]
         if data is None and not same:
             raise ValueError(f"{name}: the data are not those the run was trained on; name them with --data")

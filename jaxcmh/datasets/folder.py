@@ -9,7 +9,6 @@ of the subfolder is the label, as in ImageFolder. The folders train and test may
 import csv
 import json
 import os
-import tempfile
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -17,6 +16,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from jaxcmh import store
 from jaxcmh.extras import require
 
 from .raw import KINDS, bag_of_words, words
@@ -370,6 +370,5 @@ def save_split(split: Split, path: str | Path) -> None:
         },
     }
     arrays["jaxcmh"] = np.frombuffer(json.dumps(facts).encode(), np.uint8)
-    with tempfile.TemporaryDirectory(dir=path.resolve().parent) as place:
-        np.savez(Path(place) / "new.npz", allow_pickle=False, **arrays)
-        os.replace(Path(place) / "new.npz", path)
+    with store.replacing(path) as temporary:
+        np.savez(temporary, allow_pickle=False, **arrays)

@@ -5,10 +5,7 @@ the package brings font, words and categories. Every fifth icon of the alphabet 
 and database.
 """
 
-import hashlib
 import json
-import os
-import tempfile
 import warnings
 from importlib import metadata
 from pathlib import Path
@@ -18,6 +15,7 @@ import numpy as np
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
+from jaxcmh import store
 from jaxcmh.extras import cache_folder, require
 
 from .raw import bag_of_words, hog, square, words
@@ -67,11 +65,8 @@ def _build() -> tuple[dict[str, np.ndarray], dict[str, Any]]:
 
 
 def _digest(arrays: dict[str, np.ndarray], facts: str) -> str:
-    digest = hashlib.sha256(facts.encode())
-    for name in sorted(arrays):
-        digest.update(f"{name}{arrays[name].dtype.str}{arrays[name].shape}".encode())
-        digest.update(np.ascontiguousarray(arrays[name]).data)
-    return digest.hexdigest()
+    tagged = ((f"{name}{array.dtype.str}{array.shape}", array) for name, array in sorted(arrays.items()))
+    return store.digest(tagged, facts)
 
 
 def _read_cache(path: Path) -> tuple[dict[str, np.ndarray], dict[str, Any]] | None:
@@ -91,9 +86,8 @@ def _write_cache(path: Path, arrays: dict[str, np.ndarray], facts: dict[str, Any
     text = json.dumps(facts)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=path.parent) as folder:
-            save_file(arrays, Path(folder) / "new", {"facts": text, "sha256": _digest(arrays, text)})
-            os.replace(Path(folder) / "new", path)
+        with store.replacing(path) as temporary:
+            save_file(arrays, temporary, {"facts": text, "sha256": _digest(arrays, text)})
     except OSError as error:
         warnings.warn(
             f"icons are not kept for the next time: {error}; set JAXCMH_CACHE to a folder that can be written",

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 from scipy import sparse
 
+from .identity import chance, data_hash, split_hash
 from .layouts import files_of
 from .reading import load_files, recognise_all
 from .split import Part, Split, parts_of
@@ -50,8 +51,6 @@ def inspect_files(paths: Any, keys: Mapping[str, str] | None = None) -> dict[str
 
 def describe(split: Split) -> dict[str, Any]:
     """Parts, views, labels and hashes of a data set, as JSON types."""
-    from jaxcmh import results
-
     counts, sizes = split.train.labels.sum(1, dtype=int), split.train.labels.sum(0, dtype=int)
     order, names = np.argsort(-sizes, kind="stable").tolist(), split.label_names or tuple(map(str, range(len(sizes))))
     shown = {"classes": order} if len(order) <= 2 * SHOWN else {}
@@ -64,9 +63,9 @@ def describe(split: Split) -> dict[str, Any]:
         "labels": f"{len(split.train.labels[0])} classes, {counts.mean():.2f} a row ({counts.min()} to {counts.max()})",
         **{title: {names[c]: int(sizes[c]) for c in classes} for title, classes in shown.items()},
         "notes": list(split.notes),
-        "chance mAP": round(results.chance(split.query.labels, split.database.labels), 4),
-        "data hash": results.data_hash(split),
-        "split hash": results.split_hash(split),
+        "chance mAP": round(chance(split.query.labels, split.database.labels), 4),
+        "data hash": data_hash(split),
+        "split hash": split_hash(split),
     }
 
 

@@ -8,7 +8,6 @@ Every function returns a new index and leaves the one it was given as it was. Ad
 nothing. An item takes bits / 8 bytes (a byte a book for look-up codes) and its id.
 """
 
-import hashlib
 import os
 from dataclasses import dataclass, replace
 from functools import partial
@@ -288,10 +287,7 @@ def spread(index: Index, mesh: Mesh) -> Index:
 
 def _fingerprint(model: Model) -> str:
     """What tells two models apart that would encode items differently: a hash of hash functions and codebooks."""
-    digest = hashlib.sha256()
-    for leaf in jax.tree.leaves((model.encoders, model.codebooks)):
-        digest.update(np.ascontiguousarray(leaf).tobytes())
-    return digest.hexdigest()[:16]
+    return store.digest(("", leaf) for leaf in jax.tree.leaves((model.encoders, model.codebooks)))[:16]
 
 
 def save(index: Index, path: str | os.PathLike) -> None:

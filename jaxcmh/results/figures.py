@@ -160,8 +160,8 @@ def _once(lines: Sequence[Line]) -> list[Line]:
 
 
 def _title(kind: str, direction: str, kinds: Sequence[str]) -> str:
-    told = results.DIRECTIONS.get(direction, direction.replace("->", " → "))
-    return f"{told}, {kind} codes" if len(kinds) > 1 else told
+    name = results.direction_name(direction)
+    return f"{name}, {kind} codes" if len(kinds) > 1 else name
 
 
 def _panels(

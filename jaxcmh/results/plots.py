@@ -7,8 +7,6 @@ only read result lines, so drawing one never runs an experiment.
 
 import csv
 import math
-import os
-import tempfile
 import textwrap
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
@@ -19,6 +17,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from jaxcmh import results
+from jaxcmh.store import replacing
 
 # Okabe and Ito's colours in an order that keeps neighbours far apart; brown stands for their yellow, too pale on white.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#7A4B00")
@@ -246,16 +245,14 @@ def _figure(
     return [*written, _write(stem.with_name(f"{stem.name}.csv"), lambda path: _points(path, *points))]
 
 
-def _write(path: Path, fill: Callable[[str], Any]) -> Path:
+def _write(path: Path, fill: Callable[[Path], Any]) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=path.parent, prefix=".") as hidden:
-        made = os.path.join(hidden, path.name)
-        fill(made)
-        os.replace(made, path)
+    with replacing(path) as temporary:
+        fill(temporary)
     return path
 
 
-def _points(path: str, head: Sequence[str], points: Sequence[Sequence[Any]]) -> None:
+def _points(path: Path, head: Sequence[str], points: Sequence[Sequence[Any]]) -> None:
     with open(path, "w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(head)
@@ -538,10 +535,6 @@ def answers(stem: str | Path, queries: Any, found: Any, right: Any, *, caption: 
 # -- figures of result lines ------------------------------------------------------------------------------------------
 
 
-def _title(direction: str) -> str:
-    return results.DIRECTIONS.get(direction, direction.replace("->", " → "))
-
-
 def _curves(
     records: Iterable[Mapping[str, Any]], pick: Callable[[Mapping, Mapping], tuple[Sequence, Sequence]]
 ) -> tuple[list[Panel], str]:
@@ -561,7 +554,7 @@ def _curves(
         seen[line["database"], line["method"]] = line
     panels = [
         Panel(
-            _title(direction) + (f", {kind} codes" if len(kinds) > 1 else ""),
+            results.direction_name(direction) + (f", {kind} codes" if len(kinds) > 1 else ""),
             {method: _known(*pick(line["curves"][direction], line)) for (k, method), line in seen.items() if k == kind},
         )
         for kind in kinds
@@ -614,7 +607,9 @@ def bits(records: Iterable[Mapping[str, Any]], stem: str | Path) -> list[Path]:
                 lines[head[0]] = xs, ys
                 if not all(map(math.isnan, sds)):
                     spread[head[0]] = sds
-        panels.append(Panel(_title(place[-1]) + (f", {place[0]} codes" if place[1:] else ""), lines, spread))
+        panels.append(
+            Panel(results.direction_name(place[-1]) + (f", {place[0]} codes" if place[1:] else ""), lines, spread)
+        )
     seeds = max(cell.seeds for _, cells in table.rows for cell in cells if cell)
     caption = f"{table.caption}, " + (f"mean ± standard deviation of {seeds} seeds" if seeds > 1 else "one seed")
     return draw(stem, panels, x="bits", y="mAP", caption=caption, log_x=True, share_y=False, ticks=lengths)
@@ -662,6 +657,6 @@ def time(records: Iterable[Mapping[str, Any]], stem: str | Path) -> list[Path]:
                 point = line["times"]["train"], line["map"][direction]
                 cells.setdefault(line["method"], {}).setdefault(line["bits"], []).append(point)
         means = {name: [np.mean(found[bits], axis=0) for bits in sorted(found)] for name, found in cells.items()}
-        title = _title(direction) + (f", {kind} codes" if len(kinds) > 1 else "")
+        title = results.direction_name(direction) + (f", {kind} codes" if len(kinds) > 1 else "")
         panels.append(Panel(title, {name: tuple(np.transpose(found).tolist()) for name, found in means.items()}))
     return draw(stem, panels, x="training time, seconds", y="mAP", caption=caption, log_x=True, share_y=False)

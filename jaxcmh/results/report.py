@@ -126,7 +126,7 @@ def _render(path: str | Path, template: str, **values: Any) -> Path:
         from jinja2 import Environment, PackageLoader, StrictUndefined
     except ModuleNotFoundError:
         raise ModuleNotFoundError("pages need jinja2: python -m pip install 'jaxcmh[plots]'") from None
-    loader = PackageLoader("jaxcmh", "templates")
+    loader = PackageLoader("jaxcmh.results", "templates")
     made = Environment(loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     text = made.get_template(template).render(**values)
     size = len(text.encode())

@@ -167,7 +167,7 @@ def grid(found: Sequence[Comparison]) -> tables.Grid:
     heads = ("mAP", "mAP of other", "difference", "95 % interval", "p", "p (Holm)", "seeds")
     rows = tuple(
         (
-            (c.first, c.second, c.database, results.DIRECTIONS.get(c.direction, c.direction)),
+            (c.first, c.second, c.database, results.direction_name(c.direction)),
             (
                 (f"{c.means[0]:.3f}", False),
                 (f"{c.means[1]:.3f}", False),

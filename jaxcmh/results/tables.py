@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from jaxcmh import results
-from jaxcmh.results import lines as lines_
 
 ENDINGS = {"text": "txt", "markdown": "md", "latex": "tex", "csv": "csv", "html": "html"}
 # Names of the data sets in the copy of the published values, where they differ from ours.
@@ -91,7 +90,7 @@ def seconds(records: Iterable[Mapping[str, Any]]) -> Grid:
     words = tuple(
         (
             tuple(map(_word, place)),
-            tuple((results.show(lines_._cell(cells.get(stage)), 2), False) for stage in stages),
+            tuple((results.show(results.averaged(cells.get(stage)), 2), False) for stage in stages),
         )
         for place, cells in rows.items()
     )
@@ -294,7 +293,7 @@ def against(
         variants.setdefault((line["data"], line["method"]), {})[configuration] = None
     found = []
     for place, values in cells.items():
-        cell = lines_._cell(values)
+        cell = results.averaged(values)
         assert cell is not None
         line, target, remark = first[place]
         data, method = line["data"], line["method"]
@@ -341,7 +340,7 @@ def verdicts(found: Sequence[Verdict]) -> Grid:
     numbers = {reason: i for i, reason in enumerate(filter(None, dict.fromkeys(reasons)), 1)}
     rows = tuple(
         (
-            (v.data, v.method, results.DIRECTIONS.get(v.direction, v.direction), str(v.bits)),
+            (v.data, v.method, results.direction_name(v.direction), str(v.bits)),
             (
                 (f"{v.published:.3f}", False),
                 (results.show(results.Cell(v.ours, v.sd, v.seeds)), False),
@@ -373,7 +372,7 @@ def grid(table: results.Table, digits: int = 3) -> Grid:
             if top[: level + 1] == before:
                 joined[-1] = joined[-1][0], joined[-1][1] + 1
             else:
-                joined.append((head(field, top[level]), 1))
+                joined.append((results.head(field, top[level]), 1))
             before = top[: level + 1]
         levels.append(tuple(joined))
     bold = results.best(table, digits) if len(table.rows) > 1 else set()
@@ -385,15 +384,6 @@ def grid(table: results.Table, digits: int = 3) -> Grid:
         for i, (names, cells) in enumerate(table.rows)
     )
     return Grid(table.index, tuple(levels), rows, table.caption)
-
-
-def head(field: str, value: Any) -> str:
-    """The head over a column.
-
-    >>> head("bits", 16), head("direction", "i2t"), head("database", "learned")
-    ('16 bits', 'image → text', 'learned')
-    """
-    return f"{value} bits" if field == "bits" else results.DIRECTIONS.get(value, str(value))
 
 
 def _word(value: Any) -> str:

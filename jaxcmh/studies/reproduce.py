@@ -7,8 +7,7 @@ from typing import Any
 from jaxcmh import studies
 from jaxcmh.datasets import Split, load_dataset
 from jaxcmh.progress import Progress
-from jaxcmh.results import runs
-from jaxcmh.studies import Study
+from jaxcmh.studies import Study, runs
 from jaxcmh.studies.plans import inside
 from jaxcmh.studies.plans.plan import Plan
 

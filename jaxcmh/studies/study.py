@@ -28,9 +28,8 @@ from jaxcmh.datasets import Split, drop_labels, flip_labels, take, unpair
 from jaxcmh.learning.core import Method, endings
 from jaxcmh.methods import find
 from jaxcmh.model import Info, resolve_features, train
-from jaxcmh.results import runs
 from jaxcmh.retrieval import metrics
-from jaxcmh.studies import lanes
+from jaxcmh.studies import lanes, runs
 
 
 class Study(NamedTuple):

@@ -12,7 +12,7 @@ from jaxcmh import index as indexes
 from jaxcmh import progress
 from jaxcmh.commands import cli
 from jaxcmh.index import faiss, files
-from jaxcmh.results import runs
+from jaxcmh.studies import runs
 
 pytestmark = pytest.mark.xdist_group("index_commands")  # the trained run is shared
 RNG = np.random.default_rng(0)

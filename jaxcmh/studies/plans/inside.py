@@ -16,9 +16,8 @@ from jaxcmh.datasets import Part, Split
 from jaxcmh.learning import core, features
 from jaxcmh.methods import dcgh, find
 from jaxcmh.progress import Progress
-from jaxcmh.results import runs
 from jaxcmh.retrieval import topk
-from jaxcmh.studies import Study, points
+from jaxcmh.studies import Study, points, runs
 
 EMBEDDED = 2500  # rows of a t-SNE picture
 SHOWN, ANSWERS = 6, 10  # queries and answers a picture

@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 
 from jaxcmh import results
-from jaxcmh.results import runs, tables
+from jaxcmh.results import lines, tables
+from jaxcmh.studies import runs
 
 
 def line(method: str = "dcgh", bits: int = 16, seed: int = 0, i2t: float = 0.4, **changes) -> dict:
@@ -215,12 +216,12 @@ def test_long_curves_are_thinned_and_keep_their_shape():
     measured = SimpleNamespace(
         pr_recall=recall, pr_precision=1 - recall, topn_precision=[], radius_precision=[], radius_recall=[]
     )
-    thin = results._curves(measured)
+    thin = lines._curves(measured)
     assert 200 < len(thin["recall"]) <= results.POINTS
     assert thin["recall"][-1] == 1
     assert np.abs(np.interp(recall, thin["recall"], thin["precision"]) - (1 - recall)).max() < 1e-3
     short = SimpleNamespace(**{**vars(measured), "pr_recall": recall[:65], "pr_precision": recall[:65]})
-    assert len(results._curves(short)["recall"]) == 65
+    assert len(lines._curves(short)["recall"]) == 65
 
 
 def test_environment_names_versions_and_device():

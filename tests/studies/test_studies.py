@@ -13,8 +13,7 @@ import jaxcmh
 from jaxcmh import progress as terminal
 from jaxcmh import results
 from jaxcmh.commands import cli
-from jaxcmh.results import runs
-from jaxcmh.studies import Study, conditions, points, run
+from jaxcmh.studies import Study, conditions, points, run, runs
 
 STUDY = Study("weights", "surface", "dcgh", bits=(8,), seeds=2, vary={"alpha": (1.0, 100.0), "beta": (1.0, 10.0)})
 

@@ -195,7 +195,7 @@ def test_the_state_a_look_inside_sees_is_that_of_the_model():
     ],
 )
 def test_the_tables_of_the_experiments_are_those_of_the_committed_lines(data, study, database):
-    folder = Path(__file__).parents[1] / "experiments"
+    folder = Path(__file__).parents[2] / "experiments"
     lines = [line for line in results.read(folder / "results" / data) if line["study"]["name"] == study]
     assert all("+" not in line["environment"]["commit"] for line in lines)  # made by a committed state of the package
     table = tables.study([line for line in lines if line["database"] == database])
