@@ -107,23 +107,23 @@ def source(name: str) -> str | None:
     return store.digest([], Path(file).read_text(encoding="utf-8", errors="replace"))[:8] if file else None
 
 
-def papers_plans(name: str) -> dict[str, "Plan"]:
+def plans(name: str) -> dict[str, "Plan"]:
     """Plans by what their results are filed under: of one paper, of all of them, or one's own as module:attribute.
 
     Raises:
         ValueError: no such paper, or as for `method`.
     """
-    from jaxcmh.studies.plans import plans
+    from jaxcmh.studies.plans import find, plans
     from jaxcmh.studies.plans.plan import Plan
 
     if name == "all":
         return dict(plans)
-    if name in plans:
-        return {name: plans[name]}
-    if not is_own(name):
-        own = "or a plan of your own as module:attribute"
-        raise ValueError(f"no paper {name!r}{nearest(name, plans)} Papers: {', '.join(plans)}, all; {own}")
-    return {name: _imported(name, Plan, "a jaxcmh.studies.plans.plan.Plan")}
+    if is_own(name):
+        return {name: _imported(name, Plan, "a jaxcmh.studies.plans.plan.Plan")}
+    try:
+        return {name: find(name)}
+    except ValueError as error:
+        raise ValueError(f"{error}; or all of them as all, or a plan of your own as module:attribute") from None
 
 
 def _imported(name: str, kind: type, described: str) -> Any:

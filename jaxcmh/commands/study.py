@@ -77,27 +77,25 @@ def reproduce(
     out
         Folder for results.
     """
-    from jaxcmh.studies.reproduce import wanted
+    from jaxcmh.studies.reproduce import run, shortened, wanted
 
     asked.tracker(log, out)  # what is not installed is said before anything is computed
-    plans = asked.papers_plans(paper)
+    plans = asked.plans(paper)
     studies = {name: wanted(plan, table or (), figure or (), study or ()) for name, plan in plans.items()}
     endings = {"max_iterations": max_iterations, "tolerance": tolerance}
     endings = {name: value for name, value in endings.items() if value is not None}
     done, missing = [], set()
     with progress(0) as steps:
         asked.start(steps)
-        from jaxcmh.studies import reproduce
-
         for name, plan in plans.items():
             for data in dataset or (*plan.datasets, "icons"):
                 split = _load(data, root, missing, steps)
                 if split is None:
                     continue
                 chosen = [one for one in plan.studies(data, len(split.train.labels)) if one.name in studies[name]]
-                chosen = [_ended(reproduce.quick(one) if quick else one, endings) for one in chosen]
+                chosen = [_ended(shortened(one) if quick else one, endings) for one in chosen]
                 folder = out / asked.file_name(name, data, *(part for ending in endings.items() for part in ending))
-                lines = reproduce.run(
+                lines = run(
                     chosen,
                     split,
                     folder,
@@ -216,7 +214,7 @@ def sweep(
     with progress(0) as steps:
         asked.start(steps)
         from jaxcmh import studies
-        from jaxcmh.studies import reproduce
+        from jaxcmh.studies.reproduce import shortened
 
         study = studies.Study(
             name="sweep",
@@ -232,7 +230,7 @@ def sweep(
             tolerance=tolerance,
         )
         if quick:
-            study = reproduce.quick(study)._replace(bits=study.bits)
+            study = shortened(study)._replace(bits=study.bits)
         points = studies.points(study)  # what is wrong is said before anything is loaded
         split = load_data(data, root, Stages(), steps)
         options = {"ties": ties, "databases": database, "memory": memory, "progress": steps, "log": track}

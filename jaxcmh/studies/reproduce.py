@@ -39,22 +39,27 @@ def _listed(names: Any) -> str:
     return ", ".join(map(str, names))
 
 
-def quick(study: Study) -> Study:
+def shortened(study: Study) -> Study:
     """A small version of a study: one seed, two code lengths, three values of what is varied; its runs are among the
     whole study's.
 
-    >>> quick(Study("lambda", "sensitivity", "dcgh", vary={"lam": (1.0, 2.0, 3.0, 4.0, 5.0)})).vary
+    >>> shortened(Study("lambda", "sensitivity", "dcgh", vary={"lam": (1.0, 2.0, 3.0, 4.0, 5.0)})).vary
     {'lam': (1.0, 3.0, 5.0)}
     """
     return study._replace(
         seeds=1,
         bits=study.bits[:2],
-        vary={name: _few(values) for name, values in study.vary.items()},
-        settings=_few(study.settings),
+        vary={name: few(values) for name, values in study.vary.items()},
+        settings=few(study.settings),
     )
 
 
-def _few(values: Sequence[Any]) -> tuple:
+def few(values: Sequence[Any]) -> tuple:
+    """The first, the middle and the last.
+
+    >>> few(range(5))
+    (0, 2, 4)
+    """
     return tuple(values[i] for i in sorted({0, len(values) // 2, len(values) - 1}))
 
 

@@ -15,7 +15,7 @@ from jaxcmh.results import tables
 from jaxcmh.studies import reproduce
 from jaxcmh.studies.plans import inside, plans
 from jaxcmh.studies.plans.plan import shape
-from jaxcmh.studies.reproduce import quick, wanted
+from jaxcmh.studies.reproduce import shortened, wanted
 
 pytestmark = pytest.mark.xdist_group("plans")
 ROWS = {"wiki": 2173, "mirflickr25k": 18_015, "nuswide10": 184_577, "iaprtc12": 18_000, "icons": 1068}
@@ -49,7 +49,7 @@ def test_every_study_is_one_that_can_be_run(paper, data):
     for study in planned(paper, data):
         points = studies.points(study)  # its method, hyper-parameters and bits exist
         assert len(set(map(str, points))) == len(points) > 0
-        assert len(studies.points(quick(study))) <= len(points)
+        assert len(studies.points(shortened(study))) <= len(points)
         assert study.method.partition("-")[0] == paper
         for setting in study.settings:
             assert set(setting) <= set(studies.CONDITIONS)
@@ -204,3 +204,18 @@ def test_the_tables_of_the_experiments_are_those_of_the_committed_lines(data, st
     assert len(cells) > 7
     assert [cell for cell in cells if cell not in told] == []
     assert {line["seed"] for line in lines} == set(range(5))
+
+
+def test_a_plan_is_found_by_its_file_alone(tmp_path, monkeypatch):
+    import jaxcmh.studies.plans as package
+
+    (tmp_path / "toy.py").write_text(
+        "from jaxcmh.studies import Study\n"
+        "from jaxcmh.studies.plans.plan import Plan\n"
+        "plan = Plan('Toy', ('wiki',), lambda data, rows: [Study('bits', 'bits', 'dcgh')], {1: ('bits',)}, {}, {})\n"
+    )
+    monkeypatch.setattr(package, "__path__", [*package.__path__, str(tmp_path)])
+    there = package.collect()
+    assert list(there) == [*plans, "toy"]
+    assert list(plans) == [name for name in registry if name in plans]
+    assert wanted(there["toy"], [1], [], []) == {"bits"}

@@ -72,4 +72,5 @@ plan = Plan(
     reasons={
         ("aah-knn", "wiki"): "the paper does not say how many neighbours; here are 10",
     },
+    representation=lambda state, data: state.U,
 )

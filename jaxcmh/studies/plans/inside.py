@@ -14,15 +14,13 @@ import jaxcmh
 from jaxcmh import results
 from jaxcmh.datasets import Part, Split
 from jaxcmh.learning import core, features
-from jaxcmh.methods import dcgh, find
+from jaxcmh.methods import find
 from jaxcmh.progress import Progress
 from jaxcmh.retrieval import topk
 from jaxcmh.studies import Study, points, runs
 
 EMBEDDED = 2500  # rows of a t-SNE picture
 SHOWN, ANSWERS = 6, 10  # queries and answers a picture
-# What a method learns of each view, (n, r), from its final state and the data.
-REPRESENTATIONS = {"dcgh": lambda s, data: dcgh.in_rows(s.A, s, data), "aah": lambda s, data: s.U}
 
 
 def learned(model: Any, split: Split) -> tuple[core.Data, Any]:
@@ -41,13 +39,15 @@ def learned(model: Any, split: Split) -> tuple[core.Data, Any]:
 
 
 def tsne(model: Any, split: Split) -> dict[str, dict[str, np.ndarray]]:
-    """Points in the plane for the raw views, their representations where the method has some, and the codes.
+    """Points in the plane for the raw views, their representations where the plan says which, and the codes.
 
     An item of several classes is shown in its first; of more than `EMBEDDED` rows so many are drawn.
 
     Raises:
         ModuleNotFoundError: the extra `tsne` is not installed.
     """
+    from jaxcmh.studies import plans
+
     try:
         from openTSNE import TSNE
     except ModuleNotFoundError:
@@ -57,10 +57,10 @@ def tsne(model: Any, split: Split) -> dict[str, dict[str, np.ndarray]]:
     rows = np.sort(np.random.default_rng(0).permutation(n)[:EMBEDDED])
     names = split.view_names or tuple(f"view {m}" for m in range(len(split.train.views)))
     spaces = {f"{name} features": x for name, x in zip(names, split.train.views)}
-    represented = REPRESENTATIONS.get(model.info.method.partition("-")[0])
-    if represented:
+    plan = plans.plans.get(model.info.method.partition("-")[0])
+    if plan and plan.representation:
         data, state = learned(model, split)
-        spaces |= {f"{name} representation": x for name, x in zip(names, represented(state, data))}
+        spaces |= {f"{name} representation": x for name, x in zip(names, plan.representation(state, data))}
     if model.codebooks is None:
         spaces["codes"] = topk.unpack(model.codes)
     embed = TSNE(random_state=0, n_jobs=1, initialization="pca")

@@ -17,6 +17,7 @@ class Plan(NamedTuple):
         studies: (data set, number of training rows) -> studies, in the order they are run.
         tables, figures: number in the paper -> names of the studies it is made of.
         reasons: (method, benchmark) -> why printed values are not reached, in one sentence with what was measured.
+        representation: (final state, data) -> what the method learns of each view, (n, r), for pictures of it.
     """
 
     title: str
@@ -25,6 +26,7 @@ class Plan(NamedTuple):
     tables: Mapping[int, Sequence[str]]
     figures: Mapping[int, Sequence[str]]
     reasons: Mapping[tuple[str, str], str]
+    representation: Callable[[Any, Any], Sequence[Any]] | None = None
 
 
 def shape(data: str) -> str:
