@@ -21,7 +21,7 @@ from jaxcmh.studies.plans.plan import Plan
 from {} import method
 
 def studies(data, rows):
-    return [Study("weights", "sensitivity", method, bits=(8,), seeds=1, vary={{"alpha": (1.0, 10.0)}}, max_iterations=3)]
+    return [Study("weights", "sensitivity", method, bits=(8,), seeds=1, vary={{"alpha": (1.0, 10.0)}})]
 
 plan = Plan("My paper", ("wiki",), studies, tables={{1: ("weights",)}}, figures={{}}, reasons={{}})
 """
@@ -162,7 +162,7 @@ def test_training_says_whether_it_converged(capsys, module):
     err = call(capsys, *words, "--max-iterations", 2, "--tolerance", 1e-12)[2]
     assert "warning: not converged: the objective still moved by" in err
     assert "% in iteration 2, the last" in err
-    code, out, err = call(capsys, *words, "--max-iterations", 50, "--tolerance", 0.5, "--json")
+    _, out, err = call(capsys, *words, "--max-iterations", 50, "--tolerance", 0.5, "--json")
     iteration = json.loads(out.splitlines()[0])["converged"]
     assert 0 < iteration < 50
     assert f"converged after {iteration} iteration" in err
