@@ -217,7 +217,7 @@ def test_mistakes_are_named_in_one_line_and_nothing_is_written(capsys, here, mon
     (here / "cut.index").write_bytes(whole[:-5])
     (here / "flipped.index").write_bytes(whole[:-5] + bytes([whole[-5] ^ 4]) + whole[-4:])
     with monkeypatch.context() as later:
-        later.setattr(indexes, "FORMAT", 2)
+        later.setattr("jaxcmh.index.index.FORMAT", 2)
         indexes.save(indexes.build(CODES), "later.index")
     np.save("same.npy", np.zeros(40, int))
     np.save("taken.npy", np.arange(40) + 100 * (np.arange(40) != 7))

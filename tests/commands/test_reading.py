@@ -18,7 +18,7 @@ pytestmark = pytest.mark.xdist_group("reading")  # one report of everything serv
 
 def store(folder, lines):
     folder.mkdir(exist_ok=True)
-    text = "".join(json.dumps(results._nan_to_none(line)) + "\n" for line in lines)
+    text = "".join(json.dumps(results.lines._nan_to_none(line)) + "\n" for line in lines)
     (folder / "results.jsonl").write_text(text)
     return folder
 
