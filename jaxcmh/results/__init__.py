@@ -29,6 +29,7 @@ from jaxcmh.results.lines import (
     read,
     record,
     score,
+    trace,
     versions,
 )
 from jaxcmh.results.pivot import (
@@ -85,6 +86,7 @@ __all__ = [
     "split_hash",
     "table",
     "to_csv",
+    "trace",
     "versions",
     "write_json",
     "write_text",

@@ -8,8 +8,8 @@ A result line of a study carries, beside the fields of every result,
 
 and for some kinds
 
-* convergence: `map_trace`, {direction: [mAP after every iteration]}, and `objectives`, {stage: [value after every
-  iteration]} of a method with several stages; both may be missing;
+* convergence: `map_trace`, {direction: [mAP after every iteration]}, and `objectives`, {stage: [value at the start and
+  after every iteration]} of a method with several stages; both may be missing;
 * tsne, residuals, pictures: `arrays`, the name of an `.npz` file in the folder of the lines.
   - tsne: `labels` (n,) class numbers, `label_names` (c,); every other array (n, 2) is a panel of its name, and
     "NAME centres" (c, 2) its class centres (the means of the classes if there are none);
@@ -255,14 +255,13 @@ def _convergence(study: Study, _: Path) -> Plan:
     plan: Plan = _objective(study._replace(lines=ends))
 
     def stages(stem: Path) -> list[Path]:
-        found: dict[str, dict[str, tuple]] = {}
+        by_stage: dict[str, dict[str, tuple]] = {}
         for line in _once(lines):
             for stage, trace in line.get("objectives", {}).items():
-                start = abs(trace[0]) or 1.0
-                told = range(1, len(trace) + 1), [v / start for v in trace]
-                found.setdefault(f"{line['method']}, {stage}", {}).setdefault(f"{line['bits']} bits", told)
-        panels = [plots.Panel(title, traces) for title, traces in found.items()]
-        return plots.draw(stem, panels, x="iteration", y="objective / first", share_y=False, whole_ticks=True)
+                lengths = by_stage.setdefault(f"{line['method']}, {stage}", {})
+                lengths.setdefault(f"{line['bits']} bits", plots.relative_trace(line, trace))
+        panels = [plots.Panel(title, traces) for title, traces in by_stage.items()]
+        return plots.draw_objectives(stem, panels, lines)
 
     def traces(stem: Path) -> list[Path]:
         kinds = _kinds(lines)

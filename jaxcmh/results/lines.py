@@ -229,6 +229,26 @@ def key(record: Mapping[str, Any]) -> str:
     return hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()[:16]
 
 
+def trace(record: Mapping[str, Any], values: Sequence[float] | None = None) -> tuple[list[int], list[float]]:
+    """Iterations and the objective after them, from the start (0) to the iteration in which the training converged.
+
+    Args:
+        record: a result line; one of format 1, of version 0.1.0, begins after the first iteration.
+        values: of one stage of a method with several; the line's "objective" if None.
+
+    >>> trace({"format": 2, "objective": [4.0, 2.0, 1.0, 1.0], "converged": 2})
+    ([0, 1, 2], [4.0, 2.0, 1.0])
+    >>> trace({"format": 1, "objective": [2.0, 1.0]})
+    ([1, 2], [2.0, 1.0])
+    """
+    first = 0 if record["format"] > 1 else 1
+    if values is None:
+        values = record["objective"]
+        if record.get("converged"):
+            values = values[: record["converged"] - first + 1]
+    return list(range(first, first + len(values))), list(values)
+
+
 def _finite(value: Any) -> bool:
     if isinstance(value, Mapping):
         return all(map(_finite, value.values()))

@@ -53,11 +53,15 @@ Lines = Mapping[str, tuple[Sequence[float], Sequence[float]]]
 
 
 class Panel(NamedTuple):
-    """One set of axes: a title and name -> (x, y), drawn in the order given; `spread` is name -> ± of every y."""
+    """One set of axes: a title and name -> (x, y), drawn in the order given.
+
+    `spread` is name -> ± of every y, `ringed` name -> the x of the point that gets a ring.
+    """
 
     title: str
     lines: Lines
     spread: Mapping[str, Sequence[float]] = MappingProxyType({})
+    ringed: Mapping[str, float] = MappingProxyType({})
 
 
 def draw(
@@ -71,12 +75,13 @@ def draw(
     log_y: bool = False,
     share_y: bool = True,
     from_zero: bool = False,
+    relative: bool = False,
     whole_ticks: bool = False,
     ticks: Sequence[float] | None = None,
     ends: tuple[float, float] | None = None,
     markers: bool = True,
 ) -> list[Path]:
-    """Draw panels of lines side by side and write stem.png, .svg, .pdf and .csv (panel, line, x, y, spread if any).
+    """Draw panels of lines side by side and write stem.png, .svg, .pdf and .csv (panel, line, x, y, spread, rings).
 
     Args:
         stem: path without an ending.
@@ -87,6 +92,7 @@ def draw(
         log_x, log_y: logarithmic axes, where values spread over more than a factor of 5; zero has a place of its own.
         share_y: one y scale for all panels.
         from_zero: a y axis that is not logarithmic starts at zero.
+        relative: y is relative to 1; where all of it is very near, ticks tell the distance from there.
         whole_ticks: whole numbers only on the x axis.
         ticks: the only x ticks there shall be.
         ends: where the x axis begins and ends; with its points if None.
@@ -133,10 +139,17 @@ def draw(
                 markeredgewidth=0.6,
                 label=name if shown else "others",
             )
+            if name in panel.ringed:
+                place = np.flatnonzero(xs == panel.ringed[name])
+                axes.plot(
+                    xs[place], ys[place], "o", markersize=9, markerfacecolor="none", color=colour, mew=1.4, zorder=4
+                )
         if log_x:
             _log(axes, axes.xaxis, [value for xs, _ in panel.lines.values() for value in xs])
         if log_y:
             _log(axes, axes.yaxis, [value for _, ys in panel.lines.values() for value in ys])
+        if relative and axes.get_yscale() == "linear":
+            _beside_one(axes.yaxis, [value for _, ys in panel.lines.values() for value in ys])
         if from_zero and axes.get_yscale() == "linear":
             axes.set_ylim(0, 1.05 * axes.dataLim.y1)  # the margin of points near each other would cut their markers
         if whole_ticks:
@@ -149,14 +162,18 @@ def draw(
             room = 0.02 * (ends[1] - ends[0])
             axes.set_xlim(ends[0] - room, ends[1] + room)
 
-    spread = any(panel.spread for panel in panels)
+    spread, ringed = any(panel.spread for panel in panels), any(panel.ringed for panel in panels)
     points = [
-        [panel.title, name, float(a), float(b), *([float(c)] if spread else [])]
+        [
+            *(panel.title, name, float(a), float(b)),
+            *([float(c)] if spread else []),
+            *([int(a == panel.ringed.get(name))] if ringed else []),
+        ]
         for panel in panels
         for name, (xs, ys) in panel.lines.items()
         for a, b, c in zip(xs, ys, panel.spread.get(name, [math.nan] * len(xs)))
     ]
-    head = ["panel", "line", x, y, *(["±"] if spread else [])]
+    head = ["panel", "line", x, y, *(["±"] if spread else []), *(["ring"] if ringed else [])]
     if len(names) == 1:
         caption = ", ".join(filter(None, [names[0], caption]))
     return _figure(stem, panels, fill, x=x, y=y, caption=caption, share_y=share_y, points=(head, points))
@@ -179,6 +196,25 @@ def _log(axes: Any, axis: Any, values: Sequence[float]) -> None:
         axis.set_minor_formatter(FuncFormatter(lambda value, _: short(value, False)) if few else NullFormatter())
     powers = not few and _powers(positive)
     axis.set_major_formatter(FuncFormatter(lambda value, _: short(value, powers)))
+
+
+def _beside_one(axis: Any, values: Sequence[float]) -> None:
+    """Ticks near 1 that tell how far from it they are, where plain numbers would need more than three decimals."""
+    from matplotlib.ticker import FuncFormatter
+
+    farthest = max(abs(value - 1) for value in values)
+    if 0 < farthest < 5e-3:
+        axis.set_major_formatter(FuncFormatter(lambda value, _: beside_one(value, math.floor(math.log10(farthest)))))
+
+
+def beside_one(value: float, exponent: int) -> str:
+    """A number near 1 on an axis, with its distance from 1 in units of a power of ten.
+
+    >>> beside_one(1.00005, -5), beside_one(1 - 2.5e-4, -4), beside_one(1.0, -5)
+    ('$1 + 5 \\\\times 10^{-5}$', '$1 - 2.5 \\\\times 10^{-4}$', '1')
+    """
+    steps = round((value - 1) / 10.0**exponent, 3)
+    return f"$1 {'+' if steps > 0 else '-'} {abs(steps):g} \\times 10^{{{exponent}}}$" if steps else "1"
 
 
 def _powers(values: Sequence[float]) -> bool:
@@ -615,28 +651,49 @@ def bits(records: Iterable[Mapping[str, Any]], stem: str | Path) -> list[Path]:
     return draw(stem, panels, x="bits", y="mAP", caption=caption, log_x=True, share_y=False, ticks=lengths)
 
 
-def convergence(records: Iterable[Mapping[str, Any]], stem: str | Path) -> list[Path]:
-    """The objective at every iteration, relative to its value after the first, a panel a method, a line a code length.
+OBJECTIVE = "objective, relative to its value at the start"
 
-    The scales differ: methods minimise different objectives, and steps with multipliers need not descend.
+
+def convergence(records: Iterable[Mapping[str, Any]], stem: str | Path) -> list[Path]:
+    """The objective from the start to the iteration of convergence, one panel per method, one line per code length.
+
+    The scales differ, for methods minimise different objectives. Where a training converged, its last point is ringed.
 
     Args:
         records: result lines; of one training evaluated in several ways the first counts.
         stem: path without an ending, see `draw`.
     """
+    records = sorted(records, key=lambda line: line["bits"])
     lines: dict[str, dict[str, tuple]] = {}
-    data: dict[str, None] = {}
-    for line in sorted(records, key=lambda r: r["bits"]):
-        trace = line["objective"]
-        start = abs(trace[0]) or 1.0
-        label = f"{line['bits']} bits"
-        lines.setdefault(line["method"], {}).setdefault(label, (range(1, len(trace) + 1), [v / start for v in trace]))
-        data[f"data {line['data']}"] = None
-    panels, caption = [Panel(name, traces) for name, traces in lines.items()], ", ".join(data)
+    rings: dict[str, dict[str, float]] = {}
+    for line in records:
+        length = f"{line['bits']} bits"
+        if length not in lines.setdefault(line["method"], {}):
+            lines[line["method"]][length] = relative_trace(line)
+            if line.get("converged"):
+                rings.setdefault(line["method"], {})[length] = line["converged"]
+    panels = [Panel(name, traces, ringed=rings.get(name, {})) for name, traces in lines.items()]
+    return draw_objectives(stem, panels, records)
+
+
+def relative_trace(line: Mapping[str, Any], values: Sequence[float] | None = None) -> tuple[list[int], list[float]]:
+    """`results.trace`, relative to its first value."""
+    iterations, values = results.trace(line, values)
+    start = abs(values[0]) or 1.0
+    return iterations, [value / start for value in values]
+
+
+def draw_objectives(stem: str | Path, panels: Sequence[Panel], records: Sequence[Mapping[str, Any]]) -> list[Path]:
+    """Draw panels of objectives, see `draw`; `records` are the result lines they were made of."""
+    notes = [f"data {data}" for data in dict.fromkeys(line["data"] for line in records)]
+    notes += ["a ring marks the iteration in which a training converged"] if any(p.ringed for p in panels) else []
+    if any(line["format"] == 1 for line in records):
+        notes.append("lines of version 0.1.0 begin after their first iteration, and are relative to that")
+    notes.append("where a method has multipliers, their steps may make the objective rise")
     values = [ys for panel in panels for _, ys in panel.lines.values()]
     decades = all(min(ys) > 0 for ys in values) and any(max(ys) > 30 * min(ys) for ys in values)
-    options = {"caption": caption, "log_y": decades, "share_y": False, "whole_ticks": True}
-    return draw(stem, panels, x="iteration", y="objective / first", **options)
+    options = {"log_y": decades, "share_y": False, "whole_ticks": True, "relative": True}
+    return draw(stem, panels, x="iteration", y=OBJECTIVE, caption="; ".join(notes), **options)
 
 
 def time(records: Iterable[Mapping[str, Any]], stem: str | Path) -> list[Path]:

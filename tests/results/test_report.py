@@ -3,6 +3,7 @@
 import json
 import re
 
+import fake_lines
 import numpy as np
 import pytest
 from browser import browse, in_browser
@@ -141,3 +142,12 @@ def test_the_page_works_for_unlabelled_queries(tmp_path):
     assert seen["directions"] == 0
     assert "mAP" not in seen["texts"]
     assert "Label" not in seen["texts"]
+
+
+def test_the_endings_of_trainings_are_told():
+    lines = fake_lines.bits(seeds=2, lengths=(16,), methods=("dcgh",))
+    assert report.endings(lines) == "at most 5 iterations, tolerance 0.1: 2 trainings converged after 4 iterations"
+    lines[0]["converged"] = 0
+    assert report.endings(lines).endswith("1 training converged after 4 iterations, 1 did not converge")
+    fixed = [line | {"tolerance": 0.0, "converged": 0} for line in lines]
+    assert report.endings(fixed) == "5 iterations, whether converged or not"
