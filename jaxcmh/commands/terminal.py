@@ -35,7 +35,7 @@ def print_table(table: "Table", title: str = "") -> None:
     before: tuple = ()
     for top in table.columns:  # a value is not repeated over the columns it spans
         heads = (
-            "" if top[: level + 1] == before[: level + 1] else _head(field, top[level])
+            "" if top[: level + 1] == before[: level + 1] else results.head(field, top[level])
             for level, field in enumerate(table.fields)
         )
         grid.add_column("\n".join(heads), justify="right", min_width=7)
@@ -49,12 +49,6 @@ def print_table(table: "Table", title: str = "") -> None:
         console.print(title, style="bold", soft_wrap=True)
     console.print(grid)
     console.print(table.caption + ".\n", style="dim", soft_wrap=True)
-
-
-def _head(field: str, value: Any) -> str:
-    from jaxcmh import results
-
-    return f"{value} bits" if field == "bits" else results.DIRECTIONS.get(value, str(value))
 
 
 def ending(line: Mapping[str, Any]) -> str:

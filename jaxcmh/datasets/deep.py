@@ -258,9 +258,9 @@ def text_embeddings(texts: Sequence[str], progress: Callable[[int], None] | None
 
     for width in np.unique(widths).tolist():
         rows = np.flatnonzero(widths == width)
-        told = (lambda count, before=done: progress(before + count)) if progress else None
+        advance = (lambda count, before=done: progress(before + count)) if progress else None
         batch = 2048 // width if len(rows) > 4 else 1
-        features[rows] = _batched([pieces[i] for i in rows], functools.partial(run, width=width), told, batch)
+        features[rows] = _batched([pieces[i] for i in rows], functools.partial(run, width=width), advance, batch)
         done += len(rows)
     return features
 

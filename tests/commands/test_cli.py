@@ -94,7 +94,7 @@ def test_help_loads_nothing_heavy_and_takes_under_half_a_second():
 
 
 @pytest.mark.parametrize(
-    ("words", "told"),
+    ("words", "parts"),
     [
         (["trian"], ['"trian"', 'Did you mean "train"', "demo, train, evaluate, search, data"]),
         (["data", "inof", "icons"], ['"inof"', "info"]),
@@ -118,16 +118,16 @@ def test_help_loads_nothing_heavy_and_takes_under_half_a_second():
         (["search", "absent", "--text", "a", "--query", "b.npy"], ["give one of"]),
     ],
 )
-def test_mistakes_are_named_in_one_line(capsys, tmp_path, monkeypatch, words, told):
+def test_mistakes_are_named_in_one_line(capsys, tmp_path, monkeypatch, words, parts):
     monkeypatch.chdir(tmp_path)
     line = refused(capsys, *words)
-    for part in told:
+    for part in parts:
         assert part in line
     assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize(
-    ("option", "value", "told"),
+    ("option", "value", "named"),
     [
         ("--max-iterations", "0", "max_iterations"),
         ("--seed", "-1", "seed"),
@@ -138,9 +138,9 @@ def test_mistakes_are_named_in_one_line(capsys, tmp_path, monkeypatch, words, to
         ("--param", "alpha=nan", "alpha"),
     ],
 )
-def test_values_out_of_range_are_named(capsys, tmp_path, monkeypatch, option, value, told):
+def test_values_out_of_range_are_named(capsys, tmp_path, monkeypatch, option, value, named):
     monkeypatch.chdir(tmp_path)
-    assert told in refused(capsys, "train", "dcgh", "--data", "synthetic", "--bits", BITS, option, value)
+    assert named in refused(capsys, "train", "dcgh", "--data", "synthetic", "--bits", BITS, option, value)
     assert not list(tmp_path.iterdir())
 
 
@@ -263,11 +263,11 @@ def test_search_by_vectors_agrees_with_the_library(capsys, trained, tmp_path):
     np.save(tmp_path / "q.npy", split.query.views[1][:2])
     distances, ids = jaxcmh.search(jaxcmh.load(trained), split.query.views[1][:2], 1, k=3)
     code, out, _ = call(capsys, "search", trained, "--query", tmp_path / "q.npy", "-k", 3, "--json")
-    found = [json.loads(line) for line in out.splitlines()]
+    listed = [json.loads(line) for line in out.splitlines()]
     assert code == 0
-    assert [(a["query"], a["rank"]) for a in found] == [(f"row {i}", r) for i in (0, 1) for r in (1, 2, 3)]
-    assert [a["distance"] for a in found] == np.ravel(distances).tolist()
-    assert [a["item"] for a in found] == split.train.ids[np.ravel(ids)].tolist()
+    assert [(a["query"], a["rank"]) for a in listed] == [(f"row {i}", r) for i in (0, 1) for r in (1, 2, 3)]
+    assert [a["distance"] for a in listed] == np.ravel(distances).tolist()
+    assert [a["item"] for a in listed] == split.train.ids[np.ravel(ids)].tolist()
     code, out, _ = call(capsys, "search", trained, "--query", tmp_path / "q.npy", "-k", 3)
     assert code == 0
     assert out.count("\n    1 ") == 2
@@ -310,15 +310,15 @@ def test_search_refuses_what_does_not_fit(capsys, trained, tmp_path):
 def test_data_info(capsys):
     split = jaxcmh.load_dataset("synthetic")
     code, out, _ = call(capsys, "data", "info", "synthetic", "--json")
-    told = json.loads(out)
+    facts = json.loads(out)
     assert code == 0
-    assert told["parts"]["train"].startswith(f"{len(split.train.ids):,} rows")
-    assert told["classes"] == {str(c): int(split.train.labels[:, c].sum()) for c in range(10)}
-    assert told["data hash"] == results.data_hash(split)
-    assert told["chance mAP"] == round(results.chance(split.query.labels, split.database.labels), 4)
+    assert facts["parts"]["train"].startswith(f"{len(split.train.ids):,} rows")
+    assert facts["classes"] == {str(c): int(split.train.labels[:, c].sum()) for c in range(10)}
+    assert facts["data hash"] == results.data_hash(split)
+    assert facts["chance mAP"] == round(results.chance(split.query.labels, split.database.labels), 4)
     code, out, _ = call(capsys, "data", "info", "synthetic")
     assert code == 0
-    assert told["data hash"] in out
+    assert facts["data hash"] in out
 
 
 def test_data_inspect(capsys, tmp_path):
@@ -326,10 +326,10 @@ def test_data_inspect(capsys, tmp_path):
     labels = np.eye(3, dtype=np.uint8)[np.arange(30) % 3]
     np.savez(tmp_path / "pairs.npz", I_tr=rng.random((30, 4)), T_tr=rng.random((30, 5)), L_tr=labels)
     code, out, _ = call(capsys, "data", "inspect", tmp_path / "pairs.npz", "--json")
-    told = json.loads(out)
+    facts = json.loads(out)
     assert code == 0
-    assert set(told["arrays"]) == {"I_tr", "T_tr", "L_tr"}
-    assert "problem" in told  # there are no queries
+    assert set(facts["arrays"]) == {"I_tr", "T_tr", "L_tr"}
+    assert "problem" in facts  # there are no queries
     code, out, _ = call(capsys, "data", "inspect", tmp_path / "pairs.npz")
     assert code == 0
     assert "30 x 4 float64" in out
@@ -371,16 +371,16 @@ def test_the_demo_leaves_results_plots_page_and_a_model(demo):
 
 def test_the_page_of_the_demo_shows_the_first_answers(demo):
     text = Path(demo, "index.html").read_text()
-    told = json.loads(re.search(r'id="data">(.*?)</script>', text, re.S)[1])
+    page = json.loads(re.search(r'id="data">(.*?)</script>', text, re.S)[1])
     split, model = jaxcmh.load_dataset("icons"), jaxcmh.load(f"{demo}/best")
-    ranking = next(r for r in told["rankings"] if (r["database"], r["direction"], r["bits"]) == ("learned", "t2i", 32))
+    ranking = next(r for r in page["rankings"] if (r["database"], r["direction"], r["bits"]) == ("learned", "t2i", 32))
     scores, ids = jaxcmh.search(model, split.query.views[1], 1, k=10)
     assert ranking["ids"] == np.asarray(ids).tolist()
     assert ranking["scores"] == np.asarray(scores).tolist()
     stored = runs.read_run(f"{demo}/best").per_query["learned t2i"]
     assert ranking["ap"] == pytest.approx(np.round(stored, 4).tolist())
     labels = [np.flatnonzero(row).tolist() for row in split.query.labels]
-    assert told["queries"]["labels"] == labels
+    assert page["queries"]["labels"] == labels
 
 
 def test_a_new_text_and_a_new_picture_are_searched_within_two_seconds(capsys, demo, tmp_path):
@@ -399,7 +399,7 @@ def test_a_new_text_and_a_new_picture_are_searched_within_two_seconds(capsys, de
         assert searched < 2
     code, out, _ = call(capsys, "search", f"{demo}/best", "--text", "happy smiling face", "-k", 5, "--json")
     labels = [json.loads(line)["labels"] for line in out.splitlines()]
-    assert sum("Emoji" in found for found in labels) >= 4
+    assert sum("Emoji" in named for named in labels) >= 4
 
 
 def test_search_refuses_raw_queries_it_cannot_read(capsys, demo, tmp_path):
