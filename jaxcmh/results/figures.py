@@ -390,9 +390,9 @@ def _ablation(study: Study, _: Path) -> Plan:
 def _printed(
     lines: Sequence[Line], labelled: Sequence[Line], group: str, kind: str, direction: str, bits: int
 ) -> float | None:
-    """The published value of a bar; codes encoded anew, and cut rankings, have none."""
+    """The published value of a bar, where the line is measured as papers do."""
     for line, named in zip(lines, labelled):
-        if named["method"] == group and kind == "learned" and line["at"] is None:
+        if named["method"] == group and line["database"] == kind and tables.repeats(line):
             told = tables.published(line["method"], line["data"], direction, bits, line.get("setting"))
             return told[0] if told else None
     return None

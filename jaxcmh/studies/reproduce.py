@@ -22,7 +22,7 @@ def wanted(plan: Plan, tables: Sequence[int], figures: Sequence[int], names: Seq
     Raises:
         ValueError: no such table, figure or study; the message lists what there is.
     """
-    own = dict.fromkeys(study.name for study in plan.studies("wiki", 10_000))
+    own = dict.fromkeys(study.name for data in ("wiki", *plan.datasets) for study in plan.studies(data, 10_000))
     for name in names:
         if name not in own:
             raise ValueError(f"--study: no study {name!r}; there are {_listed(own)}")

@@ -388,15 +388,15 @@ def _together(task: _Task, points: Sequence[Point], missing: Set[int]) -> Iterat
                 continue
             task.steps.step(f"{task.study.name}: {_described(task.study, points[members[0]])}")
             if bits not in calls:
-                ends = {"max_iterations": info.max_iterations, "tolerance": info.tolerance}
-                options = {"bits": bits, "memory": task.memory, **ends}
+                options = {"bits": bits, "memory": task.memory, "max_iterations": info.max_iterations}
                 calls[bits] = lanes.compiled(method, shared, varied, lanes=min(lanes.LANES, len(members)), **options)
             call, width, at_once = calls[bits]
 
             def fit(chunk: Sequence[int], call=call, width=width, shared=shared) -> tuple[lanes.Lane, float]:
                 full = [points[number] for number in [*chunk, *[chunk[-1]] * (width - len(chunk))]]
                 start = time.perf_counter()
-                trained = call(shared, [point.seed for point in full], [point.params for point in full])
+                seeds, params = [point.seed for point in full], [point.params for point in full]
+                trained = call(shared, seeds, params, info.tolerance)
                 return trained, time.perf_counter() - start
 
             chunks = (members[i : i + width] for i in range(0, len(members), width))

@@ -207,3 +207,11 @@ def test_times_are_a_table_of_seconds():
     assert "2.00 ± 1.41" in tables.render(tables.seconds(two), "text")
     with pytest.raises(ValueError, match="expected at least one result line; got none"):
         tables.seconds([])
+
+
+def test_a_remark_on_sizes_is_of_the_data_set_that_has_them():
+    printed = [row for row in tables._printed() if row["paper"] == "imads" and "training pairs" in row["setting"]]
+    assert {row["dataset"] for row in printed} == {"nuswide"}
+    assert tables.published("imads", "wiki", "i2t", 16)[1] == ""
+    assert tables._reason("10,000 training pairs", "nuswide10") == "10,000 training pairs"
+    assert tables._reason("10,000 training pairs", "nuswide10:imads") == ""

@@ -3,6 +3,7 @@
 import json
 from pathlib import Path
 
+import fake_lines
 import numpy as np
 import pytest
 
@@ -81,10 +82,25 @@ def test_tables_and_figures_name_studies_and_every_reason_a_method(paper):
         for number, names in places.items():
             chosen = wanted(plan, *([[number], []] if word == "tables" else [[], [number]]), [])
             assert chosen == set(names)
-            assert chosen <= {study.name for study in planned(paper, "wiki")}
+            assert chosen <= {study.name for data in plan.datasets for study in planned(paper, data)}
     for method, data in plan.reasons:
         assert method.partition("-")[0] in registry
         assert data in ROWS
+
+
+def test_aah_beside_deep_methods_is_trained_on_their_sizes_and_compared_with_table_five():
+    (study,) = planned("aah", "mirflickr25k:aah-deep")
+    assert wanted(plans["aah"], [5], [], []) == {study.name}
+    assert NAMED["mirflickr25k"].recipes["aah-deep"][:2] == (2000, 10_000)
+    changes = {"data": "mirflickr25k:aah-deep", "database": "encoded", "n_train": 10_000, "n_database": 18_015}
+    lines = [fake_lines.line("aah", bits, study=(study.name, study.kind, []), **changes) for bits in study.bits]
+    printed = {(v.direction, v.bits): v.published for v in tables.against(lines)}
+    assert printed == {
+        **dict(zip([("i2t", 16), ("i2t", 32), ("i2t", 64)], [0.7048, 0.7148, 0.7204])),
+        **dict(zip([("t2i", 16), ("t2i", 32), ("t2i", 64)], [0.8051, 0.8120, 0.8168])),
+    }
+    assert {v.verdict for v in tables.against(lines)} <= {"reached", "not reached"}
+    assert tables.published("aah", "mirflickr25k:aah", "i2t", 16)[0] == 0.7145  # Table II
 
 
 def call(capsys, *words):

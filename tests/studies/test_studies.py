@@ -13,7 +13,9 @@ import jaxcmh
 from jaxcmh import progress as terminal
 from jaxcmh import results
 from jaxcmh.commands import cli
-from jaxcmh.studies import Study, conditions, points, run, runs
+from jaxcmh.methods import find
+from jaxcmh.model import resolve_features
+from jaxcmh.studies import Study, conditions, lanes, points, run, runs
 
 STUDY = Study("weights", "surface", "dcgh", bits=(8,), seeds=2, vary={"alpha": (1.0, 100.0), "beta": (1.0, 10.0)})
 
@@ -109,6 +111,25 @@ def test_seeds_side_by_side_equal_single_runs(split, tmp_path, method):
         outcome = runs.run(split, method, bits=8, data="synthetic", seed=seed, max_iterations=4)
         assert line["key"] == outcome.records[1]["key"]
         assert line["map"] == pytest.approx(outcome.records[1]["map"], abs=1e-6)
+
+
+def test_lanes_end_where_single_runs_converge(split, tmp_path):
+    study = STUDY._replace(vary={}, seeds=2, max_iterations=30, tolerance=0.02, features="rbf")
+    lines = run(study, split, tmp_path / "lines.jsonl", data="synthetic", databases=["learned"])
+    for line in lines:
+        options = {"seed": line["seed"], "max_iterations": 30, "tolerance": 0.02, "features": "rbf"}
+        single = runs.run(split, "dcgh", bits=8, data="synthetic", **options).records[0]
+        assert line["key"] == single["key"]
+        assert 0 < line["converged"] == single["converged"] < 30
+        assert line["objective"] == pytest.approx(single["objective"], rel=1e-5)
+
+
+def test_one_compiled_program_serves_every_tolerance(split):
+    method = find("dcgh")
+    shared = lanes.prepare(split, method, resolve_features("rbf", method, 2), 0, runs=2)
+    call, _, _ = lanes.compiled(method, shared, ["seed"], bits=8, max_iterations=6, lanes=2)
+    ends = [call(shared, [0, 1], [method.params] * 2, tolerance).converged for tolerance in (0.0, 0.9)]
+    assert [tuple(end.tolist()) for end in ends] == [(0, 0), (1, 1)]
 
 
 def test_the_eigendecomposition_changes_nothing(split, tmp_path, monkeypatch):
