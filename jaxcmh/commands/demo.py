@@ -63,6 +63,7 @@ def demonstrate(
     chosen = list(registry.values()) if methods is None else list(methods)
     load, whole = Stages(), Stages()
     outcomes: list[runs.Outcome] = []
+    rankings: list[list[report.Ranking]] = []  # of each outcome
     with store.folder(place) as folder, progress(len(chosen) * len(lengths) + 3) as steps, whole("all"):
         start(steps)
         steps.step("loading icons (drawn once, then kept)")
@@ -71,8 +72,9 @@ def demonstrate(
         steps.advance()
         options = {"hashes": (results.data_hash(split), results.split_hash(split)), "times": load.seconds}
         options |= {"max_iterations": max_iterations, "tolerance": tolerance}
-        for outcome in _outcomes(split, chosen, lengths, steps, options):
+        for outcome, ranked in _outcomes(split, chosen, lengths, steps, options):
             outcomes.append(outcome)
+            rankings.append(ranked)
             for line in outcome.records:
                 results.append(folder / "results.jsonl", line)
         records = [line for outcome in outcomes for line in outcome.records]
@@ -84,10 +86,10 @@ def demonstrate(
         draw(records, folder / "plots", max(lengths))
         steps.advance()
         steps.step("writing the page")
-        order = [best, *(outcome for outcome in outcomes if outcome is not best)]
+        ordered = sorted(zip(outcomes, rankings), key=lambda pair: pair[0] is not best)
         tables = {kind: _table(records, kind) for kind in ("learned", "encoded")}
         (folder / "scores.md").write_text("\n".join(render(table, "markdown") for table in tables.values()))
-        write_page(folder, split, order, list(tables.values()), records)
+        write_page(folder, split, [one for _, ranked in ordered for one in ranked], list(tables.values()), records)
         steps.advance()
     for kind, table in tables.items():
         terminal.print_table(table, f"{kind.capitalize()} database codes: {report.DATABASES[kind]}")
@@ -112,16 +114,20 @@ def _notes(outcomes: Sequence[runs.Outcome]) -> list[str]:
 
 def _outcomes(
     split: Split, methods: Sequence[Method], lengths: Sequence[int], steps: Progress, options: dict[str, Any]
-) -> Iterator[runs.Outcome]:
-    """Every method at every length, in this order; two are trained at a time, because compiling fills one core only."""
+) -> Iterator[tuple[runs.Outcome, list[report.Ranking]]]:
+    """Every method at every length, in this order, with its first answers to the queries.
 
-    def train(method: Method, bits: int) -> runs.Outcome:
+    Two are trained at a time, because compiling fills one core only.
+    """
+
+    def train(method: Method, bits: int) -> tuple[runs.Outcome, list[report.Ranking]]:
         def say(doing: str) -> None:
             steps.step(f"{method.name}, {bits} bits: {doing}")
 
         outcome = runs.run(split, method, bits=bits, data="icons", features=_features(method), say=say, **options)
+        rankings = [ranking for kind in ("encoded", "learned") for ranking in rank(outcome, split, kind)]
         steps.advance()
-        return outcome
+        return outcome, rankings
 
     pool = ThreadPoolExecutor(AT_A_TIME)
     try:
@@ -157,14 +163,11 @@ def draw(records: Sequence[dict], folder: Path, bits: int) -> None:
 def write_page(
     folder: Path,
     split: Split,
-    outcomes: Sequence[runs.Outcome],
+    rankings: Sequence[report.Ranking],
     tables: Sequence[results.Table],
     records: Sequence[dict],
 ) -> None:
     """The page: every query's first answers for every training, tables and figures of `folder`, and the facts."""
-    rankings = [
-        ranking for outcome in outcomes for kind in ("encoded", "learned") for ranking in rank(outcome, split, kind)
-    ]
     environment = results.environment()
     versions = ", ".join(f"{name} {version}" for name, version in environment["versions"].items())
     first = records[0]
@@ -205,7 +208,8 @@ def _settings(line: dict) -> str:
     kernel = "{kind}, {anchors} anchors, width {width:g} times the mean distance to them"
     maps = (kernel.format(**f) if f["kind"] in ("rbf", "laplace") else f["kind"] for f in line["features"])
     features = f"features {' and '.join(dict.fromkeys(maps))}"
-    made = f"{line['max_iterations']} iterations; {features}; {line['hash_function']} hash functions"
+    most = f"at most {line['max_iterations']}" if line["tolerance"] else line["max_iterations"]
+    made = f"{most} iterations; {features}; {line['hash_function']} hash functions"
     return f"{params}; {made}; seed {line['seed']}"
 
 

@@ -470,3 +470,26 @@ def test_interrupting_exits_130_at_once_and_leaves_nothing(tmp_path):
     assert err.strip().splitlines()[-1] == "jaxcmh: interrupted; nothing unfinished was left behind"
     assert "Traceback" not in err
     assert not (tmp_path / "runs").exists()
+
+
+# -- time -------------------------------------------------------------------------------------------------------------
+
+
+def test_what_threads_compile_side_by_side_counts_once_for_the_whole(monkeypatch):
+    from concurrent.futures import ThreadPoolExecutor
+    from contextvars import copy_context
+
+    clock = iter(range(100))
+    monkeypatch.setattr(progress.time, "perf_counter", lambda: float(next(clock)))
+    compiled = progress._compilation()
+    whole, parts = progress.Stages(), progress.Stages()
+
+    def part():  # begins at 1, 4; compiles until 2, 5 for a second and a half; ends at 3, 6
+        with parts("part"):
+            compiled("/jax/core/compile/backend_compile_duration", 1.5)
+
+    with whole("all"), ThreadPoolExecutor(1) as pool:
+        for _ in range(2):
+            pool.submit(copy_context().run, part).result()
+    assert whole.seconds == {"all": 4.0, "compile": 3.0}
+    assert parts.seconds == {"part": 1.0, "compile": 3.0}
