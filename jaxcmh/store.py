@@ -136,7 +136,7 @@ def digest(arrays: Iterable[tuple[str, Any]], text: str = "") -> str:
     for tag, array in arrays:
         array = np.ascontiguousarray(array)
         sha256.update(tag.encode())
-        sha256.update(array.ravel().view(np.uint8) if array.size else b"")
+        sha256.update(array.ravel().view(np.uint8).data if array.size else b"")
     return sha256.hexdigest()
 
 

@@ -23,7 +23,7 @@ def line(method="dcgh", bits=16, seed=0, *, study=None, setting=None, lift=0.0, 
         }
         for direction, score in scores.items()
     }
-    told = {
+    record = {
         "format": 2,
         "data": "toy",
         "data_hash": "d",
@@ -54,9 +54,9 @@ def line(method="dcgh", bits=16, seed=0, *, study=None, setting=None, lift=0.0, 
         **changes,
     }
     if study:
-        told["study"] = dict(zip(("name", "kind", "vary"), study))
-        told["setting"] = setting or {}
-    return {**told, "key": results.key(told)}
+        record["study"] = dict(zip(("name", "kind", "vary"), study))
+        record["setting"] = setting or {}
+    return {**record, "key": results.key(record)}
 
 
 def bits(seeds=2, lengths=(16, 32), methods=("dcgh", "aah", "acqh"), databases=("learned", "encoded"), **changes):

@@ -70,14 +70,14 @@ def environment() -> dict[str, Any]:
 
 @functools.cache
 def versions() -> Mapping[str, str]:
-    """Versions of Python and of the packages that numbers depend on; read once, for that takes milliseconds a line."""
-    found = {"python": platform.python_version()}
+    """Versions of Python and of the packages that numbers depend on; read once: it takes milliseconds."""
+    numbers = {"python": platform.python_version()}
     for name in PACKAGES:
         try:
-            found[name] = version(name)
+            numbers[name] = version(name)
         except PackageNotFoundError:
-            found[name] = "not installed"
-    return found
+            numbers[name] = "not installed"
+    return numbers
 
 
 @functools.cache
@@ -107,16 +107,16 @@ def doubts(scores: Mapping[str, float], chance: float, codes: Mapping[str, Any] 
     >>> doubts({"i2t": 0.14, "t2i": 0.14}, 0.136)[0]
     'i2t and t2i have exactly the same mAP 0.1400: are the two views the same array?'
     """
-    found = []
+    sentences = []
     names = sorted(scores)
     for first, second in [(a, b) for i, a in enumerate(names) for b in names[i + 1 :]]:
         if abs(scores[first] - scores[second]) < 1e-12:
-            found.append(
+            sentences.append(
                 f"{first} and {second} have exactly the same mAP {scores[first]:.4f}: are the two views the same array?"
             )
     for name in names:
         if scores[name] < 1.1 * chance:
-            found.append(f"{name} has mAP {scores[name]:.4f}, no better than chance ({chance:.4f})")
+            sentences.append(f"{name} has mAP {scores[name]:.4f}, no better than chance ({chance:.4f})")
     for name, packed in (codes or {}).items():
         packed = np.asarray(packed)
         if packed.dtype != np.uint8 or packed.ndim != 2:
@@ -124,8 +124,8 @@ def doubts(scores: Mapping[str, float], chance: float, codes: Mapping[str, Any] 
         differ = np.bitwise_or.reduce(packed ^ packed[:1], axis=0)
         constant = packed.shape[1] * 8 - int(np.unpackbits(differ).sum())
         if constant:
-            found.append(f"{constant} of {packed.shape[1] * 8} bits are the same for all items of the {name} codes")
-    return found
+            sentences.append(f"{constant} of {packed.shape[1] * 8} bits are the same for all items of the {name} codes")
+    return sentences
 
 
 # -- records ----------------------------------------------------------------------------------------------------------
@@ -177,7 +177,7 @@ def line(
     """
     metrics = report["metrics"]
     curves = {direction: measured for direction, measured in metrics.items() if hasattr(measured, "topn")}
-    found = {
+    record = {
         "format": FORMAT,
         "data": data,
         "data_hash": hashes[0],
@@ -191,9 +191,9 @@ def line(
         **({"chance": report["chance"]} if "chance" in report else {}),
     }
     if curves:
-        found["topn"] = next(iter(curves.values())).topn
-        found["curves"] = {direction: _curves(measured) for direction, measured in curves.items()}
-    found |= {
+        record["topn"] = next(iter(curves.values())).topn
+        record["curves"] = {direction: _curves(measured) for direction, measured in curves.items()}
+    record |= {
         "objective": objective,
         "converged": converged,
         "diagnostics": diagnostics,
@@ -201,13 +201,13 @@ def line(
         "environment": environment(),
         **more,
     }
-    found = plain(found)
-    found["key"] = key(found)
-    return check(found)
+    record = plain(record)
+    record["key"] = key(record)
+    return check(record)
 
 
 def _curves(measured: Any) -> dict[str, np.ndarray]:
-    """The curves of one direction; of a precision-recall curve with a point a rank, those nearest to even steps."""
+    """The curves of one direction; of a precision-recall curve with one point per rank, those nearest to even steps."""
     recall = np.asarray(measured.pr_recall)
     kept = np.arange(len(recall))
     if len(recall) > POINTS:
@@ -223,10 +223,10 @@ def _curves(measured: Any) -> dict[str, np.ndarray]:
 
 def key(record: Mapping[str, Any]) -> str:
     """16 hex digits over everything a result is determined by: equal keys mean the same experiment."""
-    told = {name: record[name] for name in (*PROTOCOL, *CONFIGURATION, "seed")}
+    identity = {name: record[name] for name in (*PROTOCOL, *CONFIGURATION, "seed")}
     if record.get("setting"):  # conditions of the data, see `studies.conditions`
-        told["setting"] = record["setting"]
-    return hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()[:16]
+        identity["setting"] = record["setting"]
+    return hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:16]
 
 
 def trace(record: Mapping[str, Any], values: Sequence[float] | None = None) -> tuple[list[int], list[float]]:
@@ -242,11 +242,12 @@ def trace(record: Mapping[str, Any], values: Sequence[float] | None = None) -> t
     ([1, 2], [2.0, 1.0])
     """
     first = 0 if record["format"] > 1 else 1
-    if values is None:
-        values = record["objective"]
-        if record.get("converged"):
-            values = values[: record["converged"] - first + 1]
-    return list(range(first, first + len(values))), list(values)
+    if values is not None:
+        shown = list(values)
+    else:
+        end = record["converged"] - first + 1 if record.get("converged") else None
+        shown = list(record["objective"][:end])
+    return list(range(first, first + len(shown))), shown
 
 
 def _finite(value: Any) -> bool:

@@ -117,12 +117,12 @@ def head(field: str, value: Any) -> str:
 
 def best(table: Table, digits: int = 3) -> set[tuple[int, int]]:
     """(row, column) of the best cells; ties at the printed precision are all best."""
-    found = set()
+    places = set()
     for j in range(len(table.columns)):
         column = [round(cell.mean, digits) if cell else -math.inf for cell in (cells[j] for _, cells in table.rows)]
         highest = max(column, default=-math.inf)
-        found |= {(i, j) for i, value in enumerate(column) if value == highest > -math.inf}
-    return found
+        places |= {(i, j) for i, value in enumerate(column) if value == highest > -math.inf}
+    return places
 
 
 def show(cell: Cell | None, digits: int = 3) -> str:

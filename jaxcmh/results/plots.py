@@ -24,7 +24,7 @@ COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#0
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")
 GREY = "#BBBBBB"
 GREYS = {"p": GREY, "H": "#888888", "<": "#666666", ">": "#A0A0A0"}  # markers of four more classes of a scatter
-BANDS = 3  # lines a panel up to which the spread is a band; above, it is a bar at every point
+BANDS = 3  # lines per panel up to which the spread is a band; above, it is a bar at every point
 KINDS = ("png", "svg", "pdf")
 DATES = {"svg": {"Date": None}, "pdf": {"CreationDate": None}}  # left out: equal figures give equal files
 STYLE: dict[Any, Any] = {
@@ -305,7 +305,7 @@ class Surface(NamedTuple):
 
 
 def surface(stem: str | Path, panels: Sequence[Surface], *, x: str, y: str, z: str, caption: str = "") -> list[Path]:
-    """Draw heat maps with one true cell a computed value, the best ringed; the colour scale is each panel's own.
+    """Draw heat maps with one true cell per computed value, the best ringed; the colour scale is each panel's own.
 
     Args:
         stem: path without an ending, see `draw`.
@@ -331,8 +331,8 @@ def surface(stem: str | Path, panels: Sequence[Surface], *, x: str, y: str, z: s
         axes.plot(best[1] + 0.5, best[0] + 0.5, "o", markersize=9, markerfacecolor="none", color="#D55E00", mew=1.8)
         for axis, values in ((axes.xaxis, panel.xs), (axes.yaxis, panel.ys)):
             step = -(-len(values) // 12)
-            told = [short(v, _powers(values)) for v in values[::step]]
-            axis.set_ticks(np.arange(len(values))[::step] + 0.5, told)
+            ticks = [short(v, _powers(values)) for v in values[::step]]
+            axis.set_ticks(np.arange(len(values))[::step] + 0.5, ticks)
             axis.set_tick_params(length=0)
         axes.set_aspect("auto")
         bar = axes.figure.colorbar(drawn, ax=axes, label=z, pad=0.02)
@@ -344,9 +344,9 @@ def surface(stem: str | Path, panels: Sequence[Surface], *, x: str, y: str, z: s
         for b, row in zip(panel.ys, np.asarray(panel.cells, float))
         for a, cell in zip(panel.xs, row)
     ]
-    told = (["panel", x, y, z], points)
+    table = (["panel", x, y, z], points)
     caption = f"{caption}; the ring marks the best cell" if caption else "the ring marks the best cell"
-    return _figure(stem, panels, fill, x=x, y=y, caption=caption, points=told, size=(4.2, 3.2), grid=False)
+    return _figure(stem, panels, fill, x=x, y=y, caption=caption, points=table, size=(4.2, 3.2), grid=False)
 
 
 def short(value: float, powers: bool = True) -> str:
@@ -364,7 +364,7 @@ def short(value: float, powers: bool = True) -> str:
 
 
 class Bars(NamedTuple):
-    """Bars: a title, group names, series name -> one value a group; `spread` and `marks` are alike, nan for none."""
+    """Bars: a title, group names, series name -> one value per group; `spread` and `marks` are alike, nan for none."""
 
     title: str
     groups: Sequence[str]
@@ -437,8 +437,8 @@ def bars(stem: str | Path, panels: Sequence[Bars], *, x: str, mark: str = "publi
         for i, (group, value) in enumerate(zip(panel.groups, values))
     ]
     tall = max(1.2, 0.5 + 0.13 * len(names) * max(len(panel.groups) for panel in panels))
-    told = (["panel", "group", "series", x, "±", mark], points)
-    return _figure(stem, panels, fill, x=x, y="", caption=caption, points=told, share_y=False, size=(3.9, tall))
+    table = (["panel", "group", "series", x, "±", mark], points)
+    return _figure(stem, panels, fill, x=x, y="", caption=caption, points=table, share_y=False, size=(3.9, tall))
 
 
 class Cloud(NamedTuple):
@@ -458,7 +458,7 @@ def clouds(
     Args:
         stem: path without an ending, see `draw`.
         panels: at least one.
-        class_names: one a class; numbered if empty.
+        class_names: one per class; numbered if empty.
         caption: small print under the figure.
     Raises:
         ValueError: nothing to draw, or arrays that do not fit each other.
@@ -507,9 +507,9 @@ def clouds(
         for panel in panels
         for c, (a, b) in enumerate(np.asarray(panel.centres).reshape(-1, 2))
     ]
-    told = (["panel", "what", "class", "x", "y"], points)
+    table = (["panel", "what", "class", "x", "y"], points)
     caption = "; ".join(filter(None, [caption, "axes of t-SNE have no unit; stars are class centres"]))
-    return _figure(stem, panels, fill, x="", y="", caption=caption, points=told, grid=False, size=(3.6, 3.4))
+    return _figure(stem, panels, fill, x="", y="", caption=caption, points=table, grid=False, size=(3.6, 3.4))
 
 
 class _Row(NamedTuple):
@@ -517,23 +517,23 @@ class _Row(NamedTuple):
     number: int
 
 
-def answers(stem: str | Path, queries: Any, found: Any, right: Any, *, caption: str = "") -> list[Path]:
+def answers(stem: str | Path, queries: Any, returned: Any, right: Any, *, caption: str = "") -> list[Path]:
     """Draw queries and their first answers, right ones framed in blue with a tick, wrong ones in orange with a cross.
 
     Args:
         stem: path without an ending, see `draw`.
         queries: (q, h, w) or (q, h, w, 3) uint8 pictures, or (q,) texts; at most 20.
-        found: (q, k, ...) pictures or texts, at most 20 a query.
+        returned: (q, k, ...) pictures or texts, at most 20 per query.
         right: (q, k) bool.
         caption: small print under the figure.
     Raises:
         ValueError: shapes that do not fit each other.
     """
-    queries, found, right = map(np.asarray, (queries, found, right))
-    if right.ndim != 2 or found.shape[:2] != right.shape or len(queries) != len(right) or max(right.shape) > 20:
+    queries, returned, right = map(np.asarray, (queries, returned, right))
+    if right.ndim != 2 or returned.shape[:2] != right.shape or len(queries) != len(right) or max(right.shape) > 20:
         raise ValueError(
-            f"queries {queries.shape}, answers {found.shape} and right {right.shape} must be (q, ...), (q, k, ...) and "
-            "(q, k), both at most 20"
+            f"queries {queries.shape}, answers {returned.shape} and right {right.shape} must be (q, ...), (q, k, ...) "
+            "and (q, k), both at most 20"
         )
     k = right.shape[1]
 
@@ -556,7 +556,7 @@ def answers(stem: str | Path, queries: Any, found: Any, right: Any, *, caption: 
         show(axes, queries[row.number], 0, None, "")
         for j in range(k):
             ok = bool(right[row.number, j])
-            show(axes, found[row.number, j], j + 1.25, COLOURS[0] if ok else COLOURS[1], "✓" if ok else "✗")
+            show(axes, returned[row.number, j], j + 1.25, COLOURS[0] if ok else COLOURS[1], "✓" if ok else "✗")
         axes.set_xlim(0, k + 1.25)
         axes.set_ylim(0, 1)
         axes.set_axis_off()
@@ -564,8 +564,8 @@ def answers(stem: str | Path, queries: Any, found: Any, right: Any, *, caption: 
     rows = [_Row("", i) for i in range(len(queries))]
     points = [[i, j, int(value)] for i, line in enumerate(right) for j, value in enumerate(line)]
     size = (0.62 * (k + 1.25), 0.64)
-    told = (["query", "place", "right"], points)
-    return _figure(stem, rows, fill, x="", y="", caption=caption, points=told, size=size, columns=1, grid=False)
+    table = (["query", "place", "right"], points)
+    return _figure(stem, rows, fill, x="", y="", caption=caption, points=table, size=size, columns=1, grid=False)
 
 
 # -- figures of result lines ------------------------------------------------------------------------------------------
@@ -574,7 +574,7 @@ def answers(stem: str | Path, queries: Any, found: Any, right: Any, *, caption: 
 def _curves(
     records: Iterable[Mapping[str, Any]], pick: Callable[[Mapping, Mapping], tuple[Sequence, Sequence]]
 ) -> tuple[list[Panel], str]:
-    """A panel a kind of database codes and direction, one line a method; all of one protocol and code length."""
+    """One panel per kind of database codes and direction, one line per method; all of one protocol and code length."""
     records = list(records)
     kinds = list(dict.fromkeys(r["database"] for r in records))
     caption = results.describe(results.one_protocol(records, ("database",) if len(kinds) > 1 else ()))
@@ -606,10 +606,10 @@ def _known(xs: Sequence, ys: Sequence) -> tuple[list[float], list[float]]:
 
 
 def precision_recall(records: Iterable[Mapping[str, Any]], stem: str | Path) -> list[Path]:
-    """Mean precision against mean recall in both directions, a line a method.
+    """Mean precision against mean recall in both directions, one line per method.
 
     Args:
-        records: result lines of one protocol and code length, at most one a method and kind of database codes.
+        records: result lines of one protocol and code length, at most one per method and kind of database codes.
         stem: path without an ending, see `draw`.
     """
     panels, caption = _curves(records, lambda curve, _: (curve["recall"], curve["precision"]))
@@ -617,13 +617,13 @@ def precision_recall(records: Iterable[Mapping[str, Any]], stem: str | Path) -> 
 
 
 def topn(records: Iterable[Mapping[str, Any]], stem: str | Path) -> list[Path]:
-    """Precision of the first N answers against N, a line a method; arguments as `precision_recall`."""
+    """Precision of the first N answers against N, one line per method; arguments as `precision_recall`."""
     panels, caption = _curves(records, lambda curve, line: (line["topn"], curve["topn_precision"]))
     return draw(stem, panels, x="N", y="precision of the first N", caption=caption, log_x=True)
 
 
 def bits(records: Iterable[Mapping[str, Any]], stem: str | Path) -> list[Path]:
-    """mAP against code length in both directions, a line a method: mean and, of several seeds, standard deviation.
+    """mAP against code length in both directions, one line per method: mean and, of several seeds, standard deviation.
 
     Args:
         records: result lines of one protocol; each kind of database codes gets panels of its own.
@@ -637,9 +637,9 @@ def bits(records: Iterable[Mapping[str, Any]], stem: str | Path) -> list[Path]:
     for place in sorted({top[:-1] for top in table.columns}, key=lambda p: (kinds.index(p[0]) if p[1:] else 0, p)):
         lines, spread = {}, {}
         for head, cells in table.rows:
-            found = [(top[-1], c.mean, c.sd) for top, c in zip(table.columns, cells) if top[:-1] == place and c]
-            if found:
-                xs, ys, sds = zip(*found)
+            row = [(top[-1], c.mean, c.sd) for top, c in zip(table.columns, cells) if top[:-1] == place and c]
+            if row:
+                xs, ys, sds = zip(*row)
                 lines[head[0]] = xs, ys
                 if not all(map(math.isnan, sds)):
                     spread[head[0]] = sds
@@ -678,9 +678,9 @@ def convergence(records: Iterable[Mapping[str, Any]], stem: str | Path) -> list[
 
 def relative_trace(line: Mapping[str, Any], values: Sequence[float] | None = None) -> tuple[list[int], list[float]]:
     """`results.trace`, relative to its first value."""
-    iterations, values = results.trace(line, values)
-    start = abs(values[0]) or 1.0
-    return iterations, [value / start for value in values]
+    iterations, shown = results.trace(line, values)
+    start = abs(shown[0]) or 1.0
+    return iterations, [value / start for value in shown]
 
 
 def draw_objectives(stem: str | Path, panels: Sequence[Panel], records: Sequence[Mapping[str, Any]]) -> list[Path]:
@@ -692,12 +692,12 @@ def draw_objectives(stem: str | Path, panels: Sequence[Panel], records: Sequence
     notes.append("where a method has multipliers, their steps may make the objective rise")
     values = [ys for panel in panels for _, ys in panel.lines.values()]
     decades = all(min(ys) > 0 for ys in values) and any(max(ys) > 30 * min(ys) for ys in values)
-    options = {"log_y": decades, "share_y": False, "whole_ticks": True, "relative": True}
+    options: dict[str, Any] = {"log_y": decades, "share_y": False, "whole_ticks": True, "relative": True}
     return draw(stem, panels, x="iteration", y=OBJECTIVE, caption="; ".join(notes), **options)
 
 
 def time(records: Iterable[Mapping[str, Any]], stem: str | Path) -> list[Path]:
-    """mAP against seconds of training without compilation, a line a method through its code lengths; means over seeds.
+    """mAP against seconds of training without compilation, one line per method through its code lengths: means.
 
     Args:
         records: result lines of one protocol.
@@ -713,7 +713,7 @@ def time(records: Iterable[Mapping[str, Any]], stem: str | Path) -> list[Path]:
             if line["database"] == kind:
                 point = line["times"]["train"], line["map"][direction]
                 cells.setdefault(line["method"], {}).setdefault(line["bits"], []).append(point)
-        means = {name: [np.mean(found[bits], axis=0) for bits in sorted(found)] for name, found in cells.items()}
+        means = {name: [np.mean(by_bits[bits], axis=0) for bits in sorted(by_bits)] for name, by_bits in cells.items()}
         title = results.direction_name(direction) + (f", {kind} codes" if len(kinds) > 1 else "")
-        panels.append(Panel(title, {name: tuple(np.transpose(found).tolist()) for name, found in means.items()}))
+        panels.append(Panel(title, {name: tuple(np.transpose(points).tolist()) for name, points in means.items()}))
     return draw(stem, panels, x="training time, seconds", y="mAP", caption=caption, log_x=True, share_y=False)

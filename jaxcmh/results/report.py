@@ -1,6 +1,6 @@
 """Pages to look at: one self-contained HTML file that opens from disk and asks nothing of the network.
 
-`page` writes the retrieval page: queries beside what they found, right and wrong marked, with tables, figures and facts
+`page` writes the retrieval page: queries beside their answers, right and wrong marked, with tables, figures and facts
 below. It holds several rankings at once (methods, code lengths, directions), so that two can be set side by side.
 
 `write` turns a folder of result lines into tables, figures and a report that shows them with parameters, environment
@@ -230,29 +230,31 @@ def write(folder: str | Path, reasons: Mapping[tuple[str, str], str] | None = No
         raise ValueError(f"no results in {folder} yet")
     notes = _doubts(records)
     sections, room = [], EMBEDDED
-    found = figures.studies(records)
-    several = len({study.data for study in found}) > 1
-    for number, study in enumerate(found):
-        stem = _slug(study.name, study.data if several else "", str(number) if _twin(study, found) else "")
+    studies = figures.studies(records)
+    several = len({study.data for study in studies}) > 1
+    for number, study in enumerate(studies):
+        stem = _slug(study.name, study.data if several else "", str(number) if _twin(study, studies) else "")
         made, skipped = figures.draw(study, folder / "figures" / stem, folder)
         notes += skipped
         shown = []
         for figure in made:
             uri = _embedded(figure.files, room)
             room -= len(uri)
-            told = {"title": figure.title, "files": _relative(figure.files, folder), "wide": study.kind in WIDE}
-            shown.append({**told, "uri": uri})
+            entry = {"title": figure.title, "files": _relative(figure.files, folder), "wide": study.kind in WIDE}
+            shown.append({**entry, "uri": uri})
         tabled, skipped = _tables(study, folder, stem)
         notes += skipped
         title = f"{study.name}, {study.data}" if several else study.name
-        sections.append({"title": title, "anchor": stem, "told": _told(study), "figures": shown, "tables": tabled})
-    sweeps = [sweep for study in found if study.vary and (sweep := _sweep(study, several))]
+        sections.append(
+            {"title": title, "anchor": stem, "summary": _summary(study), "figures": shown, "tables": tabled}
+        )
+    sweeps = [sweep for study in studies if study.vary and (sweep := _sweep(study, several))]
     sweeps.sort(key=lambda sweep: -len(sweep["vary"]))  # a surface is shown first
     return _render(
         folder / "report.html",
         "report.html",
         title=_titled(folder.resolve().name),
-        lede=_lede(records, found),
+        lede=_lede(records, studies),
         notes=list(dict.fromkeys(notes)),
         verdicts=_verdicts(records, folder, reasons),
         studies=sections,
@@ -274,8 +276,8 @@ def _slug(*parts: str) -> str:
     return re.sub(r"[^a-z0-9]+", "-", " ".join(filter(None, parts)).lower()).strip("-") or "study"
 
 
-def _twin(study: figures.Study, found: Sequence[figures.Study]) -> bool:
-    return sum((other.name, other.data) == (study.name, study.data) for other in found) > 1
+def _twin(study: figures.Study, studies: Sequence[figures.Study]) -> bool:
+    return sum((other.name, other.data) == (study.name, study.data) for other in studies) > 1
 
 
 def _relative(files: Sequence[Path], folder: Path) -> list[str]:
@@ -328,15 +330,17 @@ def write_tables(table: results.Table | tables.Grid, stem: Path) -> list[Path]:
 def _verdicts(
     records: Sequence[dict], folder: Path, reasons: Mapping[tuple[str, str], str] | None
 ) -> dict[str, Any] | None:
-    found = tables.against(records, reasons)
-    if not found:
+    outcomes = tables.against(records, reasons)
+    if not outcomes:
         return None
-    grid = tables.verdicts(found)
-    counts = {outcome: sum(v.verdict.startswith(outcome) for v in found) for outcome in ("reached", "explained", "not")}
+    grid = tables.verdicts(outcomes)
+    counts = {
+        outcome: sum(v.verdict.startswith(outcome) for v in outcomes) for outcome in ("reached", "explained", "not")
+    }
     lacking = f"; below for a reason that is given: {counts['explained']}; not reached: {counts['not']}"
     return {
-        "summary": f"{counts['reached']} of {len(found)} published numbers are reached{lacking}.",
-        "rows": len(found),
+        "summary": f"{counts['reached']} of {len(outcomes)} published numbers are reached{lacking}.",
+        "rows": len(outcomes),
         "table": tables.html(grid),
         "files": _relative(write_tables(grid, folder / "tables" / "beside-the-papers"), folder),
     }
@@ -344,27 +348,27 @@ def _verdicts(
 
 def _doubts(records: Sequence[dict]) -> list[str]:
     """Results that look wrong by themselves: both directions equal to the last digit, or no better than chance."""
-    found: dict[str, list[str]] = {}
+    sentences: dict[str, list[str]] = {}
     for line in records:
-        own = found.setdefault(f"{line['method']}, {line['bits']} bits, {line['database']} database codes", [])
+        own = sentences.setdefault(f"{line['method']}, {line['bits']} bits, {line['database']} database codes", [])
         own += results.doubts(line["map"], line.get("chance", 0.0))
-    more = {what: f" (and {len(own) - 1} more like this)" if len(own) > 1 else "" for what, own in found.items()}
-    return [f"{what}: {own[0]}{more[what]}" for what, own in found.items() if own]
+    more = {what: f" (and {len(own) - 1} more like this)" if len(own) > 1 else "" for what, own in sentences.items()}
+    return [f"{what}: {own[0]}{more[what]}" for what, own in sentences.items() if own]
 
 
-def _told(study: figures.Study) -> str:
+def _summary(study: figures.Study) -> str:
     lines = study.lines
     varied = f"; varied: {', '.join(map(figures.symbol, study.vary))}" if study.vary else ""
     seeds = len({line["seed"] for line in lines})
-    told = f"{_count(len(lines), 'result')}, {_count(seeds, 'seed')}{varied}; data {study.data}"
-    return f"{told}, {lines[0]['ties']} ties, {results.score(lines[0]['at'])}"
+    words = f"{_count(len(lines), 'result')}, {_count(seeds, 'seed')}{varied}; data {study.data}"
+    return f"{words}, {lines[0]['ties']} ties, {results.score(lines[0]['at'])}"
 
 
 def _count(number: int, what: str) -> str:
     return f"{number:,} {what}" + ("s" if number != 1 else "")
 
 
-def _lede(records: Sequence[dict], found: Sequence[figures.Study]) -> str:
+def _lede(records: Sequence[dict], studies: Sequence[figures.Study]) -> str:
     trainings = {
         (line["key"], line["database"]): line["times"] for line in records if line["database"] == records[0]["database"]
     }
@@ -372,8 +376,8 @@ def _lede(records: Sequence[dict], found: Sequence[figures.Study]) -> str:
     spent = _count(round(seconds), "second") if seconds < 120 else f"{seconds / 60:.0f} minutes"
     methods = ", ".join(dict.fromkeys(line["method"] for line in records))
     data = ", ".join(dict.fromkeys(line["data"] for line in records))
-    studies = "1 study" if len(found) == 1 else f"{len(found)} studies"
-    return f"{_count(len(trainings), 'training')} of {methods} on {data}, {spent} of training, in {studies}."
+    parts = "1 study" if len(studies) == 1 else f"{len(studies)} studies"
+    return f"{_count(len(trainings), 'training')} of {methods} on {data}, {spent} of training, in {parts}."
 
 
 def _facts(records: Sequence[dict]) -> list[tuple[str, str]]:
@@ -381,24 +385,26 @@ def _facts(records: Sequence[dict]) -> list[tuple[str, str]]:
     for method in dict.fromkeys(line["method"] for line in records):
         own = [line for line in records if line["method"] == method]
         params = {name: sorted({line["params"][name] for line in own}) for name in own[0]["params"]}
-        told = [f"{figures.symbol(name)} {_span(values)}" for name, values in params.items()]
-        told.append(endings(own))
-        told.append("features " + "; ".join(dict.fromkeys(tables.features(line) for line in own)))
-        told.append(f"{', '.join(dict.fromkeys(line['hash_function'] for line in own))} hash functions")
-        told.append(f"bits {_span(sorted({line['bits'] for line in own}))}")
-        told.append(f"seeds {_span(sorted({line['seed'] for line in own}))}")
-        facts.append((method, ", ".join(told)))
+        words = [f"{figures.symbol(name)} {_span(values)}" for name, values in params.items()]
+        words.append(endings(own))
+        words.append("features " + "; ".join(dict.fromkeys(tables.features(line) for line in own)))
+        words.append(f"{', '.join(dict.fromkeys(line['hash_function'] for line in own))} hash functions")
+        words.append(f"bits {_span(sorted({line['bits'] for line in own}))}")
+        words.append(f"seeds {_span(sorted({line['seed'] for line in own}))}")
+        facts.append((method, ", ".join(words)))
     for data in dict.fromkeys(line["data"] for line in records):
         first = next(line for line in records if line["data"] == data)
         hashes = f"data {first['data_hash']}, split {first['split_hash']}"
         size = f"{first.get('n_train', '?')} training items, {first['n_database']} in the database"
         facts.append((f"data {data}", f"{size}, {first['n_queries']} queries; hashes {hashes}"))
-    told = [line["environment"] for line in records]
+    environments = [line["environment"] for line in records]
     for name in ("platform", "device", "cpus", "commit"):
-        values = dict.fromkeys(str(one[name]) for one in told if one.get(name) is not None)
+        values = dict.fromkeys(str(one[name]) for one in environments if one.get(name) is not None)
         if values:
             facts.append((name if name != "cpus" else "processors", ", ".join(values)))
-    versions = dict.fromkeys(f"{name} {number}" for one in told for name, number in one.get("versions", {}).items())
+    versions = dict.fromkeys(
+        f"{name} {number}" for one in environments for name, number in one.get("versions", {}).items()
+    )
     facts.append(("versions", ", ".join(versions)))
     return facts
 
@@ -472,7 +478,7 @@ def importance(lines: Sequence[Mapping[str, Any]], names: Sequence[str], directi
     scores = np.array([line["map"][direction] for line in lines])
     usual = np.array([Counter(column).most_common(1)[0][0] for column in table.T.tolist()])
     one_at_a_time = len(names) > 1 and bool(((table != usual).sum(1) <= 1).all())
-    told = {}
+    importances = {}
     for j, name in enumerate(names):
         kept = (np.delete(table != usual, j, 1)).sum(1) == 0 if one_at_a_time else np.ones(len(table), bool)
         values, own = table[kept, j], scores[kept]
@@ -485,7 +491,7 @@ def importance(lines: Sequence[Mapping[str, Any]], names: Sequence[str], directi
         means = np.where(counts > 0, means, np.nan)
         total = float(((own - own.mean()) ** 2).sum())
         between = float(np.nansum(counts * (means - own.mean()) ** 2))
-        told[name] = {
+        importances[name] = {
             "share": round(between / total, 4) if total > 0 else 0.0,
             "range": round(float(np.nanmax(means) - np.nanmin(means)), 5),
             "best": float(levels[np.nanargmax(means)]),
@@ -493,5 +499,5 @@ def importance(lines: Sequence[Mapping[str, Any]], names: Sequence[str], directi
     groups: dict[tuple, list[float]] = {}
     for row, line, score in zip(table.tolist(), lines, scores):
         groups.setdefault((*row, line["bits"], line["method"]), []).append(float(score))
-    spreads = [float(np.std(found, ddof=1)) for found in groups.values() if len(found) > 1]
-    return {"names": told, "seeds": round(float(np.mean(spreads)), 5) if spreads else None}
+    spreads = [float(np.std(group, ddof=1)) for group in groups.values() if len(group) > 1]
+    return {"names": importances, "seeds": round(float(np.mean(spreads)), 5) if spreads else None}

@@ -8,6 +8,7 @@ import csv
 import functools
 import json
 import math
+import unicodedata
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from io import StringIO
 from pathlib import Path
@@ -18,6 +19,8 @@ from jaxcmh import results
 ENDINGS = {"text": "txt", "markdown": "md", "latex": "tex", "csv": "csv", "html": "html"}
 # Names of the data sets in the copy of the published values, where they differ from ours.
 PUBLISHED_AS = {"nuswide10": "nuswide"}
+# "alpha" -> "α"; Unicode spells one of them "lamda".
+GREEK = {unicodedata.name(letter).split()[-1].lower(): letter for letter in "αβγδεζηθικλμνξπρστφχψω"} | {"lambda": "λ"}
 COMPARED = ("bits", "ablation", "unpaired", "deep")  # kinds of studies that papers print numbers of
 # Settings of the copy that are repeated on data sets of their own, by the split these are named for.
 SIZES = {"aah-deep": ("10,000 training pairs and 2,000 queries", "training size of the deep methods")}
@@ -30,7 +33,7 @@ class Grid(NamedTuple):
     Attributes:
         index: heads of the columns that name a row.
         levels: rows of heads over the other columns, each [head, columns it spans].
-        rows: (names of the row, one (text, bold) a column).
+        rows: (names of the row, one (text, bold) per column).
         caption: what all cells share.
     """
 
@@ -59,7 +62,9 @@ def study(records: Iterable[Mapping[str, Any]]) -> results.Table:
     rows = ("method", *differing(records))
     if len({line["data"] for line in records}) > 1:
         rows = ("method", "data", *(name for name in rows[1:] if name != "features"))
-    if len({line["method"] for line in records}) == len(rows) == 1:  # a row a code length, where there is one method
+    if (
+        len({line["method"] for line in records}) == len(rows) == 1
+    ):  # one row per code length, where there is one method
         table = results.table(records, rows=("method", "bits"), columns=("direction",))
     else:
         table = results.table(records, rows=rows, columns=("direction", "bits"))
@@ -106,8 +111,10 @@ def machines(records: Iterable[Mapping[str, Any]]) -> str:
     >>> machines([{"environment": {"device": "cpu (cpu)", "cpus": 2}}])
     'cpu (cpu), 2 processors'
     """
-    told = (line["environment"] for line in records)
-    return "; ".join(sorted({f"{e.get('device', 'device unknown')}, {e.get('cpus', '?')} processors" for e in told}))
+    environments = (line["environment"] for line in records)
+    return "; ".join(
+        sorted({f"{e.get('device', 'device unknown')}, {e.get('cpus', '?')} processors" for e in environments})
+    )
 
 
 def differing(records: Sequence[Mapping[str, Any]]) -> list[str]:
@@ -126,8 +133,10 @@ def differing(records: Sequence[Mapping[str, Any]]) -> list[str]:
     for line in records:
         for name in names:
             seen.setdefault((name, line["method"]), set()).add(json.dumps(value(line, name)))
-    found = [n for n in names if n != "bits" and any(len(v) > 1 for (name, _), v in seen.items() if name == n)]
-    return [name for name in found if name != "features" or "map_label" not in found]  # the label names the features
+    unequal = [n for n in names if n != "bits" and any(len(v) > 1 for (name, _), v in seen.items() if name == n)]
+    return [
+        name for name in unequal if name != "features" or "map_label" not in unequal
+    ]  # the label names the features
 
 
 def value(line: Mapping[str, Any], name: str) -> Any:
@@ -140,8 +149,8 @@ def value(line: Mapping[str, Any], name: str) -> Any:
         if name in place:
             return place[name]
     maps = line.get("features", [])
-    told = {json.dumps(kind.get(name)) for kind in maps} if maps and not isinstance(maps, str) else set()
-    return json.loads(told.pop()) if len(told) == 1 else None
+    values = {json.dumps(kind.get(name)) for kind in maps} if maps and not isinstance(maps, str) else set()
+    return json.loads(values.pop()) if len(values) == 1 else None
 
 
 def _named(line: Mapping[str, Any]) -> dict[str, Any]:
@@ -158,14 +167,14 @@ def features(line: Mapping[str, Any]) -> str:
     """
     if isinstance(line["features"], str):
         return line["features"]
-    told = []
+    words = []
     for one in line["features"]:
         kernel = one["kind"] in ("rbf", "laplace")
         facts = [f"{one['anchors']} anchors"] if kernel and one.get("anchors") else []
         facts += [f"width {one['width']:g}"] if kernel and one.get("width", 1.0) != 1.0 else []
         facts += ["standardised"] if one.get("standardise") else []
-        told.append(one["kind"] + (f" ({', '.join(facts)})" if facts else ""))
-    return " and ".join(dict.fromkeys(told))
+        words.append(one["kind"] + (f" ({', '.join(facts)})" if facts else ""))
+    return " and ".join(dict.fromkeys(words))
 
 
 # -- published values -------------------------------------------------------------------------------------------------
@@ -200,7 +209,7 @@ def published(
     name, _, detail = data.partition(":")
     base = method.partition("-")[0]
     called = f"{method}-d" if detail == "deep" else method  # as the one paper with such a table calls it
-    found = [
+    rows = [
         row
         for row in _printed()
         if row["paper"] == base
@@ -211,8 +220,8 @@ def published(
         and ("VGG" in row["setting"]) == (detail == "deep")
         and all((row["setting"] in settings) == (detail == split) for split, settings in SIZES.items())
     ]
-    found.sort(key=lambda row: row["setting"] == "ablation")
-    return (float(found[0]["map"]), found[0]["setting"]) if found else None
+    rows.sort(key=lambda row: row["setting"] == "ablation")
+    return (float(rows[0]["map"]), rows[0]["setting"]) if rows else None
 
 
 def repeats(line: Mapping[str, Any]) -> bool:
@@ -237,21 +246,21 @@ def beside(table: results.Table, records: Sequence[Mapping[str, Any]]) -> result
     varied = {name for line in records for name in line.get("study", {}).get("vary", ())} & set(names)
     if varied:  # of a sweep only one point is the paper's
         return table
-    settings = {name: told for line in records for name, told in line.get("setting", {}).items()}
-    found = False
+    settings = {name: shared for line in records for name, shared in line.get("setting", {}).items()}
+    repeated = False
     rows = []
     for head, cells in table.rows:
         row = []
         for top, cell in zip(table.columns, cells):
             place = dict(zip(names, head + top))
             setting = {name: place.get(name, shared) for name, shared in settings.items()}
-            told = published(
+            printed = published(
                 place["method"], place.get("data", records[0]["data"]), place["direction"], place["bits"], setting
             )
-            found |= bool(cell and told)
-            row.append(cell and cell._replace(published=told[0] if told else None))
+            repeated |= bool(cell and printed)
+            row.append(cell and cell._replace(published=printed[0] if printed else None))
         rows.append((head, tuple(row)))
-    caption = table.caption + ("; in parentheses the value the method's paper prints" if found else "")
+    caption = table.caption + ("; in parentheses the value the method's paper prints" if repeated else "")
     return table._replace(rows=tuple(rows), caption=caption)
 
 
@@ -287,8 +296,8 @@ def against(
     cells: dict[tuple[str, str, int], dict[int, float]] = {}
     first: dict[tuple, tuple[Mapping[str, Any], float, str]] = {}  # line, published value and remark
     for line in records:
-        told = line.get("study", {"kind": "bits"})
-        if not repeats(line) or told.get("vary") or told["kind"] not in COMPARED:
+        study = line.get("study", {"kind": "bits"})
+        if not repeats(line) or study.get("vary") or study["kind"] not in COMPARED:
             continue
         for direction, score in line["map"].items():
             printed = published(line["method"], line["data"], direction, line["bits"], line.get("setting"))
@@ -299,7 +308,7 @@ def against(
     variants: dict[tuple, dict[str, None]] = {}
     for (configuration, *_), (line, *_) in first.items():
         variants.setdefault((line["data"], line["method"]), {})[configuration] = None
-    found = []
+    outcomes = []
     for place, values in cells.items():
         cell = results.averaged(values)
         assert cell is not None
@@ -313,14 +322,16 @@ def against(
             verdict = f"explained: {reason}"
         _, direction, bits = place
         beside = target, cell.mean, cell.sd, cell.seeds, cell.mean - target
-        found.append(Verdict(data, label, direction, bits, *beside, verdict))
-    return found
+        outcomes.append(Verdict(data, label, direction, bits, *beside, verdict))
+    return outcomes
 
 
 def _configuration(line: Mapping[str, Any]) -> str:
     """What must be equal for two seeds to belong together, whatever the bits."""
-    told = [line.get("setting", {}), line["data_hash"], line["ties"]]
-    return json.dumps([*told, *(line[name] for name in results.CONFIGURATION if name != "bits")], sort_keys=True)
+    circumstances = [line.get("setting", {}), line["data_hash"], line["ties"]]
+    return json.dumps(
+        [*circumstances, *(line[name] for name in results.CONFIGURATION if name != "bits")], sort_keys=True
+    )
 
 
 def _called(line: Mapping[str, Any], several: bool) -> str:
@@ -338,10 +349,10 @@ def _reason(remark: str, data: str) -> str:
     return "" if setting or size else remark
 
 
-def verdicts(found: Sequence[Verdict]) -> Grid:
+def verdicts(outcomes: Sequence[Verdict]) -> Grid:
     """The outcome of `against` as a table to print."""
     heads = ("published", "ours", "seeds", "difference", "outcome")
-    reasons = [v.verdict.partition(": ")[2] for v in found]  # told once, under the table
+    reasons = [v.verdict.partition(": ")[2] for v in outcomes]  # each said once, under the table
     numbers = {reason: i for i, reason in enumerate(filter(None, dict.fromkeys(reasons)), 1)}
     rows = tuple(
         (
@@ -354,7 +365,7 @@ def verdicts(found: Sequence[Verdict]) -> Grid:
                 (f"explained ({numbers[reason]})" if reason else v.verdict, False),
             ),
         )
-        for v, reason in zip(found, reasons)
+        for v, reason in zip(outcomes, reasons)
     )
     caption = (
         "mAP over all items, learned database codes (encoded ones of a database larger than the training set); "
@@ -432,7 +443,7 @@ def render(table: results.Table | Grid, format: str = "text") -> str:
 
 
 def _flat(grid: Grid) -> list[str]:
-    """One head a column: those of all levels over it, joined."""
+    """One head per column: those of all levels over it, joined."""
     spread = [[name for name, span in level for _ in range(span)] for level in grid.levels]
     return [*grid.index, *(" ".join(parts) for parts in zip(*spread))]
 
@@ -484,15 +495,7 @@ SIGNS = {
     "±": "$\\pm$",
     "×": "$\\times$",
     "−": "$-$",
-    "α": "$\\alpha$",
-    "β": "$\\beta$",
-    "λ": "$\\lambda$",
-    "μ": "$\\mu$",
-    "θ": "$\\theta$",
-    "ζ": "$\\zeta$",
-    "η": "$\\eta$",
-    "ω": "$\\omega$",
-    "γ": "$\\gamma$",
+    **{letter: f"$\\{name}$" for name, letter in GREEK.items() if name != "lamda"},
 }
 
 

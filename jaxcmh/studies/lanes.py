@@ -27,7 +27,7 @@ from jaxcmh.retrieval import metrics, topk
 LANES = 8  # in a call, side by side; twice as many were no faster on two cores
 CALLS = 2  # at once, for the decompositions of a call, one after the other, keep one core
 # Runs on one data set from which on the eigendecomposition of its Gram matrices, which serves every ridge weight,
-# costs less than a Cholesky factor a weight.
+# costs less than one Cholesky factor per weight.
 EIGEN_RUNS = 32
 
 
@@ -63,7 +63,7 @@ def prepare(split: Split, method: Method, features: Sequence[Features], seed: in
     Args:
         split: the data set.
         method: whose `prepare` is applied.
-        features: one a view.
+        features: one per view.
         seed: draws the anchors.
         runs: how many will share this; many are worth an eigendecomposition.
     """

@@ -26,13 +26,13 @@ def wanted(plan: Plan, tables: Sequence[int], figures: Sequence[int], names: Seq
     for name in names:
         if name not in own:
             raise ValueError(f"--study: no study {name!r}; there are {_listed(own)}")
-    found = set(names)
+    chosen = set(names)
     for word, numbers, there in (("table", tables, plan.tables), ("figure", figures, plan.figures)):
         for number in numbers:
             if number not in there:
                 raise ValueError(f"--{word}: no {word} {number}; those with experiments are {_listed(there)}")
-            found |= set(there[number])
-    return found or set(own)
+            chosen |= set(there[number])
+    return chosen or set(own)
 
 
 def _listed(names: Any) -> str:
@@ -74,8 +74,8 @@ def deep_pictures(split: Split) -> Split:
         raise ValueError("no pictures to compute deep features of; name a file that has them with --deep")
     from jaxcmh.datasets.deep import image_embeddings
 
-    found = image_embeddings([255 - picture for picture in split.items.pictures])  # drawn in black on white
-    train, query = (part._replace(views=(found[part.ids], *part.views[1:])) for part in (split.train, split.query))
+    pictures = image_embeddings([255 - picture for picture in split.items.pictures])  # drawn in black on white
+    train, query = (part._replace(views=(pictures[part.ids], *part.views[1:])) for part in (split.train, split.query))
     return split._replace(train=train, query=query, database=train)
 
 
@@ -121,7 +121,7 @@ def run(
             continue
         changed = studies.conditions(on, study.settings[0])  # fewer training rows than database rows: none are learned
         kinds = None if study.kind in COMPARED else runs.kinds(changed)[:1]
-        told = {"data": name, "ties": ties, "databases": kinds, "memory": memory, "progress": progress, "log": log}
+        options = {"data": name, "ties": ties, "databases": kinds, "memory": memory, "progress": progress, "log": log}
         alone = study.kind == "scaling"  # its times are a run's own
-        lines += studies.run(study, on, path, curves=study.name == CURVES, alone=alone, **told)
+        lines += studies.run(study, on, path, curves=study.name == CURVES, alone=alone, **options)
     return lines

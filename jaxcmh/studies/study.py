@@ -92,7 +92,7 @@ def run(
         log: is given every line that is computed now, see `trackers.logger`.
 
     Returns:
-        The study's lines, one a run and kind of database codes, in the order of `points`.  Beside what
+        The study's lines, one per run and kind of database codes, in the order of `points`.  Beside what
         `results.record` says, a line has "study": its name, kind and what varies, and "setting".
 
     Raises:
@@ -114,10 +114,10 @@ def run(
         stored = results.read(path) if path.exists() else []
         known = {line["key"]: line for line in stored if ("curves" in line) == curves}
         done = {line["key"]: line for line in stored if line.get("study", {}).get("name") == study.name}
-        told = {"name": study.name, "kind": study.kind, "vary": list(study.vary)}
+        named = {"name": study.name, "kind": study.kind, "vary": list(study.vary)}
 
         def keep(line: dict) -> None:
-            done[line["key"]] = line | {"study": told}
+            done[line["key"]] = line | {"study": named}
             results.append(path, done[line["key"]])
 
         order = []
@@ -313,14 +313,14 @@ class _Task(NamedTuple):
     memory: float | None
     steps: terminal.Progress
 
-    def line(self, point: Point, kind: str, measured: Mapping[str, Any], **told: Any) -> dict:
+    def line(self, point: Point, kind: str, measured: Mapping[str, Any], **more: Any) -> dict:
         """The result line of one kind of database codes."""
-        maps = {direction: getattr(found, "map", found) for direction, found in measured.items()}
+        maps = {direction: getattr(value, "map", value) for direction, value in measured.items()}
         hashes = self.protocol["data_hash"], self.protocol["split_hash"]
         report = {**self.protocol, "database": kind, "metrics": measured, **maps}
-        told |= {"setting": dict(point.setting), "peak_memory_gb": round(lanes.peak_memory(), 2)}
+        more |= {"setting": dict(point.setting), "peak_memory_gb": round(lanes.peak_memory(), 2)}
         info = _info(self.study, point, self.split)
-        return results.line(info, report, data=self.protocol["data"], hashes=hashes, **told)
+        return results.line(info, report, data=self.protocol["data"], hashes=hashes, **more)
 
 
 def _alone(task: _Task, points: Sequence[Point], missing: Set[int]) -> Iterator[dict]:
@@ -438,9 +438,9 @@ def _measured(
     options = {"ties": task.protocol["ties"], "at": task.protocol["at"], "curves": task.curves}
     start = time.perf_counter()
     measured = {kind: lanes.scores(lane, kind, judged, labels, **options) for kind in task.kinds}
-    told = {"objective": lane.objective, "converged": lane.converged, "diagnostics": lane.diagnostics}
-    told["times"] = {**times, "evaluate": time.perf_counter() - start}
-    return [task.line(point, kind, measured[kind], **told) for kind in task.kinds]
+    outcome = {"objective": lane.objective, "converged": lane.converged, "diagnostics": lane.diagnostics}
+    outcome["times"] = {**times, "evaluate": time.perf_counter() - start}
+    return [task.line(point, kind, measured[kind], **outcome) for kind in task.kinds]
 
 
 def _grouped(points: Sequence[Point], numbers: Iterable[int], field: Callable[[Point], int]) -> dict[int, list[int]]:

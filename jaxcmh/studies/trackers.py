@@ -49,9 +49,9 @@ def config(line: Line) -> dict[str, float | str]:
     {'method': 'dcgh', 'bits': 32, 'lam': 0.1, 'rows': 500}
     """
     names = dict.fromkeys(("method", "bits", "seed", *results.CONFIGURATION, *results.PROTOCOL))
-    told = {name: line[name] for name in names if line.get(name) is not None and name != "params"}
-    told |= {**line["params"], **line.get("setting", {})}
-    return {name: value if isinstance(value, int | float | str) else str(value) for name, value in told.items()}
+    settings = {name: line[name] for name in names if line.get(name) is not None and name != "params"}
+    settings |= {**line["params"], **line.get("setting", {})}
+    return {name: value if isinstance(value, int | float | str) else str(value) for name, value in settings.items()}
 
 
 def scores(line: Line) -> dict[str, float]:
@@ -70,22 +70,22 @@ def _objective(line: Line) -> list[tuple[int, float]]:
 
 
 def _name(line: Line) -> str:
-    told = line["method"], f"{line['bits']} bits", f"seed {line['seed']}", line["database"], line["key"]
-    return "-".join(told).replace(" ", "-")
+    parts = line["method"], f"{line['bits']} bits", f"seed {line['seed']}", line["database"], line["key"]
+    return "-".join(parts).replace(" ", "-")
 
 
 def _tensorboard(line: Line, folder: Path) -> None:
     from tensorboardX import SummaryWriter
     from tensorboardX.summary import hparams
 
-    found = scores(line)
+    measured = scores(line)
     with SummaryWriter(str(folder / "tensorboard" / _name(line))) as writer:
         events: Any = writer.file_writer
-        for summary in hparams(config(line), found):  # the columns of the tab "HPARAMS"
+        for summary in hparams(config(line), measured):  # the columns of the tab "HPARAMS"
             events.add_summary(summary)
         for step, value in _objective(line):
             writer.add_scalar(OBJECTIVE, value, step)
-        for name, value in found.items():
+        for name, value in measured.items():
             writer.add_scalar(name, value, line["max_iterations"])
 
 

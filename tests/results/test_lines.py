@@ -1,4 +1,4 @@
-"""Result lines, tables and run folders: nothing mixes, nothing is lost, nothing is half written."""
+"""Result lines: nothing is lost, nothing is half written, what is damaged or of another format is named."""
 
 import json
 from types import SimpleNamespace
@@ -7,13 +7,12 @@ import numpy as np
 import pytest
 
 from jaxcmh import results
-from jaxcmh.results import lines, tables
-from jaxcmh.studies import runs
+from jaxcmh.results import lines
 
 
 def line(method: str = "dcgh", bits: int = 16, seed: int = 0, i2t: float = 0.4, **changes) -> dict:
     record = {
-        "format": 1,
+        "format": 2,
         "data": "toy",
         "data_hash": "d",
         "split_hash": "s",
@@ -32,7 +31,8 @@ def line(method: str = "dcgh", bits: int = 16, seed: int = 0, i2t: float = 0.4, 
         "hash_function": "ridge",
         "seed": seed,
         "map": {"i2t": i2t, "t2i": 0.7},
-        "objective": [3.0, 2.0, 1.5],
+        "objective": [4.0, 3.0, 2.0, 1.5],
+        "converged": 0,
         "times": {"train": 0.1},
         "environment": {},
         **changes,
@@ -93,114 +93,10 @@ def test_scores_that_are_not_finite_are_refused(tmp_path, field):
     assert not (tmp_path / "r.jsonl").exists()
 
 
-@pytest.mark.parametrize("field", ["data", "data_hash", "split_hash", "database", "ties", "at", "n_queries"])
-def test_tables_refuse_mixed_protocols(field):
-    with pytest.raises(ValueError, match=f"mix protocols: {field} is"):
-        results.table([line(), line(method="aah", **{field: 7})])
-
-
-def test_a_protocol_field_may_differ_when_it_is_a_column():
-    table = results.table([line(), line(database="encoded", i2t=0.2)], columns=("database", "direction"))
-    assert table.columns == (("encoded", "i2t"), ("encoded", "t2i"), ("learned", "i2t"), ("learned", "t2i"))
-    assert [cell.mean for cell in table.rows[0][1]] == [0.2, 0.7, 0.4, 0.7]
-    assert "database codes" not in table.caption
-
-
-def test_different_parameters_do_not_fall_into_one_cell():
-    with pytest.raises(ValueError, match="two results of different configuration"):
-        results.table([line(), line(seed=1, params={"alpha": 2.0})])
-
-
-def test_two_results_that_disagree_are_refused():
-    with pytest.raises(ValueError, match="seed 0, disagree"):
-        results.table([line(), line(i2t=0.5)])
-
-
-def test_a_field_that_does_not_exist_is_named():
-    with pytest.raises(ValueError, match="no field 'colour'"):
-        results.table([line()], rows=("colour",))
-
-
-def test_cells_are_means_over_seeds():
-    table = results.table([line(), line(seed=1, i2t=0.6), line(seed=1, i2t=0.6), line(method="aah", i2t=0.3)])
-    cells = dict(table.rows)
-    mean, sd, seeds, published = cells[("dcgh",)][0]
-    assert (mean, seeds, published) == (pytest.approx(0.5), 2, None)
-    assert sd == pytest.approx(np.std([0.4, 0.6], ddof=1))
-    assert cells[("aah",)][0].seeds == 1
-    assert results.show(cells[("dcgh",)][0]) == "0.500 ± 0.141"
-    assert results.show(cells[("aah",)][0]) == "0.300"
-
-
-def test_all_tied_bests_are_bold():
-    table = results.table([line(), line(method="aah", i2t=0.4001), line(method="acqh", i2t=0.1)])
-    assert results.best(table) == {(0, 0), (1, 0), (0, 1), (1, 1), (2, 1)}
-    text = tables.render(table, "markdown")
-    assert text.count("**0.400**") == 2
-    assert text.splitlines()[-1] == table.caption + "."
-
-
-def test_the_caption_names_the_protocol():
-    caption = results.table([line(at=50)]).caption
-    assert caption == "mAP@50, data toy, learned database codes, expected ties, 20 queries (1 without a relevant item)"
-
-
-def test_csv_holds_the_same_numbers():
-    table = results.table([line(), line(seed=1, i2t=0.6)])
-    rows = [row.split(",") for row in results.to_csv(table).splitlines()]
-    assert rows[0] == ["method", "direction", "bits", "map", "sd", "seeds"]
-    assert rows[1][:3] == ["dcgh", "i2t", "16"]
-    assert float(rows[1][3]) == table.rows[0][1][0].mean
-
-
 def test_the_key_is_that_of_the_experiment():
     assert line()["key"] == line(times={"train": 9.0}, map={"i2t": 0.9})["key"]
     others = [line(seed=1), line(bits=32), line(ties="stable"), line(params={"alpha": 2.0}), line(data_hash="x")]
     assert len({line()["key"], *(other["key"] for other in others)}) == 6
-
-
-def part(rows, shift=0.0):
-    rng = np.random.default_rng(0)
-    views = tuple(rng.normal(size=(10, d))[rows] + shift for d in (3, 2))
-    labels = np.eye(2, dtype=np.uint8)[np.arange(10) % 2]
-    return SimpleNamespace(views=views, labels=labels[rows], ids=np.arange(10)[rows])
-
-
-def split(**changes):
-    train = part(slice(0, 7))
-    return SimpleNamespace(**{"train": train, "query": part(slice(7, 10)), "database": train, **changes})
-
-
-def test_hashes_change_with_the_data_and_with_the_split():
-    same, moved = split(), split(query=part(slice(7, 10), shift=1e-6))
-    other = split(query=part(slice(6, 9)))
-    assert results.data_hash(same) == results.data_hash(split())
-    assert results.data_hash(same) != results.data_hash(moved)
-    assert results.split_hash(same) == results.split_hash(moved) != results.split_hash(other)
-
-
-def test_sparse_views_hash_by_content():
-    from scipy import sparse
-
-    dense = part(slice(0, 7))
-    one, two = (SimpleNamespace(**{**vars(dense), "views": (sparse.csr_array(x), x)}) for x in dense.views)
-    assert results.data_hash(split(train=one)) == results.data_hash(split(train=one))
-    assert results.data_hash(split(train=one)) != results.data_hash(split(train=two))
-
-
-def test_kinds_of_database_codes():
-    assert runs.kinds(split()) == ("learned", "encoded")
-    assert runs.kinds(split(database=part(slice(7, 10)))) == ("held_out",)
-    assert runs.kinds(split(database=part(slice(5, 10)))) == ("encoded",)
-
-
-def test_chance_is_the_share_of_relevant_items():
-    rng = np.random.default_rng(1)
-    query, database = (rng.integers(0, 2, (n, 3)) for n in (300, 40))
-    query[0] = 0
-    relevant = np.array([[bool((q & d).any()) for d in database] for q in query])
-    assert results.chance(query, database) == pytest.approx(relevant[relevant.any(1)].mean())
-    assert results.chance(np.zeros((2, 3)), database) == 0.0
 
 
 def test_doubts():
@@ -225,50 +121,25 @@ def test_long_curves_are_thinned_and_keep_their_shape():
 
 
 def test_environment_names_versions_and_device():
-    told = results.environment()
-    assert told["versions"]["jax"].count(".") >= 1
-    assert told["device"].startswith("cpu")
-    json.dumps(told)
+    facts = results.environment()
+    assert facts["versions"]["jax"].count(".") >= 1
+    assert facts["device"].startswith("cpu")
+    json.dumps(facts)
 
 
-def test_a_folder_appears_whole_or_not_at_all(tmp_path):
-    with runs.folder(tmp_path / "a" / "run") as place:
-        (place / "file").write_text("x")
-        assert not (tmp_path / "a" / "run").exists()
-    assert [p.name for p in (tmp_path / "a").rglob("*")] == ["run", "file"]
-
-    def interrupted():
-        with runs.folder(tmp_path / "b" / "run") as place:
-            (place / "file").write_text("x")
-            raise KeyboardInterrupt
-
-    with pytest.raises(KeyboardInterrupt):
-        interrupted()
-    assert [p.name for p in tmp_path.iterdir()] == ["a"]
+def test_lines_of_the_first_format_have_run_a_fixed_number_of_iterations():
+    record = {name: value for name, value in line(format=1, iterations=3).items() if name != "max_iterations"}
+    del record["tolerance"], record["converged"]
+    known = lines.check(record)
+    assert (known["max_iterations"], known["tolerance"]) == (3, 0.0)
+    assert lines.trace(known)[0] == [1, 2, 3, 4]
 
 
-def test_a_folder_is_never_overwritten(tmp_path):
-    (tmp_path / "run").mkdir()
-    (tmp_path / "run" / "mine").write_text("x")
-    with pytest.raises(FileExistsError, match="is there already"), runs.folder(tmp_path / "run"):
-        pass
-    assert (tmp_path / "run" / "mine").read_text() == "x"
-    assert runs.free(tmp_path / "run") == tmp_path / "run-2"
-    assert runs.free(tmp_path / "new") == tmp_path / "new"
+def test_a_trace_ends_where_the_training_converged():
+    assert lines.trace(line(converged=2)) == ([0, 1, 2], [4.0, 3.0, 2.0])
+    assert lines.trace(line()) == ([0, 1, 2, 3], [4.0, 3.0, 2.0, 1.5])
 
 
-def test_text_is_replaced_whole(tmp_path):
-    path = results.write_text(tmp_path / "page.html", "one")
-    results.write_text(path, "two")
-    assert path.read_text() == "two"
-    with pytest.raises(TypeError):
-        results.write_text(path, b"bytes")  # pyright: ignore[reportArgumentType]
-    assert [p.name for p in tmp_path.iterdir()] == ["page.html"]
-    assert path.read_text() == "two"
-
-
-def test_a_folder_that_is_no_run_is_named(tmp_path):
-    with pytest.raises(FileNotFoundError, match="no run folder"):
-        runs.read_run(tmp_path / "absent")
-    with pytest.raises(FileNotFoundError, match=r"it has no config.json"):
-        runs.read_run(tmp_path)
+@pytest.mark.parametrize("field", ["max_iterations", "tolerance"])
+def test_when_a_training_ends_is_part_of_the_key(field):
+    assert line()["key"] != line(**{field: 1})["key"]

@@ -49,14 +49,14 @@ def data(path):
 
 
 def test_the_page_holds_what_was_given(tmp_path):
-    told = data(write(tmp_path / "p.html"))
-    assert told["queries"]["names"] == ["item 0", "item 1", "item 2", "item 3"]
-    assert told["queries"]["texts"][0] == "word0 </script><b>"
-    assert told["queries"]["labels"] == [[0], [1], [2], [0]]
-    assert told["rankings"][0]["ids"] == [[0, 1, 2], [1, 2, 3], [2, 3, 4], [3, 4, 5]]
-    assert told["rankings"][0]["ap"] == [0.9, 0.2, None, 0.5]
-    assert [r["method"] for r in told["rankings"]] == ["dcgh", "dcgh", "aah"]
-    assert told["database"]["pictures"][0].startswith("data:image/svg+xml;base64,")
+    shown = data(write(tmp_path / "p.html"))
+    assert shown["queries"]["names"] == ["item 0", "item 1", "item 2", "item 3"]
+    assert shown["queries"]["texts"][0] == "word0 </script><b>"
+    assert shown["queries"]["labels"] == [[0], [1], [2], [0]]
+    assert shown["rankings"][0]["ids"] == [[0, 1, 2], [1, 2, 3], [2, 3, 4], [3, 4, 5]]
+    assert shown["rankings"][0]["ap"] == [0.9, 0.2, None, 0.5]
+    assert [r["method"] for r in shown["rankings"]] == ["dcgh", "dcgh", "aah"]
+    assert shown["database"]["pictures"][0].startswith("data:image/svg+xml;base64,")
 
 
 def test_the_page_escapes_and_refers_to_nothing_outside(tmp_path):

@@ -151,8 +151,8 @@ def test_verdicts():
         lines = [
             fake_lines.line(method, 32, seed, data="wiki", map={"i2t": value}) for seed, value in enumerate(scores)
         ]
-        (found,) = tables.against(lines, reasons)
-        return found
+        (verdict,) = tables.against(lines, reasons)
+        return verdict
 
     assert outcome(target - 0.009).verdict == "reached"
     low = outcome(target - 0.02)
@@ -171,8 +171,8 @@ def test_configurations_of_one_method_are_judged_apart():
     kernel = [{"kind": "laplace", "anchors": 500, "width": 1.0, "standardise": False}]
     other = [fake_lines.line("dcgh", 32, data="wiki", study=("laplace", "bits", []), features=kernel, lift=0.1)]
     longer = [fake_lines.line("dcgh", 32, data="wiki", study=("convergence", "convergence", []), max_iterations=20)]
-    found = tables.against([*plain, *again, *other, *longer])
-    assert [(v.method, v.seeds) for v in found] == [
+    outcomes = tables.against([*plain, *again, *other, *longer])
+    assert [(v.method, v.seeds) for v in outcomes] == [
         ("dcgh", 2),
         ("dcgh", 2),
         ("dcgh, laplace", 1),

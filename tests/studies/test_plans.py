@@ -139,8 +139,8 @@ def test_a_paper_end_to_end_and_again(capsys, tmp_path, tiny):
 
 def test_with_fewer_training_rows_than_database_rows_all_codes_are_encoded(tmp_path, tiny):
     study = studies.Study("size", "training_size", "aah", bits=(8,), seeds=1, settings=({"training_size": 60},))
-    told = {"data": "tiny", "ties": "stable", "progress": terminal.Progress(0)}
-    (line,) = reproduce.run([study], load_dataset(tiny), tmp_path, **told)
+    options = {"data": "tiny", "ties": "stable", "progress": terminal.Progress(0)}
+    (line,) = reproduce.run([study], load_dataset(tiny), tmp_path, **options)
     assert (line["database"], line["n_train"], line["n_database"]) == ("encoded", 60, 120)
 
 
@@ -157,7 +157,7 @@ def test_missing_data_are_skipped_with_a_line_that_says_what_is_wanted(capsys, t
 
 
 @pytest.mark.parametrize(
-    ("words", "told"),
+    ("words", "message"),
     [
         (("reproduce", "dcg"), "Did you mean"),
         (("reproduce", "dcgh", "--table", "9"), "no table 9; those with experiments are 1, 2, 3"),
@@ -166,11 +166,11 @@ def test_missing_data_are_skipped_with_a_line_that_says_what_is_wanted(capsys, t
         (("reproduce", "dcgh", "--dataset", "wikki"), "did you mean 'wiki'"),
     ],
 )
-def test_names_that_do_not_exist_are_refused_in_one_line(capsys, words, told):
+def test_names_that_do_not_exist_are_refused_in_one_line(capsys, words, message):
     code, out, err = call(capsys, *words)
     lines = [line for line in err.splitlines() if line.startswith("jaxcmh: ")]
     assert (code, len(lines), out) == (2, 1, "")
-    assert told in lines[0]
+    assert message in lines[0]
     assert "Traceback" not in err
 
 
@@ -181,13 +181,13 @@ def test_first_answers_and_residuals_leave_arrays_beside_the_lines(tmp_path):
     split = jaxcmh.load_dataset("synthetic", train=120, query=20, dims=(12, 15), labels=4)
     path, steps = tmp_path / "results.jsonl", terminal.Progress(0)
     study = Study("residuals", "residuals", "aah", bits=(8,), seeds=1)
-    told = {"data": "synthetic", "ties": "expected", "progress": steps}
-    (line,) = inside.run(study, split, path, **told)
+    options = {"data": "synthetic", "ties": "expected", "progress": steps}
+    (line,) = inside.run(study, split, path, **options)
     with np.load(tmp_path / line["arrays"]) as stored:
         assert {stored[name].shape for name in stored.files} == {(120,)}
-    assert inside.run(study, split, path, **told) == results.read(path) == [json.loads(json.dumps(line))]
+    assert inside.run(study, split, path, **options) == results.read(path) == [json.loads(json.dumps(line))]
     with pytest.raises(ValueError, match="no pictures and texts"):
-        inside.run(Study("first answers", "pictures", "imads", bits=(8,), seeds=1), split, path, **told)
+        inside.run(Study("first answers", "pictures", "imads", bits=(8,), seeds=1), split, path, **options)
 
 
 def test_the_state_a_look_inside_sees_is_that_of_the_model():
@@ -215,10 +215,10 @@ def test_the_tables_of_the_experiments_are_those_of_the_committed_lines(data, st
     lines = [line for line in results.read(folder / "results" / data) if line["study"]["name"] == study]
     assert all("+" not in line["environment"]["commit"] for line in lines)  # made by a committed state of the package
     table = tables.study([line for line in lines if line["database"] == database])
-    told = (folder / "README.md").read_text()
+    text = (folder / "README.md").read_text()
     cells = [results.show(cell) for _, cells in table.rows for cell in cells if cell]
     assert len(cells) > 7
-    assert [cell for cell in cells if cell not in told] == []
+    assert [cell for cell in cells if cell not in text] == []
     assert {line["seed"] for line in lines} == set(range(5))
 
 
