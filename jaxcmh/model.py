@@ -81,6 +81,7 @@ def train(
     tolerance: float | None = None,
     features: Any = None,
     hash_function: str = "ridge",
+    precision: str | None = None,
     progress: Callable[[int, int, float], Any] | None = None,
 ) -> Model:
     """Learn codes for paired samples, and hash functions that encode new samples of either view.
@@ -96,6 +97,7 @@ def train(
         features: `Features`, the name of a kind, or one of them for each view; the method's own if None.
         hash_function: "ridge", the method's own, linear in the mapped features; or "mlp", a network with one hidden
             layer that predicts each bit (`encoders.mlp`), for any method but a look-up one.
+        precision: see `core.prepare`; "float64" runs the same training in float64, as a check.
         progress: called after each pass over the samples that trains an MLP, with the view, the number of passes and
             the cross entropy on held-out samples.
 
@@ -130,13 +132,13 @@ def train(
     key = random.key(seed)
     fitted = [feature_maps.fit(f, random.fold_in(key, m), x) for m, (f, x) in enumerate(zip(chosen, views))]
     maps = tuple(fitted_map for fitted_map, _ in fitted)
-    data = jax.block_until_ready(core.prepare([phi for _, phi in fitted], host_labels))
+    data = jax.block_until_ready(core.prepare([phi for _, phi in fitted], host_labels, precision))
     mapped = time.perf_counter()
     ends = {"max_iterations": max_iterations, "tolerance": tolerance}
     state, objective, converged = core.fit(method, data, random.fold_in(key, len(views)), params, bits=bits, **ends)
     jax.block_until_ready(state)
     learned = time.perf_counter()
-    found = _finish(method._replace(params=None), state, data, params)
+    found = _finish(core.bare(method), state, data, params, bits)
     encoders, unlabelled, codes, diagnostics = jax.block_until_ready(found)
     if hash_function == "mlp":
         encoders = mlp(codes, data, random.fold_in(key, len(views) + 1), progress=progress)
@@ -144,10 +146,10 @@ def train(
         raise ValueError(f"params: {method.name} has no finite solution for {params} on these features")
     codebooks = method.codebooks(state) if method.codebooks else None
     if codebooks is None:
-        packed, encoded = topk.pack(codes), tuple(pack_signs(phi, W) for phi, W in zip(data.views, encoders))
+        packed, encoded = topk.pack(codes), tuple(pack_signs(phi, W) for phi, W in zip(data.features, encoders))
     else:
         packed = codes
-        encoded = tuple(choose_words(phi, m, codebooks, unlabelled) for m, phi in enumerate(data.views))
+        encoded = tuple(choose_words(phi, m, codebooks, unlabelled) for m, phi in enumerate(data.features))
     jax.block_until_ready(encoded)
     finished = time.perf_counter()
 
@@ -172,13 +174,14 @@ def train(
 
 def finish(method: Method, state: Any, data: core.Data, params: Any) -> tuple[tuple[Array, ...], Any, Array, dict]:
     """Hash functions, how unlabelled items find words, codes, diagnostics."""
-    data = core.with_extra(method, data)
     unlabelled = method.unlabelled(state, data, params) if method.unlabelled else None
     diagnostics = method.diagnostics(state, data, params) if method.diagnostics else {}
     return method.encoder(state, data, params), unlabelled, method.codes(state, data, params), diagnostics
 
 
-_finish = jax.jit(finish, static_argnames="method")
+@partial(jax.jit, static_argnames=("method", "bits"))
+def _finish(method: Method, state: Any, data: core.Data, params: Any, bits: int) -> Any:
+    return finish(method, state, core.ready(method, data, bits), params)
 
 
 @partial(jax.jit, static_argnames="view")

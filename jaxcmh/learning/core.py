@@ -15,26 +15,90 @@ from jax import Array, lax, random
 from jax.core import Tracer
 
 from jaxcmh import checks
+from jaxcmh.learning import reduction
 from jaxcmh.learning.features import Features
-from jaxcmh.learning.linalg import gram, unit_rows
+from jaxcmh.learning.linalg import lstsq, unit_rows
+
+PRECISIONS = ("float32", "float64")
 
 
 class Data(NamedTuple):
     """Everything about the training set that no hyper-parameter touches; computed once, shared by all lanes of a sweep.
 
-    Rows are samples.  Padding rows (see `pad_rows`) are zero everywhere and have mask 0.
+    Rows are samples.  The first four fields are reduced rows (see `reduction`): p rows with the inner products of the
+    n samples, written here as if there were p samples.  Padding (see `mesh.pad_rows`) has mask 0.
     """
 
-    views: tuple[Array, ...]  # (n, q_m) mapped features of each view
-    labels: Array  # (n, c) 0/1
-    unit_labels: Array  # (n, c) labels with rows of length 1
-    mask: Array  # (n,) 1 for a sample, 0 for padding
-    grams: tuple[Array, ...]  # (q_m, q_m) float64, views[m].T @ views[m]
-    sets: Array  # (u, c) the distinct label sets
-    member: Array  # (n,) int32, the row of `sets` that each sample has
+    views: tuple[Array, ...]  # (p, q_m) mapped features of each view
+    labels: Array  # (p, c) labels 0/1
+    unit_labels: Array  # (p, c) labels with rows of length 1
+    ones: Array  # (p,) the row of ones
+    sets: Array  # (u, c) the distinct label sets, 0/1
     counts: Array  # (u,) samples with each label set
+    member: Array  # (n,) int32, the row of `sets` that each sample has
+    mask: Array  # (n,) 1 for a sample, 0 for padding
+    features: tuple[Array, ...]  # (n, q_m) mapped features of each view, every sample
+    turned: reduction.Turn | None = None  # between rows and reduced rows; None where they are the same
     extra: Any = ()  # what a method's `prepare` adds
-    eigen: tuple[tuple[Array, Array], ...] = ()  # eigenvalues and vectors of the grams, where they save many solves
+    svd: tuple[tuple[Array, Array, Array], ...] = ()  # of the views, where it saves many solves
+
+    @property
+    def n(self) -> Array:
+        """() the number of samples."""
+        return self.counts.sum()
+
+    @property
+    def roots(self) -> Array:
+        """(u, 1): what is equal for all samples of a label set has as reduced rows its u values times these."""
+        return jnp.sqrt(self.counts)[:, None]
+
+    def gaussian(self, key: Array, *shape: int) -> Array:
+        """Gaussian numbers in the precision of the data, the same in every precision."""
+        return random.normal(key, shape, jnp.float32).astype(self.mask.dtype)
+
+    def per_sample(self, values: Array) -> Array:
+        """(n, k) of `values` (u, k), one row per label set; 0 on padding."""
+        return values[self.member] * self.mask[:, None]
+
+    def coordinates(self, B: Array) -> Array:
+        """Reduced rows (p, k) of rows B (n, k) as far as views and labels span them: enough for products with those."""
+        if self.turned is None:
+            return B
+        top = reduction.coordinates(self.turned, self._columns(), B)
+        return jnp.pad(top, ((0, len(self.ones) - len(top)), (0, 0)))
+
+    def reduced(self, B: Array) -> Array:
+        """Reduced rows (p, r) of codes B (n, r): what the span lacks goes to the last r rows, which are 0 elsewhere."""
+        if self.turned is None:
+            return B
+        top = reduction.coordinates(self.turned, self._columns(), B)
+        return jnp.concatenate([top, reduction.remainder(self.turned, B, top)])
+
+    def rows(self, M: Array, B: Array | None = None, B_p: Array | None = None) -> Array:
+        """The rows (n, k) that reduced rows M (p, k) stand for.
+
+        Args:
+            M: within the span of views and labels; and of B, if that is given.
+            B: (n, r) codes with which M was made.
+            B_p: (p, r) their reduced rows.
+        """
+        if self.turned is None:
+            return M
+        columns = self._columns()
+        if B is None or B_p is None:
+            return reduction.back(self.turned, columns, M[: sum(X.shape[1] for X in columns)])
+        bits = B.shape[1]
+        share = lstsq((1.0, B_p[-bits:], M[-bits:]), ridge=1e-8 * jnp.vdot(B, B) / bits)
+        return reduction.back(self.turned, columns, M[:-bits] - B_p[:-bits] @ share) + B @ share
+
+    def _columns(self) -> tuple[Array, ...]:
+        """What Z is made of, (n, k) each."""
+        return *self.features, self.per_sample(label_columns(self.sets))
+
+
+def label_columns(sets: Array) -> Array:
+    """[L, Y, 1] (u, 2c + 1) of label sets (u, c)."""
+    return jnp.column_stack([sets, unit_rows(sets), jnp.ones(len(sets), sets.dtype)])
 
 
 class Method(NamedTuple):
@@ -57,15 +121,17 @@ class Method(NamedTuple):
     check: Callable[[Any], None] | None = None  # params of Python floats -> a ValueError where the method has none
 
 
-def prepare(views: Sequence[Array], labels: Any) -> Data:
+def prepare(views: Sequence[Array], labels: Any, precision: str | None = None) -> Data:
     """Collect mapped features and labels into `Data`.
 
     Args:
         views: one dense (n, q_m) array per view, already mapped by `features.fit`.
         labels: (n, c) 0/1, or (n,) integer classes.
+        precision: None for float32 after a reduction in float64 where the device computes that well; "float32" for no
+            float64 anywhere; "float64" for all of the training, as a check.
 
     Returns:
-        Data with float64 Gram matrices and the distinct label sets.
+        Data with reduced rows and the distinct label sets.
 
     Raises:
         ValueError: fewer than two views, rows not aligned, numbers not finite, or labels other than 0 and 1.
@@ -76,27 +142,53 @@ def prepare(views: Sequence[Array], labels: Any) -> Data:
         ([1.0, 2.0], [1, 0, 1])
     """
     checked, host = checks.pairs(views, labels)
-    views = tuple(jnp.asarray(x, float) for x in checked)
+    if precision is not None:
+        checks.choice(precision, "precision", PRECISIONS)
     packed = np.ascontiguousarray(np.packbits(host, axis=1)).view(f"V{-(-host.shape[1] // 8)}").ravel()
     _, first, member, counts = np.unique(packed, return_index=True, return_inverse=True, return_counts=True)
-    dtype = views[0].dtype
-    L = jnp.asarray(host, dtype)
-    return Data(
-        views=views,
-        labels=L,
-        unit_labels=unit_rows(L),
-        mask=jnp.ones(len(host), dtype),
-        grams=tuple(gram(x) for x in views),
-        sets=L[first],
-        member=jnp.asarray(member, jnp.int32),
-        counts=jnp.asarray(counts, dtype),
-    )
+    wide = precision == "float64" or (precision is None and jax.config.read("jax_enable_x64"))
+    with jax.enable_x64(wide):
+        features = tuple(jnp.asarray(x, float) for x in checked)
+        sets, member = jnp.asarray(host[first], float), jnp.asarray(member, jnp.int32)
+        data = Data(
+            views=features,
+            labels=sets[member],
+            unit_labels=unit_rows(sets)[member],
+            ones=jnp.ones(len(host)),
+            sets=sets,
+            counts=jnp.asarray(counts, float),
+            member=member,
+            mask=jnp.ones(len(host)),
+            features=features,
+        )
+        columns = *features, label_columns(sets)[member]
+        if len(host) <= sum(x.shape[1] for x in columns):
+            return data
+        by_gram = precision is None and not wide and jax.default_backend() in ("cpu", "gpu")
+        R, turned = reduction.turn(columns, by_gram)
+        ends = np.cumsum([*(x.shape[1] for x in features), *(host.shape[1],) * 2])
+        *reduced, labels, unit_labels, ones = jnp.split(R, ends, axis=1)
+        return data._replace(
+            views=tuple(reduced), labels=labels, unit_labels=unit_labels, ones=ones[:, 0], turned=turned
+        )
 
 
-def random_rows(key: Array, data: Data, width: int) -> Array:
-    """(n, width) Gaussian numbers, 0 on padding; the numbers of a row depend neither on padding nor on precision."""
-    drawn = random.normal(key, (len(data.mask), width), jnp.float32)
-    return drawn.astype(data.mask.dtype) * data.mask[:, None]
+def ready(method: Method, data: Data, bits: int) -> Data:
+    """Data as a training of this many bits sees them: room for codes, and what the method's `prepare` adds.
+
+    Reduced rows get `bits` more of zeros: directions that views and labels do not span, for codes that lie outside, and
+    for factors that are to have more columns than the span has dimensions.
+    """
+    if data.turned is not None:
+
+        def room(x: Array) -> Array:
+            return jnp.pad(x, ((0, bits),) + ((0, 0),) * (x.ndim - 1))
+
+        reduced = data.views, data.labels, data.unit_labels, data.ones
+        views, labels, unit_labels, ones = jax.tree.map(room, reduced)
+        svd = tuple((room(left), *others) for left, *others in data.svd)
+        data = data._replace(views=views, labels=labels, unit_labels=unit_labels, ones=ones, svd=svd)
+    return data._replace(extra=method.prepare(data)) if method.prepare else data
 
 
 def step(method: Method, state: Any, data: Data, params: Any) -> Any:
@@ -150,7 +242,8 @@ def fit(
         ((40, 8), (11,), 0)
     """
     params, bits, *ends = _checked(method, data, key, params, bits, max_iterations, tolerance, axes=0)
-    return _fit(_compiled_in(method), data, key, params, bits, *ends)
+    with jax.enable_x64(data.mask.dtype == jnp.float64):
+        return _fit(bare(method), data, key, params, bits, *ends)
 
 
 def sweep(
@@ -197,7 +290,8 @@ def sweep(
     # The last lanes are filled up with repeats: a remainder of another size would be compiled once more.
     filled = np.minimum(np.arange(-(-len(keys) // lanes) * lanes), len(keys) - 1)
     keys_and_params = jax.tree.map(lambda leaf: leaf[filled], (keys, params))
-    results = _sweep(_compiled_in(method), data, *keys_and_params, bits, *ends, lanes, output)
+    with jax.enable_x64(data.mask.dtype == jnp.float64):
+        results = _sweep(bare(method), data, *keys_and_params, bits, *ends, lanes, output)
     return jax.tree.map(lambda leaf: leaf[: len(keys)], results)
 
 
@@ -211,7 +305,7 @@ def _checked(
     checks.instance(method, "method", Method, "a Method, such as methods.registry['dcgh']")
     checks.instance(data, "data", Data, "what prepare returned")
     bits = checks.bits(bits)
-    checks.enough_rows(len(data.mask), bits, data.labels.shape[1])
+    checks.enough_rows(len(data.mask), bits, data.sets.shape[1])
     max_iterations, tolerance = endings(method, max_iterations, tolerance)
     keys = checks.key(keys, "keys" if axes else "key", axes)
     params = method.params if params is None else params
@@ -222,12 +316,9 @@ def _checked(
             raise ValueError(f"params.{name}: expected one number{' or one a key' if axes else ''}; got {value!r}")
         if not isinstance(value, Tracer) and not np.isfinite(value).all():
             raise ValueError(f"params.{name}: expected finite numbers; got {value!r}")
-    return jax.tree.map(lambda leaf: jnp.asarray(leaf, data.mask.dtype), params), bits, max_iterations, tolerance
-
-
-def with_extra(method: Method, data: Data) -> Data:
-    """Data with what the method's `prepare` adds to it."""
-    return data._replace(extra=method.prepare(data)) if method.prepare else data
+    with jax.enable_x64(data.mask.dtype == jnp.float64):
+        params = jax.tree.map(lambda leaf: jnp.asarray(leaf, data.mask.dtype), params)
+    return params, bits, max_iterations, tolerance
 
 
 def endings(method: Method, max_iterations: Any, tolerance: Any) -> tuple[int, float]:
@@ -242,7 +333,7 @@ def endings(method: Method, max_iterations: Any, tolerance: Any) -> tuple[int, f
     return most, checks.number(method.tolerance if tolerance is None else tolerance, "tolerance", least=0)
 
 
-def _compiled_in(method: Method) -> Method:
+def bare(method: Method) -> Method:
     """The method without its numbers: others compile nothing."""
     return method._replace(params=None, max_iterations=0, tolerance=0.0)
 
@@ -250,25 +341,24 @@ def _compiled_in(method: Method) -> Method:
 def run(
     method: Method, data: Data, key: Array, params: Any, bits: int, max_iterations: int, tolerance: float | Array
 ) -> Fit:
-    """`fit` within a jitted function."""
+    """`fit` within a jitted function; data are `ready`."""
     outside = jax.config.read("jax_enable_x64")
 
-    def advance(state):
-        with jax.enable_x64(outside):
-            state = step(method, state, data, params)
-            return state, method.objective(state, data, params)
+    def advance(state: Any) -> tuple[Any, Array]:
+        state = step(method, state, data, params)
+        return state, method.objective(state, data, params)
 
-    def iterate(carry, iteration):
-        state, before, converged = carry
-        state, after = lax.cond(converged > 0, lambda state: (state, before), advance, state)
+    def iterate(carry: tuple[Any, Array, Array], iteration: Array) -> tuple[tuple[Any, Array, Array], Array]:
         with jax.enable_x64(outside):
+            state, before, converged = carry
+            state, after = lax.cond(converged > 0, lambda state: (state, before), advance, state)
             ended = (converged == 0) & (jnp.abs(after - before) < tolerance * jnp.abs(before))
             return (state, after, jnp.where(ended, iteration, converged)), after
 
     state = method.init(key, data, params, bits)
     start = method.objective(state, data, params)
     numbers = jnp.arange(1, max_iterations + 1, dtype=jnp.int32)
-    # A sweep vectorises the finished loop, where the contexts its float64 algebra was written in are gone.
+    # A sweep vectorises the finished loop, where the contexts that coordinates are computed in would be gone.
     with jax.enable_x64(True):
         (state, _, converged), objective = lax.scan(iterate, (state, start, jnp.int32(0)), numbers)
     return Fit(state, jnp.append(start, objective), converged)
@@ -276,7 +366,7 @@ def run(
 
 @partial(jax.jit, static_argnames=("method", "bits", "max_iterations"))
 def _fit(method: Method, data: Data, key: Array, params: Any, bits: int, max_iterations: int, tolerance: float) -> Fit:
-    return run(method, with_extra(method, data), key, params, bits, max_iterations, tolerance)
+    return run(method, ready(method, data, bits), key, params, bits, max_iterations, tolerance)
 
 
 @partial(jax.jit, static_argnames=("method", "bits", "max_iterations", "lanes", "output"))
@@ -291,7 +381,7 @@ def _sweep(
     lanes: int,
     output: Any,
 ) -> Fit:
-    data = with_extra(method, data)
+    data = ready(method, data, bits)
 
     def lane(key_and_params: tuple[Array, Any]) -> Fit:
         key, params = key_and_params

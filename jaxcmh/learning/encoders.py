@@ -11,26 +11,38 @@ import optax
 from jax import Array, lax, random
 
 from jaxcmh.learning.core import Data
-from jaxcmh.learning.linalg import cross, eigen_solve, solve
+from jaxcmh.learning.linalg import lstsq, svd
+
+SVD = tuple[Array, Array, Array]  # left (p, q), values (q,), right (q, q)
 
 
 def ridge(codes: Array, data: Data, weight: float | Array) -> tuple[Array, ...]:
-    """Linear hash functions W_m = (Φ_mᵀΦ_m + weight I)⁻¹ Φ_mᵀ B, one a view, from float64 Gram matrices.
+    """Linear hash functions: for each view the W that minimises |Φ_m W - B|² + weight |W|², on reduced rows.
 
     Args:
         codes: (n, r) targets B.
-        data: training set with mapped features Φ_m and their Gram matrices.
-        weight: ridge weight.
+        data: training set with mapped features Φ_m.
+        weight: ridge weight, at least 0.
 
     Returns:
-        One (q_m, r) array per view, in the dtype of the codes.
+        One (q_m, r) array per view.
     """
-    targets = [cross(phi, codes) for phi in data.views]
-    if data.eigen:
-        found = [eigen_solve(*pair, target, weight) for pair, target in zip(data.eigen, targets)]
-    else:
-        found = [solve(gram, target, weight) for gram, target in zip(data.grams, targets)]
-    return tuple(W.astype(codes.dtype) for W in found)
+    B = data.coordinates(codes)
+    if data.svd:
+        return tuple(ridge_by_svd(X, B, weight) for X in data.svd)
+    return tuple(lstsq((1.0, X, B), ridge=weight) for X in data.views)
+
+
+def decomposed(data: Data) -> tuple[SVD, ...]:
+    """The singular value decompositions of the views, each of which serves every ridge weight and every target."""
+    return data.svd or tuple(map(svd, data.views))
+
+
+def ridge_by_svd(decomposition: SVD, B: Array, weight: float | Array) -> Array:
+    """The W (q, r) that minimises |X W - B|² + weight |W|², what `lstsq` gives, for X (p, q) and B (p, r)."""
+    left, values, right = decomposition
+    least = jnp.finfo(values.dtype).eps ** 2 * jnp.vdot(values, values)
+    return right.T @ ((values / (values**2 + weight + least))[:, None] * (left.T @ B))
 
 
 class MLP(NamedTuple):
@@ -112,7 +124,7 @@ def mlp(
     held_out, rows = np.split(samples, [max(1, len(samples) // 10)])
     batch = min(batch, len(rows))
     networks = []
-    for view, phi in enumerate(data.views):
+    for view, phi in enumerate(data.features):
         view_key = random.fold_in(key, view + 1)
         network = best = _started(view_key, phi[rows], hidden, codes.shape[1])
         slots = _optimiser(options).init(network)

@@ -1,69 +1,48 @@
-"""The small algebra that at least two methods share.
+"""The small algebra that at least two methods share: polar factors and least squares, both by QR.
 
-Features stay float32, but Gram matrices of kernel features are so close to singular that float32 loses
-the answer; what decides accuracy is done in float64 here, without asking callers for a global flag.
+Nothing here squares a matrix: factors of the matrix itself keep in float32 what its Gram matrix would lose.
 """
 
-from collections.abc import Callable, Sequence
-from functools import wraps
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import jax
 import jax.numpy as jnp
-from jax import Array, lax, random
-from jax.core import Tracer
-
-BLOCK_ROWS = 1 << 12  # rows converted to float64 at a time, so that the copy of a large matrix stays small
-PANEL = 256  # columns of a Gram matrix computed at a time
+from jax import Array, lax
 
 
 def one_by_one(function: Callable[..., Any]) -> Callable[..., Any]:
-    """`function`, a decomposition, such that the lanes of a sweep do it one after the other.
+    """`function`, a decomposition, such that on CPU the lanes of a sweep do it one after the other.
 
     jaxlib spreads a batch of decompositions over the very threads that wait for it, so that two batches at once can
-    wait for each other for ever.
+    wait for each other for ever.  Accelerators take the batch as one.
     """
-    in_turn = jax.custom_batching.sequential_vmap(function)
+    single = jax.custom_batching.custom_vmap(function)
 
-    @wraps(function)
-    def wrapped(*arrays):
-        return (in_turn if any(isinstance(a, Tracer) for a in arrays) else function)(*arrays)
+    @single.def_vmap
+    def batched(size: int, mapped: list[bool], *arrays: Array) -> tuple[Any, Any]:
+        def in_turn(*arrays: Array) -> Any:
+            def call(lane: list[Array]) -> Any:
+                lanes = iter(lane)
+                return single(*(next(lanes) if m else a for m, a in zip(mapped, arrays)))
 
-    return wrapped
+            return lax.map(call, [a for m, a in zip(mapped, arrays) if m])
+
+        together = jax.vmap(function, [0 if m else None for m in mapped], axis_size=size)
+        out = lax.platform_dependent(*arrays, cpu=in_turn, default=together)
+        return out, jax.tree.map(lambda _: True, out)
+
+    return single
 
 
-eigh = one_by_one(lambda A: tuple(jnp.linalg.eigh(A)))
 qr = one_by_one(lambda A: tuple(jnp.linalg.qr(A)))
+triangle = one_by_one(partial(jnp.linalg.qr, mode="r"))
+eigh = one_by_one(lambda A: tuple(jnp.linalg.eigh(A)))
 svd = one_by_one(lambda A: tuple(jnp.linalg.svd(A, full_matrices=False)))
-upper_factor = one_by_one(lambda A: jnp.linalg.cholesky(A, upper=True))
+upper_factor = one_by_one(partial(jnp.linalg.cholesky, upper=True))
 upper_solve = one_by_one(lambda R, B: jax.scipy.linalg.solve_triangular(R, B))
-cho_factor = one_by_one(lambda A: jax.scipy.linalg.cho_factor(A)[0])
-cho_solve = one_by_one(lambda factor, B: jax.scipy.linalg.cho_solve((factor, False), B))
-general_solve = one_by_one(lambda A, B: jnp.linalg.solve(A, B))
-
-
-def in_float64(function: Callable[..., Array]) -> Callable[..., Array]:
-    """Run `function` on float64 copies of its array arguments; its result comes back in the dtype of the first."""
-
-    @wraps(function)
-    def wrapped(*arrays, **options):
-        dtype = arrays[0].dtype
-        with jax.enable_x64(True):
-            result = function(*(lax.convert_element_type(a, jnp.float64) for a in arrays), **options)
-            return lax.convert_element_type(result, dtype)
-
-    return wrapped
-
-
-def double(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Run `function` where float64 exists: float64 arrays stay what they are, and meeting float32 ones they win."""
-
-    @wraps(function)
-    def wrapped(*args, **options):
-        with jax.enable_x64(True):
-            return function(*args, **options)
-
-    return wrapped
+upper_solve_transposed = one_by_one(lambda R, B: jax.scipy.linalg.solve_triangular(R, B, trans=1))
 
 
 def sqnorm(*arrays: Array) -> Array:
@@ -76,49 +55,16 @@ def product_gap(A: Array, B: Array, C: Array, D: Array) -> Array:
     return jnp.vdot(A.T @ A, B.T @ B) - 2 * jnp.vdot(A.T @ C, B.T @ D) + jnp.vdot(C.T @ C, D.T @ D)
 
 
-def sign(x: Array, mask: Array) -> Array:
-    """Codes in {-1, +1} with sgn(0) = +1; rows that are padding (mask 0) stay 0."""
-    return jnp.where(x >= 0, 1, -1) * mask[:, None]
+def sign(x: Array, mask: Array | None = None) -> Array:
+    """Codes in {-1, +1} with sgn(0) = +1; rows that are padding (mask 0) become 0."""
+    codes = jnp.where(x >= 0, 1, -1).astype(x.dtype)
+    return codes if mask is None else codes * mask[:, None]
 
 
 def unit_rows(labels: Array) -> Array:
     """Every row divided by its 2-norm; rows of zeros stay zero."""
     norms = jnp.linalg.norm(labels, axis=1, keepdims=True)
     return labels / jnp.where(norms > 0, norms, 1)
-
-
-def sum_over_blocks(product: Callable[..., Any], *arrays: Array) -> Any:
-    """The sum of `product` over blocks of rows of the arrays, so that its float64 copies stay small."""
-    whole, rest = divmod(len(arrays[0]), BLOCK_ROWS)
-    last = product(*(a[len(a) - rest :] for a in arrays))
-    if whole == 0:
-        return last
-
-    def add(i: Array, total: Any) -> Any:
-        block = product(*(lax.dynamic_slice_in_dim(a, i * BLOCK_ROWS, BLOCK_ROWS) for a in arrays))
-        return jax.tree.map(jnp.add, total, block)
-
-    return lax.fori_loop(0, whole, add, last)
-
-
-def cross(X: Array, Y: Array) -> Array:
-    """XᵀY in float64 for X (n, p), Y (n, q), a block of rows at a time; returned as float64."""
-    with jax.enable_x64(True):
-        return sum_over_blocks(lambda x, y: x.astype(jnp.float64).T @ y.astype(jnp.float64), X, Y)
-
-
-def stacked_gram(columns: Sequence[Array], known: Sequence[Array]) -> Array:
-    """ZᵀZ in float64 for Z = [columns[0], columns[1], ...] (n, p), which is not formed.
-
-    Args:
-        columns: (n, k) matrices.
-        known: float64 Gram matrices of the first of them, so that they are not computed again.
-    """
-    order = range(len(columns))
-    with jax.enable_x64(True):
-        upper = {(i, j): cross(columns[i], columns[j]) for i in order for j in order[i:] if i != j or i >= len(known)}
-        upper |= {(i, i): gram for i, gram in enumerate(known)}
-        return jnp.block([[upper[i, j] if i <= j else upper[j, i].T for j in order] for i in order])
 
 
 def descend(B: Array, target: Array, H: Array, project: Callable[[Array], Array]) -> Array:
@@ -130,7 +76,6 @@ def descend(B: Array, target: Array, H: Array, project: Callable[[Array], Array]
         H: (r, r) symmetric, with a positive diagonal.
         project: the nearest allowed column, (n, 1) to (n, 1).
     """
-    H = H.astype(B.dtype)
 
     def column(k: Array, B: Array) -> Array:
         rest = target[:, k] - B @ H[:, k] + B[:, k] * H[k, k]
@@ -139,102 +84,110 @@ def descend(B: Array, target: Array, H: Array, project: Callable[[Array], Array]
     return lax.fori_loop(0, B.shape[1], column, B)
 
 
-@jax.jit
-def gram(X: Array) -> Array:
-    """XᵀX in float64 for X (n, q), a block of rows at a time; only what lies on and above the diagonal is computed."""
-    q = X.shape[1]
-    with jax.enable_x64(True):
+def polar(M: Array, beside: Array | None = None) -> Array:
+    """The orthogonal polar factor P(M): of all Z with orthonormal short side, the one with the largest tr(MᵀZ).
 
-        def panels(x: Array) -> list[Array]:
-            x = x.astype(jnp.float64)
-            return [x[:, i : i + PANEL].T @ x[:, i:] for i in range(0, q, PANEL)]
-
-        found = sum_over_blocks(panels, X)
-        upper = jnp.triu(jnp.concatenate([jnp.pad(panel, ((0, 0), (q - panel.shape[1], 0))) for panel in found]))
-        return upper + jnp.triu(upper, 1).T
-
-
-def solve(A: Array, B: Array, ridge: float | Array = 0.0) -> Array:
-    """(A + ridge I)⁻¹ B for symmetric positive semi-definite A, by a float64 Cholesky factor.
+    Where M says nothing its factor is completed with directions orthogonal to the rest.
 
     Args:
-        A: (q, q) float32 or float64.
-        B: (q, r) right-hand sides; the result has its dtype.
-        ridge: added to the diagonal, beside a jitter of 1e-13 trace(A) that keeps singular A solvable
-            (a class without samples, duplicated anchors, more features than rows).
+        M: (m, k); if m < k the rows come out orthonormal instead of the columns.
+        beside: (m,) to which the columns shall be orthogonal; then what M has along it does not count.
+
+    Returns:
+        (m, k) factor.
+    """
+    if M.shape[0] < M.shape[1]:
+        return polar(M.T).T
+    aside = 0 if beside is None else 1
+    if M.shape[0] == M.shape[1] and not aside:
+        left, _, right = svd(M)
+        return left @ right
+    Q, R = qr(M if beside is None else jnp.column_stack([beside, M]))
+    left, _, right = svd(R[aside:, aside:])
+    return Q[:, aside:] @ (left @ right)
+
+
+def smallest_ridge(A: Array) -> Array:
+    """What rounding leaves undetermined in the columns of A: a ridge of this size is no ridge."""
+    return jnp.finfo(A.dtype).eps ** 2 * sqnorm(A)
+
+
+def ridge_factor(A: Array, ridge: Array | float) -> Array:
+    """T (q, q) upper triangular with TᵀT = AᵀA + ridge I, by QR of A (m, q) over sqrt(ridge) I."""
+    return triangle(jnp.concatenate([A, jnp.sqrt(ridge + smallest_ridge(A)) * jnp.eye(A.shape[1], dtype=A.dtype)]))
+
+
+def lstsq(*terms: tuple[Any, Array, Array], ridge: Array | float = 0.0) -> Array:
+    """The X that minimises sum of w |A X - B|² over the terms (w, A, B), plus ridge |X|²: one stacked QR.
+
+    Args:
+        terms: weight w >= 0, A (m, q), B (m, r) each.
+        ridge: at least 0; where columns of the stacked A depend on each other, X is small along them.
 
     Returns:
         (q, r) solution.
     """
-
-    def solution(B: Array, A: Array, ridge: Array) -> Array:
-        A = (A + A.T) / 2  # rounding may have left A unsymmetric, which breaks the factor
-        jitter = 1e-13 * jnp.trace(A) + jnp.finfo(jnp.float64).tiny
-        return cho_solve(cho_factor(A + (ridge + jitter) * jnp.eye(len(A), dtype=A.dtype)), B)
-
-    return in_float64(solution)(B, A, jnp.asarray(ridge))
-
-
-@jax.jit
-def eigen(A: Array) -> tuple[Array, Array]:
-    """Eigenvalues (q,) and vectors (q, q) of a symmetric float64 matrix, for `eigen_solve`."""
-    with jax.enable_x64(True):
-        return eigh((A + A.T) / 2)
+    A = jnp.concatenate([jnp.sqrt(w) * A for w, A, _ in terms])
+    B = jnp.concatenate([jnp.sqrt(w) * B for w, _, B in terms])
+    q, r = A.shape[1], B.shape[1]
+    diagonal = jnp.sqrt(ridge + smallest_ridge(A)) * jnp.eye(q, dtype=A.dtype)
+    A, B = jnp.concatenate([A, diagonal]), jnp.concatenate([B, jnp.zeros((q, r), B.dtype)])
+    if r > q:  # many right-hand sides: Q is smaller than they are
+        Q, R = qr(A)
+        return upper_solve(R, Q.T @ B)
+    R = triangle(jnp.concatenate([A, B], axis=1))
+    return upper_solve(R[:q, :q], R[:q, q:])
 
 
-def eigen_solve(values: Array, vectors: Array, B: Array, ridge: float | Array = 0.0) -> Array:
-    """What `solve` gives, by two products: (A + ridge I)⁻¹ B, with the same jitter.
+def over_gram(M: Array, P: Array, ridge: Array | float) -> Array:
+    """M (PᵀP + ridge I)⁻¹ for M (m, r) and P (n, r), by the QR of P over sqrt(ridge) I."""
+    T = ridge_factor(P, ridge)
+    return upper_solve(T, upper_solve_transposed(T, M.T)).T
 
-    Args:
-        values, vectors: from `eigen` of A.
-        B: (q, r) right-hand sides; the result has its dtype.
-        ridge: added to the diagonal.
+
+def least_norm(A: Array, B: Array) -> Array:
+    """The shortest X (q, r) that minimises |A X - B|², for A (m, q) of any rank.
+
+    Singular values below 10 sqrt(q) rounding errors of the largest count as 0.
     """
+    if len(A) > A.shape[1]:
+        R = triangle(jnp.concatenate([A, B], axis=1))
+        A, B = R[: A.shape[1], : A.shape[1]], R[: A.shape[1], A.shape[1] :]
+    left, values, right = svd(A)
+    cut = 10 * jnp.sqrt(float(len(values))) * jnp.finfo(A.dtype).eps * values[0]
+    keep = values > cut
+    return right.T @ (jnp.where(keep, 1 / jnp.where(keep, values, 1), 0)[:, None] * (left.T @ B))
 
-    def solution(B: Array, values: Array, vectors: Array, ridge: Array) -> Array:
-        jitter = 1e-13 * values.sum() + jnp.finfo(jnp.float64).tiny
-        # Rounding leaves eigenvalues that are 0 at 1e-16 of the largest, on either side.
-        return vectors @ ((vectors.T @ B) / (jnp.maximum(values, 0) + ridge + jitter)[:, None])
 
-    return in_float64(solution)(B, values, vectors, jnp.asarray(ridge))
+def sums_of_words(A: Array, words: int, counts: Array, target: Array) -> Array:
+    """Books C of words for which sum_i counts_i |sum_b C[b, A[i, b]] - target_i|² is least; words out of use are 0.
 
-
-def orthonormal(M: Array, mask: Array | None = None) -> Array:
-    """The orthogonal polar factor P(M): of all Z with orthonormal short side, the one with the largest tr(MᵀZ).
-
-    Where M says nothing (singular values below 1e-6 of the largest) the factor is completed with fixed
-    pseudo-random directions orthogonal to the rest.  All work on the long side is products, and all
-    decompositions are of k x k matrices, so rows may be sharded over devices.
+    The unknowns meet only in how often they are chosen together: exact whole numbers.  Scaled to a diagonal of 1, that
+    matrix is singular (books share a constant) and else well conditioned; a ridge of rounding size makes it regular,
+    and repeating what the ridge left undone removes its bias.
 
     Args:
-        M: (n, k); if n < k the rows come out orthonormal instead of the columns.
-        mask: (n,) 1 for rows and 0 for padding; the completion leaves padding at 0.
+        A: (u, books) int32 words, below `words`.
+        words: number of words per book.
+        counts: (u,) weight of each row.
+        target: (u, k).
 
     Returns:
-        (n, k) factor in the dtype of M.
+        (books, words, k).
     """
-    if M.shape[0] < M.shape[1]:
-        return orthonormal(M.T).T
-    return in_float64(_factor)(M, jnp.ones(len(M), M.dtype) if mask is None else mask)
-
-
-@one_by_one
-def _factor(M: Array, rows: Array) -> Array:
-    values, V = eigh(M.T @ M)
-    values, V = values[::-1], V[:, ::-1]
-    keep = values > 1e-12 * values[0]
-
-    def plain() -> Array:
-        return M @ (V / jnp.sqrt(values) @ V.T)
-
-    def completed(Z: Array) -> Array:
-        # An int64 seed, as a plain 0 is where float64 is switched on, could not be lowered where it is not.
-        fill = random.normal(random.key(jnp.uint32(0)), M.shape, jnp.float32) * rows[:, None]
-        return jnp.where(keep, Z, fill / jnp.sqrt(rows.sum()))
-
-    def graded() -> Array:
-        Z = lax.cond(keep.all(), lambda Z: Z, completed, M @ (V * jnp.where(keep, values, 1) ** -0.5))
-        # Columns are made orthonormal in order: what M says is so but for rounding, the completion comes after it.
-        return Z @ upper_solve(upper_factor(Z.T @ Z), V.T)
-
-    return lax.cond(values[-1] > 1e-6 * values[0], plain, graded)
+    books, k = A.shape[1], target.shape[1]
+    cell = A + words * jnp.arange(books, dtype=A.dtype)
+    size = words * books
+    together = jnp.zeros((size, size), target.dtype)
+    pairs = jnp.broadcast_to(counts[:, None, None], (len(A), books, books))
+    together = together.at[cell[:, :, None], cell[:, None, :]].add(pairs)
+    scale = 1 / jnp.sqrt(jnp.maximum(jnp.diagonal(together), 1))
+    small = 100 * jnp.finfo(target.dtype).eps
+    T = upper_factor(scale[:, None] * together * scale + small * jnp.eye(size, dtype=target.dtype))
+    C = jnp.zeros((size, k), target.dtype)
+    for _ in range(3):
+        rest = counts[:, None] * (target - C[cell].sum(1))
+        total = jnp.zeros_like(C).at[cell].add(rest[:, None])
+        step = upper_solve(T, upper_solve_transposed(T, scale[:, None] * total))
+        C += scale[:, None] * step
+    return C.reshape(books, words, k)

@@ -10,7 +10,8 @@ from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 from jaxcmh import checks
 from jaxcmh.learning.core import Data
 
-ROW_FIELDS = ("views", "labels", "unit_labels", "mask", "member")  # of Data: one entry a sample
+ROW_FIELDS = ("features", "member", "mask", "turned")  # of Data: one entry per sample, where they are not reduced
+REDUCED = ("views", "labels", "unit_labels", "ones")  # rows too, where nothing is reduced
 
 
 def row_mesh(devices: Sequence[Any] | None = None) -> Mesh:
@@ -48,10 +49,13 @@ def pad_rows(data: Data, multiple: int) -> Data:
     """
     missing = -len(data.mask) % checks.integer(multiple, "multiple", least=1)
 
-    def pad(x: jax.Array) -> jax.Array:
-        return jnp.pad(x, ((0, missing),) + ((0, 0),) * (x.ndim - 1))
+    n = len(data.mask)
 
-    return data._replace(**{name: jax.tree.map(pad, getattr(data, name)) for name in ROW_FIELDS})
+    def pad(x: jax.Array) -> jax.Array:
+        return jnp.pad(x, ((0, missing),) + ((0, 0),) * (x.ndim - 1)) if len(x) == n else x
+
+    names = ROW_FIELDS if data.turned is not None else (*ROW_FIELDS, *REDUCED)
+    return data._replace(**{name: jax.tree.map(pad, getattr(data, name)) for name in names})
 
 
 def shard_rows(data: Data, mesh: Mesh) -> Data:
@@ -74,6 +78,10 @@ def shard_rows(data: Data, mesh: Mesh) -> Data:
     data = pad_rows(data, mesh.size)
 
     def place(name: str, value: Any) -> Any:
-        return jax.device_put(value, NamedSharding(mesh, PartitionSpec(*(["rows"] if name in ROW_FIELDS else []))))
+        def put(x: jax.Array) -> jax.Array:
+            rows = name in ROW_FIELDS and len(x) == len(data.mask)
+            return jax.device_put(x, NamedSharding(mesh, PartitionSpec(*(["rows"] if rows else []))))
+
+        return jax.tree.map(put, value)
 
     return Data(**{name: place(name, value) for name, value in data._asdict().items()})

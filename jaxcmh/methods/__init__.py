@@ -8,7 +8,8 @@ normalises them; B, H are codes (n, r) in {-1, +1}; r is the number of bits.
 from typing import Any
 
 from jaxcmh.learning.core import Method
-from jaxcmh.methods import a2lh, aah, acqh, dcgh, imads
+from jaxcmh.learning.features import Features
+from jaxcmh.methods import a2lh, a2lh_multipliers, aah, acqh, dcgh, imads
 
 _files = (dcgh, a2lh, acqh, aah, imads)
 
@@ -19,6 +20,7 @@ variants: dict[str, dict[str, Method]] = {
     for file in _files
     for base in [file.method]
 }
+variants["a2lh"]["multipliers"] = a2lh_multipliers.method
 
 
 def find(method: str | Method) -> Method:
@@ -63,3 +65,15 @@ def paper_params(method: str, dataset: str) -> Any:
     if dataset not in given[method]:
         raise ValueError(f"dataset: expected one of {', '.join(given[method])}; got {dataset!r}")
     return given[method][dataset]
+
+
+def paper_features(method: str, dataset: str) -> Features:
+    """The feature map that belongs to `paper_params`; same arguments and errors.
+
+    Example:
+        >>> paper_features("imads", "mirflickr25k").anchors
+        1500
+    """
+    paper_params(method, dataset)
+    file = next(file for file in _files if file.method.name == method)
+    return getattr(file, "paper_features", {}).get(dataset, file.method.features)

@@ -673,7 +673,12 @@ def convergence(records: Iterable[Mapping[str, Any]], stem: str | Path) -> list[
             if line.get("converged"):
                 rings.setdefault(line["method"], {})[length] = line["converged"]
     panels = [Panel(name, traces, ringed=rings.get(name, {})) for name, traces in lines.items()]
-    return draw_objectives(stem, panels, records)
+    notes = []
+    if any(line.get("tolerance") for line in records):
+        notes.append("a ring marks the iteration in which a training converged")
+    if any(line.get("tolerance") and not line.get("converged") for line in records):
+        notes.append("a training without one did not converge within its iterations")
+    return draw_objectives(stem, panels, records, notes)
 
 
 def relative_trace(line: Mapping[str, Any], values: Sequence[float] | None = None) -> tuple[list[int], list[float]]:
@@ -683,10 +688,11 @@ def relative_trace(line: Mapping[str, Any], values: Sequence[float] | None = Non
     return iterations, [value / start for value in shown]
 
 
-def draw_objectives(stem: str | Path, panels: Sequence[Panel], records: Sequence[Mapping[str, Any]]) -> list[Path]:
-    """Draw panels of objectives, see `draw`; `records` are the result lines they were made of."""
-    notes = [f"data {data}" for data in dict.fromkeys(line["data"] for line in records)]
-    notes += ["a ring marks the iteration in which a training converged"] if any(p.ringed for p in panels) else []
+def draw_objectives(
+    stem: str | Path, panels: Sequence[Panel], records: Sequence[Mapping[str, Any]], notes: Sequence[str] = ()
+) -> list[Path]:
+    """Draw panels of objectives, see `draw`; `records` are the result lines they were made of, `notes` go below."""
+    notes = [*(f"data {data}" for data in dict.fromkeys(line["data"] for line in records)), *notes]
     if any(line["format"] == 1 for line in records):
         notes.append("lines of version 0.1.0 begin after their first iteration, and are relative to that")
     notes.append("where a method has multipliers, their steps may make the objective rise")

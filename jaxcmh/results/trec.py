@@ -35,7 +35,7 @@ def export(
         split: what `load_dataset` returned; what the model was trained on, or other data with the same views.
         database: "learned", "encoded" or "held_out", as in `jaxcmh.evaluate`.
         depth: answers per query; the whole database if None.
-        say: is told what is being done.
+        say: called with what is being done.
     Returns:
         The paths written.
     Raises:

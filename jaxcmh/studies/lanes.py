@@ -20,15 +20,15 @@ from jaxcmh.datasets import Split
 from jaxcmh.learning import core
 from jaxcmh.learning import features as feature_maps
 from jaxcmh.learning.core import Data, Method
+from jaxcmh.learning.encoders import decomposed
 from jaxcmh.learning.features import Features
-from jaxcmh.learning.linalg import eigen
 from jaxcmh.retrieval import metrics, topk
 
 LANES = 8  # in a call, side by side; twice as many were no faster on two cores
 CALLS = 2  # at once, for the decompositions of a call, one after the other, keep one core
-# Runs on one data set from which on the eigendecomposition of its Gram matrices, which serves every ridge weight,
-# costs less than one Cholesky factor per weight.
-EIGEN_RUNS = 32
+# Runs on one data set from which on the singular values of its views, which serve every ridge weight, cost less than
+# a QR factor per weight.
+SVD_RUNS = 8
 
 
 class Shared(NamedTuple):
@@ -57,23 +57,21 @@ def same_for_all_seeds(features: Sequence[Features], n: int) -> bool:
     return all(f.kind in ("identity", "standardise") or f.anchors >= n for f in features)
 
 
-def prepare(split: Split, method: Method, features: Sequence[Features], seed: int, runs: int) -> Shared:
+def prepare(split: Split, features: Sequence[Features], seed: int, runs: int) -> Shared:
     """Map a data set as `jaxcmh.train` does with this seed.
 
     Args:
         split: the data set.
-        method: whose `prepare` is applied.
         features: one per view.
         seed: draws the anchors.
-        runs: how many will share this; many are worth an eigendecomposition.
+        runs: how many will share this; many are worth singular value decompositions.
     """
     key = random.key(seed)
     choices = enumerate(zip(features, split.train.views))
     pairs = [feature_maps.fit(f, random.fold_in(key, m), x) for m, (f, x) in choices]
     data = core.prepare([phi for _, phi in pairs], split.train.labels)
-    if runs >= EIGEN_RUNS:
-        data = data._replace(eigen=tuple(eigen(gram) for gram in data.grams))
-    data = _with_extra(method._replace(params=None), data)
+    if runs >= SVD_RUNS:
+        data = data._replace(svd=_decomposed(data))
     database = () if split.database is split.train else split.database.views
     queries, items = (
         tuple(feature_maps.apply(fitted, x) for (fitted, _), x in zip(pairs, views))
@@ -82,7 +80,13 @@ def prepare(split: Split, method: Method, features: Sequence[Features], seed: in
     return jax.block_until_ready(Shared(data, queries, items))
 
 
-_with_extra = jax.jit(core.with_extra, static_argnames="method")
+_decomposed = jax.jit(decomposed)
+_ready = jax.jit(core.ready, static_argnames=("method", "bits"))
+
+
+def ready(method: Method, shared: Shared, bits: int) -> Shared:
+    """What `prepare` returned, as runs of this many bits see it; once for all of them."""
+    return shared._replace(data=_ready(core.bare(method), shared.data, bits))
 
 
 def compiled(
@@ -99,7 +103,7 @@ def compiled(
 
     Args:
         method: the method.
-        shared: from `prepare`, or what has its shapes.
+        shared: from `ready`, or what has its shapes.
         varied: hyper-parameters in which lanes differ, and "seed" where they have seeds of their own; what all have in
             common is computed once for all.
         bits, max_iterations: as for `core.fit`.
@@ -170,7 +174,7 @@ def _trained(
     def lane(key: Array, params: Any) -> Lane:
         state, objective, converged = core.run(method, data, key, params, bits, max_iterations, tolerance)
         encoders, unlabelled, codes, diagnostics = model.finish(method, state, data, params)
-        phi = shared.items or data.views
+        phi = shared.items or data.features
         if method.codebooks is None:
             codebooks, learned = None, topk.pack(codes)
             encoded = tuple(map(model.pack_signs, phi, encoders))

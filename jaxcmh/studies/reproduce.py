@@ -102,7 +102,7 @@ def run(
         ties, progress, memory, log: as for `studies.run`.
         deep: a data set with the same pairs and deep features, for the studies of kind "deep".
         root: where its files lie.
-        say: is told of a study that cannot be run here.
+        say: called with the reason why a study cannot be run here.
     Returns:
         The lines of these studies.
     """

@@ -67,7 +67,7 @@ def run(
         hashes: (`results.data_hash`, `results.split_hash`), when they are known already.
         ties, at: arguments of `jaxcmh.evaluate`.
         times: seconds spent before, such as {"load": 1.2}, kept with the result.
-        say: is told what is being done.
+        say: called with what is being done.
     Raises:
         ValueError: see `jaxcmh.train` and `jaxcmh.evaluate`.
     """

@@ -382,11 +382,12 @@ def _together(task: _Task, points: Sequence[Point], missing: Set[int]) -> Iterat
         stages = terminal.Stages()
         task.steps.step(f"{task.study.name}: features and Gram matrices, seed {seed}")
         with stages("features"):
-            shared = lanes.prepare(task.split, method, info.features, seed, len(group))
+            mapped = lanes.prepare(task.split, info.features, seed, len(group))
         for bits, members in _grouped(points, group, lambda point: point.bits).items():
             if missing.isdisjoint(members):
                 continue
             task.steps.step(f"{task.study.name}: {_described(task.study, points[members[0]])}")
+            shared = lanes.ready(method, mapped, bits)
             if bits not in calls:
                 options = {"bits": bits, "memory": task.memory, "max_iterations": info.max_iterations}
                 calls[bits] = lanes.compiled(method, shared, varied, lanes=min(lanes.LANES, len(members)), **options)

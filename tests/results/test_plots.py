@@ -97,6 +97,15 @@ def test_a_training_that_did_not_converge_has_no_ring(tmp_path):
     assert [ring for *_, ring in drawn_objective(tmp_path, converged=0)] == [None] * 4
 
 
+def test_the_caption_says_whether_trainings_converged(tmp_path, monkeypatch):
+    captions = []
+    monkeypatch.setattr(plots, "draw", lambda *_, caption, **__: captions.append(caption))
+    for changes in ({}, {"converged": 0}, {"converged": 0, "tolerance": 0.0}):
+        plots.convergence([record("dcgh", **changes)], tmp_path / "c")
+    assert ["a ring marks" in caption for caption in captions] == [True, True, False]
+    assert ["did not converge" in caption for caption in captions] == [False, True, False]
+
+
 def test_lines_of_the_first_format_begin_after_the_first_iteration(tmp_path):
     line = {name: value for name, value in record("dcgh", format=1).items() if name != "converged"}
     plots.convergence([line], tmp_path / "c")

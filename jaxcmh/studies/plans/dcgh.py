@@ -5,7 +5,7 @@ where the paper does not say how many; its variant c is another method, FCMH.
 """
 
 from jaxcmh.learning.features import Features
-from jaxcmh.methods.dcgh import in_rows
+from jaxcmh.methods.dcgh import representations
 from jaxcmh.studies import Study
 from jaxcmh.studies.plans.plan import Plan, convergence, kernel, parameters, powers, sizes
 
@@ -81,5 +81,5 @@ plan = Plan(
         ("dcgh", "wiki"): "the kernel: with that of the authors' code (bits, laplace kernel) every value is within "
         ".014; and the paper draws 693 random queries, where this is the official split",
     },
-    representation=lambda state, data: in_rows(state.A, state, data),
+    representation=representations,
 )

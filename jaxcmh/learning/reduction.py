@@ -1,0 +1,204 @@
+"""The data set as few rows: an orthogonal turn that keeps every inner product.
+
+Z = [X_1 .. X_M, L, Y, 1] (n, p) holds the mapped features, the labels 0/1, the labels with rows of length 1, and ones.
+With Z = Q R, Q having orthonormal columns, the columns of the triangle R (p, p) are a data set of p rows with the inner
+products of the n rows.  What a method learns but for signs depends on those alone, so it is written as if there were p
+samples.  Q takes reduced rows back to rows, Qᵀ takes rows to reduced rows; where n is no larger than p, both are 1.
+
+Two ways to R, each in one pass over blocks of rows:
+
+* float64 Gram matrix and Cholesky factor, where the device computes float64 well.  Q = Z R⁻¹ is never formed.
+* QR of each block below the triangle of those before it, in the precision of the data.  Q is formed, twice: the
+  columns of Z R⁻¹ are orthonormal up to rounding times the condition of Z, those of the second round up to rounding.
+"""
+
+from collections.abc import Callable, Iterable, Iterator
+from functools import partial, wraps
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax import Array, lax
+
+from jaxcmh.learning.linalg import eigh, ridge_factor, triangle, upper_factor, upper_solve, upper_solve_transposed
+
+BLOCK_ROWS = 1 << 12  # rows taken at a time, so that float64 copies of a large matrix stay small
+PANEL = 512  # columns of a Gram matrix computed at a time
+JITTER = 1e-15  # of the trace of a Gram matrix: where columns of Z depend on each other, R gets this instead of 0
+
+
+class Turn(NamedTuple):
+    """How n rows and reduced rows turn into one another; one of the two is there."""
+
+    Q: Array | None = None  # (n, p) orthonormal columns
+    R: Array | None = None  # (p, p) float64 upper triangle, Q = Z R⁻¹
+
+
+def in_float64(function: Callable[..., Array]) -> Callable[..., Array]:
+    """Run `function` on float64 copies of its array arguments; its result comes back in the dtype of the first."""
+
+    @wraps(function)
+    def wrapped(*arrays: Array) -> Array:
+        dtype = arrays[0].dtype
+        with jax.enable_x64(True):
+            return lax.convert_element_type(
+                function(*(lax.convert_element_type(a, jnp.float64) for a in arrays)), dtype
+            )
+
+    return wrapped
+
+
+def row_blocks(*columns: Array) -> Iterator[Array]:
+    """The rows of [columns[0], columns[1], ...], a block at a time."""
+    for start in range(0, len(columns[0]), BLOCK_ROWS):
+        yield jnp.concatenate([a[start : start + BLOCK_ROWS] for a in columns], axis=1)
+
+
+@partial(jax.jit, donate_argnums=0)
+def _add_gram(G: Array, z: Array) -> Array:
+    """G + zᵀz on and above the diagonal, in float64."""
+    with jax.enable_x64(True):
+        z = z.astype(jnp.float64)
+        # XLA's CPU backend multiplies by a transpose half as fast as by a matrix that lies so.
+        zT = lax.optimization_barrier(z.T)
+        for i in range(0, len(G), PANEL):
+            G = G.at[i : i + PANEL, i:].add(zT[i : i + PANEL] @ z[:, i:])
+        return G
+
+
+@jax.jit
+def _cholesky(G: Array) -> Array:
+    with jax.enable_x64(True):
+        jitter = JITTER * jnp.trace(G) + jnp.finfo(jnp.float64).tiny
+        return upper_factor(jnp.triu(G) + jnp.triu(G, 1).T + jitter * jnp.eye(len(G), dtype=G.dtype))
+
+
+def triangle_by_gram(blocks: Iterable[Array], p: int) -> Array:
+    """R (p, p) in float64 with RᵀR = ZᵀZ, by the Gram matrix and its Cholesky factor.
+
+    Args:
+        blocks: (k, p) rows of Z, one block after the other.
+        p: columns of Z.
+    """
+    with jax.enable_x64(True):
+        G = jnp.zeros((p, p), jnp.float64)
+    for z in blocks:
+        G = _add_gram(G, z)
+    return _cholesky(G)
+
+
+@jax.jit
+def _below(R: Array, z: Array) -> Array:
+    return triangle(jnp.concatenate([R, z]))
+
+
+def triangle_by_qr(blocks: Iterable[Array], p: int) -> Array:
+    """R (p, p) with RᵀR = ZᵀZ in the precision of the blocks, by QR of each below the triangle of those before it.
+
+    Args:
+        blocks: (k, p) rows of Z, one block after the other.
+        p: columns of Z.
+    """
+    R = None
+    for z in blocks:
+        R = _below(jnp.zeros((p, p), z.dtype) if R is None else R, z)
+    if R is None:
+        raise ValueError("blocks: expected at least one block of rows; got none")
+    return R
+
+
+@jax.jit
+def _orthonormal(Z: Array, R: Array) -> Array:
+    """Z T⁻¹, where T is R with a floor under what rounding left of dependent columns."""
+    return upper_solve_transposed(ridge_factor(R, 0.0), Z.T).T
+
+
+def turn(columns: tuple[Array, ...], by_gram: bool) -> tuple[Array, Turn]:
+    """Reduce the rows of Z = [columns[0], columns[1], ...].
+
+    Args:
+        columns: (n, k) matrices.
+        by_gram: by a float64 Gram matrix; else by QR in the precision of the columns.
+
+    Returns:
+        R (p, p) in the precision of the columns, and how to turn rows.
+
+    Example:
+        >>> R, _ = turn((jnp.ones((5, 1)), jnp.arange(5.0)[:, None]), by_gram=True)
+        >>> (R.T @ R).round(4).tolist()
+        [[5.0, 10.0], [10.0, 30.0]]
+    """
+    p = sum(a.shape[1] for a in columns)
+    if by_gram:
+        R = triangle_by_gram(row_blocks(*columns), p)
+        return lax.convert_element_type(R, columns[0].dtype), Turn(R=R)
+    Q = jnp.concatenate(columns, axis=1)
+    R = jnp.eye(p, dtype=Q.dtype)
+    for _ in range(2):
+        T = triangle_by_qr(row_blocks(Q), p)
+        Q, R = _orthonormal(Q, T), ridge_factor(T, 0.0) @ R
+    return R, Turn(Q=Q)
+
+
+def sum_over_blocks(product: Callable[..., Any], *arrays: Array) -> Any:
+    """The sum of `product` over blocks of rows of the arrays, so that its float64 copies stay small."""
+    whole, rest = divmod(len(arrays[0]), BLOCK_ROWS)
+    last = product(*(a[len(a) - rest :] for a in arrays))
+    if whole == 0:
+        return last
+
+    def add(i: Array, total: Any) -> Any:
+        block = product(*(lax.dynamic_slice_in_dim(a, i * BLOCK_ROWS, BLOCK_ROWS) for a in arrays))
+        return jax.tree.map(jnp.add, total, block)
+
+    return lax.fori_loop(0, whole, add, last)
+
+
+def cross(X: Array, B: Array) -> Array:
+    """XᵀB in float64 for X (n, q), B (n, r), a block of rows at a time; returned as float64."""
+    with jax.enable_x64(True):
+        # The narrow matrix is the one that is turned, see `_add_gram`.
+        def product(x: Array, b: Array) -> Array:
+            bT = lax.optimization_barrier(b.astype(jnp.float64).T)
+            return bT @ x.astype(jnp.float64)
+
+        return sum_over_blocks(product, X, B).T
+
+
+def coordinates(turned: Turn, columns: tuple[Array, ...], B: Array) -> Array:
+    """QᵀB (p, r) of B (n, r); columns are those of Z."""
+    if turned.Q is not None:
+        return turned.Q.T @ B
+    with jax.enable_x64(True):
+        ZB = jnp.concatenate([cross(X, B) for X in columns])
+        return lax.convert_element_type(upper_solve_transposed(turned.R, ZB), B.dtype)
+
+
+def back(turned: Turn, columns: tuple[Array, ...], M: Array) -> Array:
+    """Q M (n, r) of reduced rows M (p, r); columns are those of Z."""
+    if turned.Q is not None:
+        return turned.Q @ M
+    with jax.enable_x64(True):
+        W = upper_solve(turned.R, lax.convert_element_type(M, jnp.float64))
+    parts, start = [], 0
+    for X in columns:
+        parts.append(X @ lax.convert_element_type(W[start : start + X.shape[1]], M.dtype))
+        start += X.shape[1]
+    return sum(parts)  # pyright: ignore[reportReturnType]
+
+
+def remainder(turned: Turn, B: Array, top: Array) -> Array:
+    """T (r, r): what B (n, r) has beside its coordinates `top` (p, r), so that nothing is lost of BᵀB.
+
+    A floor of 1e-6 of the length of B keeps T regular where B has nothing else.
+    """
+
+    def root(rest: Array, size: Array) -> Array:
+        values, V = eigh((rest + rest.T) / 2)
+        floor = 1e-12 * size / len(rest) + jnp.finfo(rest.dtype).tiny
+        return jnp.sqrt(jnp.maximum(values, floor))[:, None] * V.T
+
+    if turned.Q is not None:
+        rest = B - turned.Q @ top
+        return root(rest.T @ rest, jnp.vdot(B, B))
+    return in_float64(lambda BB, top: root(BB - top.T @ top, jnp.trace(BB)))(B.T @ B, top)
