@@ -23,11 +23,11 @@ import numpy as np
 
 import jaxcmh
 from jaxcmh import checks, results
-from jaxcmh import progress as terminal
 from jaxcmh.datasets import Split, drop_labels, flip_labels, take, unpair
 from jaxcmh.learning.core import Method, endings
 from jaxcmh.methods import find
 from jaxcmh.model import Info, resolve_features, train
+from jaxcmh.progress import Progress, Stages, say
 from jaxcmh.retrieval import metrics
 from jaxcmh.studies import lanes, runs
 
@@ -70,7 +70,7 @@ def run(
     memory: float | None = None,
     curves: bool = False,
     alone: bool = False,
-    progress: terminal.Progress | None = None,
+    progress: Progress | None = None,
     log: Callable[[dict], None] | None = None,
 ) -> list[dict]:
     """Compute what a result file lacks of a study, and return its lines.
@@ -110,7 +110,7 @@ def run(
     """
     wanted = points(study)
     path, steps = Path(path), progress
-    with _only_writer(path), terminal.progress(0) if steps is None else nullcontext(steps) as steps:
+    with _only_writer(path), jaxcmh.progress.progress(0) if steps is None else nullcontext(steps) as steps:
         stored = results.read(path) if path.exists() else []
         known = {line["key"]: line for line in stored if ("curves" in line) == curves}
         done = {line["key"]: line for line in stored if line.get("study", {}).get("name") == study.name}
@@ -311,7 +311,7 @@ class _Task(NamedTuple):
     kinds: Sequence[str]
     curves: bool
     memory: float | None
-    steps: terminal.Progress
+    steps: Progress
 
     def line(self, point: Point, kind: str, measured: Mapping[str, Any], **more: Any) -> dict:
         """The result line of one kind of database codes."""
@@ -328,7 +328,7 @@ def _alone(task: _Task, points: Sequence[Point], missing: Set[int]) -> Iterator[
     for point in (points[number] for number in sorted(missing)):
         task.steps.step(f"{task.study.name}: {_described(task.study, point)}")
         for _ in range(2):  # the first time compiles, the second is timed
-            stages = terminal.Stages()
+            stages = Stages()
             with stages("train"):
                 model = train(
                     task.method,
@@ -379,7 +379,7 @@ def _together(task: _Task, points: Sequence[Point], missing: Set[int]) -> Iterat
     for seed, group in _grouped(points, range(len(points)), lambda point: 0 if one_for_all else point.seed).items():
         if missing.isdisjoint(group):
             continue
-        stages = terminal.Stages()
+        stages = Stages()
         task.steps.step(f"{task.study.name}: features and Gram matrices, seed {seed}")
         with stages("features"):
             mapped = lanes.prepare(task.split, method, info.features, seed, len(group))
@@ -433,7 +433,7 @@ def _measured(
     """The result lines of one of the runs that were trained together; none where the method has no solution."""
     lane = jax.tree.map(operator.itemgetter(number), trained)
     if not (lane.finite and np.isfinite(lane.objective).all()):
-        terminal.say(f"no finite solution, so no line: {_described(task.study, point)}")
+        say(f"no finite solution, so no line: {_described(task.study, point)}")
         return []
     labels = task.split.query.labels, task.split.database.labels
     options = {"ties": task.protocol["ties"], "at": task.protocol["at"], "curves": task.curves}

@@ -7,8 +7,7 @@ import fake_lines
 import numpy as np
 import pytest
 
-from jaxcmh import progress as terminal
-from jaxcmh import results, studies
+from jaxcmh import progress, results, studies
 from jaxcmh.commands import cli
 from jaxcmh.datasets import NAMED, load_dataset
 from jaxcmh.methods import registry
@@ -37,7 +36,7 @@ BITS = {
 
 @pytest.fixture(autouse=True)
 def quiet_start(monkeypatch):
-    monkeypatch.setattr(terminal, "start_jax", lambda: "device: cpu")
+    monkeypatch.setattr(progress, "start_jax", lambda: "device: cpu")
 
 
 def planned(paper, data):
@@ -139,7 +138,7 @@ def test_a_paper_end_to_end_and_again(capsys, tmp_path, tiny):
 
 def test_with_fewer_training_rows_than_database_rows_all_codes_are_encoded(tmp_path, tiny):
     study = studies.Study("size", "training_size", "aah", bits=(8,), seeds=1, settings=({"training_size": 60},))
-    options = {"data": "tiny", "ties": "stable", "progress": terminal.Progress(0)}
+    options = {"data": "tiny", "ties": "stable", "progress": progress.Progress(0)}
     (line,) = reproduce.run([study], load_dataset(tiny), tmp_path, **options)
     assert (line["database"], line["n_train"], line["n_database"]) == ("encoded", 60, 120)
 
@@ -179,7 +178,7 @@ def test_first_answers_and_residuals_leave_arrays_beside_the_lines(tmp_path):
     from jaxcmh.studies import Study
 
     split = jaxcmh.load_dataset("synthetic", train=120, query=20, dims=(12, 15), labels=4)
-    path, steps = tmp_path / "results.jsonl", terminal.Progress(0)
+    path, steps = tmp_path / "results.jsonl", progress.Progress(0)
     study = Study("residuals", "residuals", "aah", bits=(8,), seeds=1)
     options = {"data": "synthetic", "ties": "expected", "progress": steps}
     (line,) = inside.run(study, split, path, **options)

@@ -10,8 +10,7 @@ import filelock
 import pytest
 
 import jaxcmh
-from jaxcmh import progress as terminal
-from jaxcmh import results
+from jaxcmh import progress, results
 from jaxcmh.commands import cli
 from jaxcmh.methods import find
 from jaxcmh.model import resolve_features
@@ -191,7 +190,7 @@ def test_two_processes_do_not_write_one_file(split, tmp_path):
     ],
 )
 def test_bad_sweeps_are_refused_in_one_line(words, message, capsys, monkeypatch):
-    monkeypatch.setattr(terminal, "start_jax", lambda: "device: cpu")
+    monkeypatch.setattr(progress, "start_jax", lambda: "device: cpu")
     assert cli.main(["sweep", "dcgh", "--data", "synthetic", *words]) == 2
     lines = [line for line in capsys.readouterr().err.splitlines() if line.startswith("jaxcmh: ")]
     assert len(lines) == 1
@@ -199,7 +198,7 @@ def test_bad_sweeps_are_refused_in_one_line(words, message, capsys, monkeypatch)
 
 
 def test_random_draws_are_the_same_each_time(capsys, monkeypatch, tmp_path):
-    monkeypatch.setattr(terminal, "start_jax", lambda: "device: cpu")
+    monkeypatch.setattr(progress, "start_jax", lambda: "device: cpu")
     monkeypatch.chdir(tmp_path)
     words = [
         "sweep",
