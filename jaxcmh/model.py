@@ -97,7 +97,7 @@ def train(
         features: `Features`, the name of a kind, or one of them for each view; the method's own if None.
         hash_function: "ridge", the method's own, linear in the mapped features; or "mlp", a network with one hidden
             layer that predicts each bit (`encoders.mlp`), for any method but a look-up one.
-        precision: see `core.prepare`; "float64" runs the same training in float64, as a check.
+        precision: as for `core.prepare`; "float64" runs the same training in float64, as a check.
         progress: called after each pass over the samples that trains an MLP, with the view, the number of passes and
             the cross entropy on held-out samples.
 
@@ -138,18 +138,18 @@ def train(
     state, objective, converged = core.fit(method, data, random.fold_in(key, len(views)), params, bits=bits, **ends)
     jax.block_until_ready(state)
     learned = time.perf_counter()
-    found = _finish(core.bare(method), state, data, params, bits)
-    encoders, unlabelled, codes, diagnostics = jax.block_until_ready(found)
-    if hash_function == "mlp":
-        encoders = mlp(codes, data, random.fold_in(key, len(views) + 1), progress=progress)
-    if not all(bool(jnp.isfinite(W).all()) for W in jax.tree.leaves(encoders)):
-        raise ValueError(f"params: {method.name} has no finite solution for {params} on these features")
-    codebooks = method.codebooks(state) if method.codebooks else None
-    if codebooks is None:
-        packed, encoded = topk.pack(codes), tuple(pack_signs(phi, W) for phi, W in zip(data.features, encoders))
-    else:
-        packed = codes
-        encoded = tuple(choose_words(phi, m, codebooks, unlabelled) for m, phi in enumerate(data.features))
+    with jax.enable_x64(data.mask.dtype == jnp.float64):
+        encoders, unlabelled, codes, diagnostics = _finish(core.bare(method), state, data, params, bits)
+        if hash_function == "mlp":
+            encoders = mlp(codes, data, random.fold_in(key, len(views) + 1), progress=progress)
+        if not all(bool(jnp.isfinite(W).all()) for W in jax.tree.leaves(encoders)):
+            raise ValueError(f"params: {method.name} has no finite solution for {params} on these features")
+        codebooks = method.codebooks(state) if method.codebooks else None
+        if codebooks is None:
+            packed, encoded = topk.pack(codes), tuple(pack_signs(phi, W) for phi, W in zip(data.features, encoders))
+        else:
+            packed = codes
+            encoded = tuple(choose_words(phi, m, codebooks, unlabelled) for m, phi in enumerate(data.features))
     jax.block_until_ready(encoded)
     finished = time.perf_counter()
 

@@ -121,7 +121,7 @@ def codes(s: State, data: Data, p: Params) -> Array:
 
 
 def codebooks(s: State) -> Array:
-    return s.C.astype(float)
+    return s.C
 
 
 def encoder(s: State, data: Data, p: Params) -> tuple[Array, ...]:
