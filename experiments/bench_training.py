@@ -19,7 +19,7 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Generator
 from pathlib import Path
 from typing import Any
 
@@ -66,7 +66,7 @@ for _ in sys.stdin:
 """
 
 
-def trainings(arguments: list, checkout: Path | None) -> Iterator[tuple[float, float]]:
+def trainings(arguments: list, checkout: Path | None) -> Generator[tuple[float, float]]:
     """Seconds and peak memory of one training after the other, in a process of this checkout or of another one."""
     paths = [*([str(checkout.resolve())] if checkout else []), *filter(None, [os.environ.get("PYTHONPATH")])]
     command = [sys.executable, "-c", TRAIN, json.dumps(arguments)]

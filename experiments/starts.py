@@ -49,7 +49,7 @@ def a2lh_start(key: Array, data: Data, p: Any, bits: int, codes: str, space: str
 
 
 def dcgh_start(key: Array, data: Data, p: Any, bits: int, codes: str, factors: str) -> dcgh.State:
-    """Codes: ones, random, or signs of random projections of the labels; W, U, F, E: orthonormal or Gaussian; or E 0."""
+    """Codes: ones, random, or random projections of the labels; W, U, F, E: orthonormal or Gaussian, E perhaps 0."""
     (rows, c), u, views = data.labels.shape, len(data.sets), len(data.views)
     keys = iter(random.split(key, views + 4))
 
