@@ -41,7 +41,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         arguments: the words after `jaxcmh`; those of this process if None.
 
     >>> main(["--version"])
-    0.1.0
+    0.2.0
     0
     """
     # Both are read when NumPy and jax are imported. Two BLAS threads on busy cores make small solves many times slower;

@@ -178,9 +178,9 @@ def least_norm(A: Array, B: Array) -> Array:
 def sums_of_words(A: Array, words: int, counts: Array, target: Array) -> Array:
     """The shortest books C for which sum_i counts_i |sum_b C[b, A[i, b]] - target_i|² is least.
 
-    The unknowns meet only in how often words are chosen together: whole numbers.  That matrix is singular (books share a
-    constant; words out of use, which become 0): a ridge of rounding size makes it regular, and repeating what the ridge
-    left undone, seen in the rows themselves, removes its bias.
+    The unknowns meet only in how often words are chosen together: whole numbers.  That matrix is singular (books share
+    a constant; words out of use, which become 0): a ridge of rounding size makes it regular, and repeating what the
+    ridge left undone, seen in the rows themselves, removes its bias.
 
     Args:
         A: (u, books) int32 words, below `words`.

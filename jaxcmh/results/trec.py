@@ -7,9 +7,9 @@ from typing import Any
 
 import numpy as np
 
-from jaxcmh import model as models
 from jaxcmh import store
 from jaxcmh.datasets.identity import kinds
+from jaxcmh.model import directions, encode, search
 
 BLOCK = 256  # queries per search
 
@@ -50,7 +50,7 @@ def export(
     folder = Path(folder)
     written = []
     with store.folder(folder) as place:
-        for direction, (query, answer) in models.directions(len(model.info.dims)).items():
+        for direction, (query, answer) in directions(len(model.info.dims)).items():
             say(direction)
             codes = _database(model, split, database, answer)
             name = direction.replace("->", "-")
@@ -67,14 +67,14 @@ def _database(model: Any, split: Any, kind: str, view: int) -> Any:
         return model.codes
     if split.database is split.train:
         return model.encoded[view]
-    return models.encode(model, split.database.views[view], view)
+    return encode(model, split.database.views[view], view)
 
 
 def _run(model: Any, split: Any, codes: Any, view: int, depth: int) -> Iterator[str]:
     searched = dataclasses.replace(model, codes=np.asarray(codes))
     tag = f"{model.info.method}-{model.info.bits}"
     for begin in range(0, len(split.query.ids), BLOCK):
-        _, ids = models.search(searched, split.query.views[view][begin : begin + BLOCK], view, depth)
+        _, ids = search(searched, split.query.views[view][begin : begin + BLOCK], view, depth)
         for query, row in zip(split.query.ids[begin : begin + BLOCK], np.asarray(ids).tolist()):
             for rank, item in enumerate(row, 1):
                 yield f"{query} Q0 {item} {rank} {depth - rank} {tag}\n"
