@@ -11,6 +11,8 @@ import jax
 import jax.numpy as jnp
 from jax import Array, lax
 
+LEAST = 1e-13  # smallest ridge, as a share of the squared size of a matrix
+
 
 def one_by_one(function: Callable[..., Any]) -> Callable[..., Any]:
     """`function`, a decomposition, such that on CPU the lanes of a sweep do it one after the other.
@@ -124,8 +126,8 @@ def polar(M: Array, beside: Array | None = None) -> Array:
 
 
 def smallest_ridge(A: Array) -> Array:
-    """What rounding leaves undetermined in the columns of A: a ridge of this size is no ridge."""
-    return jnp.finfo(A.dtype).eps ** 2 * sqnorm(A)
+    """A ridge below which float32 says nothing of the columns of A; the same in float64, so that both agree."""
+    return LEAST * sqnorm(A)
 
 
 def ridge_factor(A: Array, ridge: Array | float) -> Array:
@@ -153,12 +155,6 @@ def lstsq(*terms: tuple[Any, Array, Array], ridge: Array | float = 0.0) -> Array
         return upper_solve(R, Q.T @ B)
     R = triangle(jnp.concatenate([A, B], axis=1))
     return upper_solve(R[:q, :q], R[:q, q:])
-
-
-def over_gram(M: Array, P: Array, ridge: Array | float) -> Array:
-    """M (PᵀP + ridge I)⁻¹ for M (m, r) and P (n, r), by the QR of P over sqrt(ridge) I."""
-    T = ridge_factor(P, ridge)
-    return upper_solve(T, upper_solve_transposed(T, M.T)).T
 
 
 def least_norm(A: Array, B: Array) -> Array:

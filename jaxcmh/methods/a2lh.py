@@ -23,19 +23,7 @@ from jax import Array, random
 from jaxcmh.learning.core import Data, Method
 from jaxcmh.learning.encoders import ridge
 from jaxcmh.learning.features import Features
-from jaxcmh.learning.linalg import (
-    descend,
-    lstsq,
-    over_gram,
-    polar,
-    product_gap,
-    qr,
-    ridge_factor,
-    sign,
-    sqnorm,
-    svd,
-    unit_rows,
-)
+from jaxcmh.learning.linalg import descend, lstsq, polar, product_gap, sign, sqnorm, svd, unit_rows
 
 
 class Params(NamedTuple):
@@ -104,17 +92,28 @@ def update_mu(s: State, data: Data, p: Params) -> State:
     return s._replace(mu=jax.nn.softmax(jnp.log(Delta) / (1 - p.zeta)))
 
 
+def toward(P: Array, B: Array, weight: Array, data: Data) -> tuple[Array, Array, Array]:
+    """H (p, r), scale (r,) and W (r, r): (H / scale) Wᵀ is the Z that minimises |P Zᵀ - r S|² + weight |Z - B|².
+
+    W are the axes of PᵀP + weight I, and scale its square roots along them.  Where P has no rank, it is only rounding,
+    which S and a small weight would raise above B: there it counts as 0.
+    """
+    left, sigma, WT = svd(P)
+    sigma = jnp.where(sigma > 1e-6 * sigma[0], sigma, 0)
+    scale = jnp.sqrt(sigma**2 + weight)
+    return B.shape[1] * similar(left * sigma / scale, data) + weight * B @ WT.T / scale, scale, WT.T
+
+
 def update_R(s: State, data: Data, p: Params) -> State:
-    """Eq. 15."""
-    UC, r = s.U @ s.C, s.B.shape[1]
-    target = over_gram(r * similar(UC, data) + p.beta * s.B_p, UC, p.beta + p.eta)
-    return s._replace(R=lstsq((1.0, data.extra.Y, target)))
+    """Eq. 15: Y R is nearest to the L that minimises |L (U C)ᵀ - r S|² + beta |L - B|² + eta |L|²."""
+    H, scale, W = toward(s.U @ s.C, p.beta / (p.beta + p.eta) * s.B_p, p.beta + p.eta, data)
+    return s._replace(R=lstsq((1.0, data.extra.Y, H / scale @ W.T)))
 
 
 def update_C(s: State, data: Data, p: Params, left=label_embedding) -> State:
-    """Eq. 18."""
-    L, r = left(s, data), s.B.shape[1]
-    return s._replace(C=lstsq((1.0, s.U, over_gram(r * similar(L, data) + p.alpha * s.B_p, L, p.alpha))))
+    """Eq. 18: U C is nearest to the Z that minimises |L Zᵀ - r S|² + alpha |Z - B|²."""
+    H, scale, W = toward(left(s, data), s.B_p, p.alpha, data)
+    return s._replace(C=lstsq((1.0, s.U, H / scale @ W.T)))
 
 
 def pull(s: State, data: Data, p: Params) -> Array:
@@ -142,20 +141,16 @@ def update_B_bit_by_bit(s: State, data: Data, p: Params) -> State:
 
 
 def update_U(s: State, data: Data, p: Params, left=label_embedding) -> State:
-    """Eq. 25, U (C N Cᵀ + tau I) = F + G Cᵀ with N = LᵀL + alpha I and G = r S L + alpha B.
+    """Eq. 25, U (K Kᵀ + tau I) = F + H Kᵀ with K = C W diag(scale), (q, r).
 
-    C N Cᵀ = K Kᵀ has rank r: along its axes P the system is diagonal, and beside them U = F / tau.
+    Along the axes P of K = P diag(sigma) Qᵀ the system is diagonal, and beside them U = F / tau.
     """
     s = s._replace(B_p=data.reduced(s.B))
-    L, w, r = left(s, data), s.mu**p.zeta, s.B.shape[1]
-    tau, G = w.sum() + p.eta, r * similar(L, data) + p.alpha * s.B_p
-    F = sum(w_m * (X @ V) for w_m, X, V in zip(w, data.views, s.V))
-    K = s.C @ ridge_factor(L, p.alpha).T
-    Q, T = qr(K)
-    P, sigma, _ = svd(T)
-    P = Q @ P
+    (H, scale, W), w = toward(left(s, data), s.B_p, p.alpha, data), s.mu**p.zeta
+    F, tau = sum(w_m * (X @ V) for w_m, X, V in zip(w, data.views, s.V)), w.sum() + p.eta
+    P, sigma, QT = svd(s.C @ W * scale)
     FP = F @ P
-    return s._replace(U=(F - FP @ P.T) / tau + (FP + G @ (s.C.T @ P)) / (tau + sigma**2) @ P.T)
+    return s._replace(U=(F - FP @ P.T) / tau + (FP + H @ QT.T * sigma) / (tau + sigma**2) @ P.T)
 
 
 def update_V(s: State, data: Data, p: Params) -> State:
