@@ -63,19 +63,19 @@ def label_embedding(s: State, data: Data) -> Array:
     return data.extra.Y @ s.R
 
 
-def init(key: Array, data: Data, p: Params, bits: int, random_start: bool = False) -> State:
-    """Codes that are signs of random projections of the labels, and the mean of the views as common space.
+def init(key: Array, data: Data, p: Params, bits: int, from_labels: bool = False) -> State:
+    """Random codes, maps and spaces, and the mixture of the views as common space; the paper says nothing of it.
 
-    With `random_start` random codes, maps and spaces, and a random mixture of the views.
+    With `from_labels` codes that are signs of random projections of the labels, and the mean of the views.
     """
     key_B, key_C, *keys = random.split(key, 2 + len(data.views))
     sizes, c, q = [X.shape[1] for X in data.views], data.sets.shape[1], min(X.shape[1] for X in data.views)
-    if random_start:
-        V = tuple(polar(data.gaussian(k, size, q)) for k, size in zip(keys, sizes))
-        B, C = data.gaussian(key_B, len(data.mask), bits), data.gaussian(key_C, q, bits)
-    else:
+    if from_labels:
         V, C = tuple(jnp.eye(size, q, dtype=data.ones.dtype) for size in sizes), jnp.zeros((q, bits), data.ones.dtype)
         B = data.per_sample(data.extra.of_sets @ data.gaussian(key_B, c, bits))
+    else:
+        V = tuple(polar(data.gaussian(k, size, q)) for k, size in zip(keys, sizes))
+        B, C = data.gaussian(key_B, len(data.mask), bits), data.gaussian(key_C, q, bits)
     B, U = sign(B, data.mask), jnp.stack([X @ V_m for X, V_m in zip(data.views, V)]).mean(0)
     mu, R = jnp.full_like(data.ones[: len(V)], 1 / len(V)), jnp.zeros((c, bits), B.dtype)
     return State(mu, R, C, B, data.reduced(B), U, V)
@@ -202,7 +202,7 @@ method = Method(
     codes,
     encoder,
     max_iterations=20,
-    tolerance=1e-3,
+    tolerance=2e-2,  # mAP stays where it is from then on
     features=Features(anchors=2500),
     prepare=prepare,
     diagnostics=diagnostics,
@@ -225,6 +225,6 @@ variants = {
     "b": method._replace(  # relaxed codes
         updates=(update_mu, update_R, update_C, update_relaxed_B, update_U, update_V)
     ),
-    "gaussian": method._replace(init=partial(init, random_start=True)),
+    "labels": method._replace(init=partial(init, from_labels=True)),  # another start
     "counts": method._replace(prepare=partial(prepare, unit=False)),  # labels 0 and 1 as they are
 }
