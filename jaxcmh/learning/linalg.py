@@ -182,7 +182,7 @@ def sums_of_words(A: Array, words: int, counts: Array, target: Array) -> Array:
     pairs = jnp.broadcast_to(counts[:, None, None], (len(A), books, books))
     together = together.at[cell[:, :, None], cell[:, None, :]].add(pairs)
     scale = 1 / jnp.sqrt(jnp.maximum(jnp.diagonal(together), 1))
-    small = 100 * jnp.finfo(target.dtype).eps
+    small = max(100 * float(jnp.finfo(target.dtype).eps), 1e-8)  # rounding must not fill open directions
     T = upper_factor(scale[:, None] * together * scale + small * jnp.eye(size, dtype=target.dtype))
     C = jnp.zeros((size, k), target.dtype)
     for _ in range(3):
