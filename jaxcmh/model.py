@@ -138,7 +138,8 @@ def train(
     state, objective, converged = core.fit(method, data, random.fold_in(key, len(views)), params, bits=bits, **ends)
     jax.block_until_ready(state)
     learned = time.perf_counter()
-    found = _finish(core.bare(method), state, data, params, bits)
+    with jax.enable_x64(data.mask.dtype == jnp.float64):
+        found = _finish(core.bare(method), state, data, params, bits)
     encoders, unlabelled, codes, diagnostics = jax.block_until_ready(found)
     if hash_function == "mlp":
         encoders = mlp(codes, data, random.fold_in(key, len(views) + 1), progress=progress)
