@@ -140,12 +140,14 @@ def train(
     learned = time.perf_counter()
     with jax.enable_x64(data.mask.dtype == jnp.float64):
         found = _finish(core.bare(method), state, data, params, bits)
-    encoders, unlabelled, codes, diagnostics = jax.block_until_ready(found)
+        codebooks = method.codebooks(state) if method.codebooks else None
+    # Whatever it was trained in, a model is in the precision of those who use it.
+    found, codebooks, data, objective = _as_used(jax.block_until_ready((found, codebooks, data, objective)))
+    encoders, unlabelled, codes, diagnostics = found
     if hash_function == "mlp":
         encoders = mlp(codes, data, random.fold_in(key, len(views) + 1), progress=progress)
     if not all(bool(jnp.isfinite(W).all()) for W in jax.tree.leaves(encoders)):
         raise ValueError(f"params: {method.name} has no finite solution for {params} on these features")
-    codebooks = method.codebooks(state) if method.codebooks else None
     if codebooks is None:
         packed, encoded = topk.pack(codes), tuple(pack_signs(phi, W) for phi, W in zip(data.features, encoders))
     else:
@@ -183,6 +185,17 @@ def finish(method: Method, state: Any, data: core.Data, params: Any) -> tuple[tu
 @partial(jax.jit, static_argnames=("method", "bits"))
 def _finish(method: Method, state: Any, data: core.Data, params: Any, bits: int) -> Any:
     return finish(method, state, core.ready(method, data, bits), params)
+
+
+def _as_used(tree: Any) -> Any:
+    """Floats in the precision that they have here by default."""
+    dtype = jnp.zeros(()).dtype
+
+    def cast(a: Array) -> Array:
+        return a.astype(dtype) if jnp.issubdtype(a.dtype, jnp.floating) and a.dtype != dtype else a
+
+    with jax.enable_x64(True):
+        return jax.tree.map(cast, tree)
 
 
 @partial(jax.jit, static_argnames="view")
