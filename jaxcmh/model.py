@@ -2,6 +2,7 @@
 
 import os
 import time
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -102,7 +103,7 @@ def train(
             the cross entropy on held-out samples.
 
     Returns:
-        A `Model`.
+        A `Model`.  A training with a tolerance that `max_iterations` end before it has converged gives a warning.
 
     Raises:
         ValueError: an argument is not as described; the message names it, what was given and what is allowed.
@@ -137,6 +138,13 @@ def train(
     ends = {"max_iterations": max_iterations, "tolerance": tolerance}
     state, objective, converged = core.fit(method, data, random.fold_in(key, len(views)), params, bits=bits, **ends)
     jax.block_until_ready(state)
+    if tolerance > 0 and not converged:
+        last = abs(float(objective[-1]) / float(objective[-2]) - 1)
+        warnings.warn(
+            f"{method.name} had not converged after {max_iterations} iterations: the last one changed the objective "
+            f"by {last:.1e} of itself, and tolerance is {tolerance:.1e}",
+            stacklevel=2,
+        )
     learned = time.perf_counter()
     with jax.enable_x64(data.mask.dtype == jnp.float64):
         found = _finish(core.bare(method), state, data, params, bits)
