@@ -162,7 +162,7 @@ method = Method(
     codes,
     encoder,
     max_iterations=20,
-    tolerance=1e-3,
+    tolerance=1e-4,
     features=Features("standardise"),
     prepare=label_graph,
     diagnostics=diagnostics,
