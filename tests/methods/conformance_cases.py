@@ -29,6 +29,7 @@ class Case(NamedTuple):
     objective: Callable | None = None  # what the updates minimise, where it is not the objective itself
     local: bool = True  # over sharded rows a step reduces small matrices only
     rtol: float = 1e-7  # within which objectives of the same run, computed in another order, agree
+    density: float = 0.3  # of labels beside each sample's own, where float32 and float64 are compared
 
 
 _dcgh = Case(
@@ -133,7 +134,10 @@ _acqh = Case(
         "update_t": ("t", "real"),
         "update_C": ("C", "real"),
         "update_A": ("A", "words"),
-    }
+    },
+    # With more label sets than this, rounding turns a word somewhere and the next follow it to another minimum: mAP by
+    # seed differs by a standard deviation of .01, and not in the mean.
+    density=0.0,
 )
 
 cases: dict[str, Case] = {
