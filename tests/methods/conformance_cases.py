@@ -29,6 +29,7 @@ class Case(NamedTuple):
     objective: Callable | None = None  # what the updates minimise, where it is not the objective itself
     local: bool = True  # over sharded rows a step reduces small matrices only
     rtol: float = 1e-7  # within which objectives of the same run, computed in another order, agree
+    float32: float = 0.003  # of mAP within which float32 and float64 agree
     density: float = 0.3  # of labels beside each sample's own, where float32 and float64 are compared
 
 
@@ -136,7 +137,9 @@ _acqh = Case(
         "update_A": ("A", "words"),
     },
     # With more label sets than this, rounding turns a word somewhere and the next follow it to another minimum: mAP by
-    # seed differs by a standard deviation of .01, and not in the mean.
+    # seed differs by a standard deviation of .01, and not in the mean.  Here what is learned agrees to the last digit;
+    # encoded items choose among words that the few label sets leave open, and differ by .002 in the mean.
+    float32=0.005,
     density=0.0,
 )
 
