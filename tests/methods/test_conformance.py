@@ -20,8 +20,6 @@ from jaxcmh.learning import core, mesh
 from jaxcmh.learning.linalg import sign, unit_rows
 from jaxcmh.methods import paper_params
 
-pytestmark = pytest.mark.filterwarnings("ignore:any had not converged")
-
 # Methods that differ by numbers alone are one program, and go by the name of the first.
 _firsts = {core.bare(method)._replace(features=None): name for name, method in reversed(methods.items())}
 program = {name: _firsts[core.bare(method)._replace(features=None)] for name, method in methods.items()}
