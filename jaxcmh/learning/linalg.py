@@ -109,7 +109,7 @@ def polar(M: Array, beside: Array | None = None) -> Array:
 
 def smallest_ridge(A: Array) -> Array:
     """What rounding leaves undetermined in the columns of A: a ridge of this size is no ridge."""
-    return jnp.finfo(A.dtype).eps ** 2 * sqnorm(A)
+    return jnp.finfo(A.dtype).eps ** 2 * sqnorm(A) + jnp.finfo(A.dtype).tiny
 
 
 def ridge_factor(A: Array, ridge: Array | float) -> Array:
