@@ -125,13 +125,13 @@ def measure(method_name: str, direct: Callable, n: int, bits: int, repeats: int)
     part = jaxcmh.load_dataset("synthetic:N", train=n).train
     method = jaxcmh.methods.registry[method_name]
     mapped = [features.fit(method.features, random.key(0), x)[1] for x in part.views]
-    data = core.with_extra(method, core.prepare(mapped, part.labels))
+    data = core.ready(method, core.prepare(mapped, part.labels, across=method.across), bits)
     params = jax.tree.map(np.float32, method.params)
     state = jax.jit(method.init, static_argnums=3)(random.key(0), data, params, bits)
     step = jax.jit(core.step, static_argnums=0)
 
     def ours() -> object:
-        return step(method._replace(params=None), state, data, params)
+        return step(core.bare(method), state, data, params)
 
     views, labels = [np.asarray(x) for x in mapped], part.labels.astype(np.float32)
     best(ours, 1)

@@ -28,8 +28,8 @@ import numpy as np
 
 import jaxcmh
 from jaxcmh import studies
-from jaxcmh.results import environment, runs
-from jaxcmh.studies import lanes
+from jaxcmh.results import environment
+from jaxcmh.studies import lanes, runs
 
 RESULTS = Path(__file__).parent / "results" / "bench_sweeps.jsonl"
 

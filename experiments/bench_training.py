@@ -1,14 +1,16 @@
 """Training times, as ratios to what NumPy needs for the products that no method can avoid.
 
-    python experiments/bench_training.py M        DCGH at 18,015 pairs (512-d, 1,386-d, 24 labels, q = 1500, 32 bits)
+    python experiments/bench_training.py M        every method at 18,015 pairs (512-d, 1,386-d, 24 labels, 64 bits)
     python experiments/bench_training.py N        every method at 184,577 pairs (500-d, 1,000-d, 10 labels, 64 bits)
     python experiments/bench_training.py scaling  every method from 10,000 to 184,577 pairs: slope of log time
 
-The unavoidable products are the kernel features of both views and their float64 Gram matrices; for methods on raw
-features the Gram matrices, and for AAH also X Q and the sums of X against U, which its eqs. 17-23 need anew in every
-iteration (in float32).  Both times are the best of their calls, which alternate; the first call of ours compiles.  A
-process of its own trains and does nothing else: its peak resident memory is reported.  Lines, with every single time,
-go to experiments/results/bench_training.jsonl.
+    git worktree add ../jaxcmh-0.1.0 9730c40 && python experiments/bench_training.py M --old ../jaxcmh-0.1.0
+
+The unavoidable products are the kernel features of both views and their Gram matrices, in float32; for methods on raw
+features the Gram matrices, and for AAH also X Q and the sums of X against U, which its eqs. 17-23 need anew in each of
+ten iterations.  With --old, another checkout trains in turn with this one.  All times are the best of their calls,
+which alternate; the first call of ours compiles.  A process of its own trains and does nothing else: its peak resident
+memory is reported.  Lines, with every single time, go to experiments/results/bench_training.jsonl.
 """
 
 import argparse
@@ -17,6 +19,7 @@ import os
 import subprocess
 import sys
 import time
+from collections.abc import Generator
 from pathlib import Path
 from typing import Any
 
@@ -33,22 +36,21 @@ BLOCK = 16_384
 
 
 def numpy_products(part: Part, method: str, bits: int) -> None:
-    """Kernel features and float64 Gram matrices of every view, row block by row block; AAH: X Q and X^T U each time."""
-    found = jaxcmh.methods.registry[method]
+    """Kernel features and Gram matrices of every view, row block by row block; AAH: X Q and X^T U in ten iterations."""
+    features = jaxcmh.methods.registry[method].features
     rng = np.random.default_rng(0)
     for x in part.views:
-        anchors = x[: found.features.anchors]
+        anchors = x[: features.anchors]
         gram = 0.0
         for i in range(0, len(x), BLOCK):
             phi = rows = x[i : i + BLOCK]
-            if found.features.kind == "rbf":
+            if features.kind == "rbf":
                 squares = (rows * rows).sum(1)[:, None] + (anchors * anchors).sum(1) - 2 * (rows @ anchors.T)
                 phi = np.exp(squares * np.float32(-0.5 / x.shape[1]))
-            phi = phi.astype(np.float64)
             gram = gram + phi.T @ phi
         if method == "aah":
             Q = rng.standard_normal((x.shape[1], bits), np.float32)
-            for _ in range(found.max_iterations):
+            for _ in range(10):
                 Q = x.T @ (x @ Q) * np.float32(1e-9)
 
 
@@ -64,27 +66,41 @@ for _ in sys.stdin:
 """
 
 
-def measure(method: str, shape: str, bits: int, repeats: int, rows: int | None = None) -> dict:
+def trainings(arguments: list, checkout: Path | None) -> Generator[tuple[float, float]]:
+    """Seconds and peak memory of one training after the other, in a process of this checkout or of another one."""
+    paths = [*([str(checkout.resolve())] if checkout else []), *filter(None, [os.environ.get("PYTHONPATH")])]
+    command = [sys.executable, "-c", TRAIN, json.dumps(arguments)]
+    options: dict[str, Any] = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True, "cwd": checkout}
+    with subprocess.Popen(command, env={**os.environ, "PYTHONPATH": os.pathsep.join(paths)}, **options) as process:
+        assert process.stdin
+        assert process.stdout
+        while True:
+            print(file=process.stdin, flush=True)
+            yield tuple(json.loads(process.stdout.readline()))
+
+
+def measure(method: str, shape: str, bits: int, repeats: int, rows: int | None = None, old: Path | None = None) -> dict:
     """Times of `train` and its peak memory, in a process of its own; without `rows`, NumPy's time between its calls."""
     options: dict[str, Any] = {} if rows is None else {"train": rows}
     part = jaxcmh.load_dataset(f"synthetic:{shape}", **options).train
-    command = [sys.executable, "-c", TRAIN, json.dumps([method, shape, bits, options])]
-    ours, theirs = [], []
-    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
-        assert process.stdin
-        assert process.stdout
-        for call in range(repeats + 1):
-            print(file=process.stdin, flush=True)
-            seconds, peak_gb = json.loads(process.stdout.readline())
-            ours.append(seconds)
-            if rows is None and (call > 0 or repeats == 0):
-                start = time.perf_counter()
-                numpy_products(part, method, bits)
-                theirs.append(time.perf_counter() - start)
-        process.stdin.close()
-    line = {"method": method, "shape": shape, "n": len(part.labels), "bits": bits, "peak_gb": peak_gb}
-    line |= {"first": ours[0], "seconds": min(ours), "ours": ours}
-    return line | ({"numpy": min(theirs), "ratio": min(ours) / min(theirs), "theirs": theirs} if theirs else {})
+    calls = {name: trainings([method, shape, bits, options], old if name else None) for name in ("", "old_")}
+    line: dict[str, Any] = {"method": method, "shape": shape, "n": len(part.labels), "bits": bits}
+    seconds: dict[str, list[float]] = {name: [] for name in calls if old or not name}
+    theirs = []
+    for call in range(repeats + 1):
+        for name in seconds:
+            spent, line[f"{name}peak_gb"] = next(calls[name])
+            seconds[name].append(spent)
+        if rows is None and (call > 0 or repeats == 0):
+            start = time.perf_counter()
+            numpy_products(part, method, bits)
+            theirs.append(time.perf_counter() - start)
+    line |= {"numpy": min(theirs), "theirs": theirs} if theirs else {}
+    for name, spent in seconds.items():
+        calls[name].close()
+        line |= {f"{name}first": spent[0], f"{name}seconds": min(spent), f"{name}calls": spent}
+        line |= {f"{name}ratio": min(spent) / min(theirs)} if theirs else {}
+    return line
 
 
 def slope(lines: list[dict]) -> float:
@@ -103,17 +119,20 @@ def main() -> None:
     parser.add_argument("what", choices=("M", "N", "scaling"))
     parser.add_argument("--methods", nargs="+", choices=list(jaxcmh.methods.registry))
     parser.add_argument("--sizes", nargs="+", type=int, default=[10_000, 20_000, 50_000, 100_000, 184_577])
+    parser.add_argument("--old", type=Path, help="a checkout of another version, trained in turn with this one")
     parser.add_argument("--repeats", type=int, default=3, help="calls after the first (default: 3)")
     arguments = parser.parse_args()
-    methods = arguments.methods or (["dcgh"] if arguments.what == "M" else list(jaxcmh.methods.registry))
-    shape, bits = ("M", 32) if arguments.what == "M" else ("N", 64)
+    methods = arguments.methods or list(jaxcmh.methods.registry)
+    shape, bits = "M" if arguments.what == "M" else "N", 64
     sizes = arguments.sizes if arguments.what == "scaling" else [None]
     lines = []
     for method in methods:
-        timed = [measure(method, shape, bits, arguments.repeats, rows) for rows in sizes]
+        timed = [measure(method, shape, bits, arguments.repeats, rows, arguments.old) for rows in sizes]
         lines += [line | {"slope": slope(timed)} for line in timed] if len(sizes) > 1 else timed
     columns = {"method": "", "n": ",", "bits": "", "peak_gb": ".1f", "first": ".2f", "seconds": ".2f"}
     columns |= {"slope": ".2f"} if len(sizes) > 1 else {"numpy": ".2f", "ratio": ".2f"}
+    if arguments.old:
+        columns |= {"old_first": ".2f", "old_seconds": ".2f"} | ({} if len(sizes) > 1 else {"old_ratio": ".2f"})
     report(lines, columns)
     kept = RESULTS.read_text().splitlines() if RESULTS.exists() else []
     same = {(arguments.what, line["method"]) for line in lines}

@@ -18,7 +18,7 @@ import jaxcmh
 from jaxcmh import Features, results
 from jaxcmh.datasets import Split
 from jaxcmh.datasets.deep import image_embeddings, text_embeddings
-from jaxcmh.results import runs
+from jaxcmh.studies import runs
 
 RESULTS = Path(__file__).parent / "results" / "deep_features.jsonl"
 BITS = 64

@@ -17,7 +17,7 @@ from rich.progress import track
 import jaxcmh
 from jaxcmh import Features, results
 from jaxcmh.methods import registry
-from jaxcmh.results import runs
+from jaxcmh.studies import runs
 
 RESULTS = Path(__file__).parent / "results" / "mlp.jsonl"
 BITS = 64

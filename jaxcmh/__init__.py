@@ -13,7 +13,7 @@ from importlib.machinery import ModuleSpec
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 if TYPE_CHECKING:
     from jaxcmh import methods
@@ -53,10 +53,22 @@ _moved = {
     **{name: f"retrieval.{name}" for name in ("topk", "metrics")},
     "deep": "datasets.deep",
     "export": "index",
-    **{name: f"results.{name}" for name in ("tables", "figures", "plots", "report", "significance", "trec", "runs")},
-    **{name: f"studies.{name}" for name in ("plans", "trackers")},
+    "export.optuna_study": "studies.optuna_study",
+    "fast": "retrieval.numba_topk",
+    **{name: f"results.{name}" for name in ("tables", "figures", "plots", "report", "significance", "trec")},
+    **{name: f"studies.{name}" for name in ("plans", "trackers", "runs")},
+    "plans.reproduce": "studies.reproduce",
     "cli": "commands.cli",
 }
+
+
+def _home(name: str) -> str | None:
+    """Where the module of a former name lies now, both without the package's own name."""
+    if name in _moved:
+        return _moved[name]
+    above, _, last = name.rpartition(".")
+    home = _home(above) if above else None
+    return f"{home}.{last}" if home else None
 
 
 class _Moved(MetaPathFinder, Loader):
@@ -64,14 +76,14 @@ class _Moved(MetaPathFinder, Loader):
 
     def find_spec(self, fullname: str, path: Any = None, target: Any = None) -> ModuleSpec | None:
         package, _, name = fullname.partition(".")
-        return ModuleSpec(fullname, self) if package == __name__ and name.split(".")[0] in _moved else None
+        return ModuleSpec(fullname, self) if package == __name__ and _home(name) else None
 
     def exec_module(self, module: ModuleType) -> None:
-        head, _, rest = module.__name__.removeprefix(f"{__name__}.").partition(".")
-        sys.modules[module.__name__] = import_module(f"{__name__}.{_moved[head]}{'.' if rest else ''}{rest}")
+        home = _home(module.__name__.removeprefix(f"{__name__}."))
+        sys.modules[module.__name__] = import_module(f"{__name__}.{home}")
 
 
-sys.meta_path.append(_Moved())
+sys.meta_path.insert(0, _Moved())  # first: what finds files would load one that is loaded already once more
 
 
 def __getattr__(name: str) -> Any:

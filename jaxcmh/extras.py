@@ -1,6 +1,8 @@
-"""Libraries that only some data sets need."""
+"""What is found outside the package: libraries that only some commands need, and the user's cache folder."""
 
+import os
 from importlib import util
+from pathlib import Path
 
 
 def require(extra: str, *modules: str) -> None:
@@ -16,3 +18,12 @@ def require(extra: str, *modules: str) -> None:
     if missing:
         command = f"python -m pip install 'jaxcmh[{extra}]'"
         raise ModuleNotFoundError(f"this needs {', '.join(missing)}: {command}", name=missing[0])
+
+
+def cache_folder() -> Path:
+    """Where built data sets and compiled programs are kept: $JAXCMH_CACHE, or the user's cache folder."""
+    if os.environ.get("JAXCMH_CACHE"):
+        return Path(os.environ["JAXCMH_CACHE"]).expanduser()
+    import platformdirs
+
+    return Path(platformdirs.user_cache_dir("jaxcmh", appauthor=False))

@@ -98,7 +98,7 @@ def train(
         features: `Features`, the name of a kind, or one of them for each view; the method's own if None.
         hash_function: "ridge", the method's own, linear in the mapped features; or "mlp", a network with one hidden
             layer that predicts each bit (`encoders.mlp`), for any method but a look-up one.
-        precision: see `core.prepare`; "float64" runs the same training in float64, as a check.
+        precision: as for `core.prepare`; "float64" runs the same training in float64, as a check.
         progress: called after each pass over the samples that trains an MLP, with the view, the number of passes and
             the cross entropy on held-out samples.
 
@@ -133,7 +133,7 @@ def train(
     key = random.key(seed)
     fitted = [feature_maps.fit(f, random.fold_in(key, m), x) for m, (f, x) in enumerate(zip(chosen, views))]
     maps = tuple(fitted_map for fitted_map, _ in fitted)
-    data = jax.block_until_ready(core.prepare([phi for _, phi in fitted], host_labels, precision))
+    data = jax.block_until_ready(core.prepare([phi for _, phi in fitted], host_labels, precision, method.across))
     mapped = time.perf_counter()
     ends = {"max_iterations": max_iterations, "tolerance": tolerance}
     state, objective, converged = core.fit(method, data, random.fold_in(key, len(views)), params, bits=bits, **ends)

@@ -6,14 +6,12 @@ import os
 import sys
 import threading
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
-if TYPE_CHECKING:
-    from jaxcmh.results import Table
+from jaxcmh.extras import cache_folder
 
 _LOWERED = "/jax/core/compile/jaxpr_to_mlir_module_duration"
 _PIPED_SECONDS = 10.0
@@ -27,8 +25,6 @@ def start_jax() -> str:
     """
     logging.getLogger("jax._src.xla_bridge").setLevel(logging.ERROR)
     import jax
-
-    from jaxcmh.datasets import cache_folder
 
     if not jax.config.jax_compilation_cache_dir:  # pyright: ignore[reportAttributeAccessIssue]
         cache = cache_folder() / "compiled"
@@ -93,7 +89,10 @@ def _covered(spans: Iterable[tuple[float, float]]) -> float:
 
 
 class Stages:
-    """Seconds by stage, with compilation taken out of each and kept under "compile"."""
+    """Seconds by stage, with compilation taken out of each and kept under "compile".
+
+    A block within another's tells the outer one of what it compiles. What threads compile side by side counts once.
+    """
 
     def __init__(self) -> None:
         self.seconds: dict[str, float] = {}
@@ -102,12 +101,15 @@ class Stages:
     def __call__(self, stage: str) -> Iterator[None]:
         if "jax" in sys.modules:
             _compilation()
+        outer = _spans.get()
         token = _spans.set(spans := [])
         begin = time.perf_counter()
         try:
             yield
         finally:
             _spans.reset(token)
+            if outer is not None:
+                outer.extend(spans)
             compiled = _covered(spans)
             spent = {stage: time.perf_counter() - begin - compiled, "compile": compiled}
             for name, value in spent.items():
@@ -150,7 +152,7 @@ class Progress:
 
 @contextmanager
 def progress(total: int = 1) -> Iterator[Progress]:
-    """Show progress on standard error while the block runs: a moving line on a terminal, else a line every ten seconds.
+    """Show progress on standard error while the block runs: a moving line on a terminal, else one line per ten seconds.
 
     >>> with progress(2) as steps:
     ...     steps.step("first")
@@ -166,9 +168,9 @@ def progress(total: int = 1) -> Iterator[Progress]:
 
 @contextmanager
 def _moving(steps: Progress) -> Iterator[None]:
+    import rich.progress
     from rich.console import Console
     from rich.progress import BarColumn, ProgressColumn, SpinnerColumn, Task, TimeElapsedColumn
-    from rich.progress import Progress as Bar
     from rich.text import Text
 
     class Doing(ProgressColumn):
@@ -177,7 +179,7 @@ def _moving(steps: Progress) -> Iterator[None]:
             return Text(steps.line())
 
     columns = [SpinnerColumn(), *([BarColumn(bar_width=24)] if steps.total != 1 else []), TimeElapsedColumn(), Doing()]
-    bar = Bar(*columns, console=Console(stderr=True), transient=True)
+    bar = rich.progress.Progress(*columns, console=Console(stderr=True), transient=True)
     bar.add_task("", total=steps.total)
     with bar:
         yield
@@ -210,133 +212,3 @@ def shown(path: str | Path) -> str:
         return str(path.resolve().relative_to(Path.cwd()))
     except ValueError:
         return str(path)
-
-
-# -- results ----------------------------------------------------------------------------------------------------------
-
-
-def _console() -> Any:
-    """Standard output; wide where it is no terminal, so that a table in a file is never wrapped."""
-    from rich.console import Console
-
-    return Console(width=None if sys.stdout.isatty() else 200, highlight=False, emoji=False, markup=False)
-
-
-def _rich_table(**options: Any) -> Any:
-    from rich import box
-    from rich.table import Table
-
-    return Table(box=box.SIMPLE_HEAD, pad_edge=False, header_style="bold", **options)
-
-
-def print_table(table: "Table", title: str = "") -> None:
-    """Print a table of results, best values bold, its protocol under it."""
-    from rich.text import Text
-
-    from jaxcmh import results
-
-    grid = _rich_table()
-    for name in table.index:
-        grid.add_column(name)
-    before: tuple = ()
-    for top in table.columns:  # a value is not repeated over the columns it spans
-        heads = (
-            "" if top[: level + 1] == before[: level + 1] else _head(field, top[level])
-            for level, field in enumerate(table.fields)
-        )
-        grid.add_column("\n".join(heads), justify="right", min_width=7)
-        before = top
-    bold = results.best(table) if len(table.rows) > 1 else set()
-    for i, (head, cells) in enumerate(table.rows):
-        shown = [Text(results.show(cell), "bold" if (i, j) in bold else "") for j, cell in enumerate(cells)]
-        grid.add_row(*map(str, head), *shown)
-    console = _console()
-    if title:
-        console.print(title, style="bold", soft_wrap=True)
-    console.print(grid)
-    console.print(table.caption + ".\n", style="dim", soft_wrap=True)
-
-
-def _head(field: str, value: Any) -> str:
-    from jaxcmh import results
-
-    return f"{value} bits" if field == "bits" else results.DIRECTIONS.get(value, str(value))
-
-
-def print_answers(query: str, answers: Sequence[Mapping[str, Any]]) -> None:
-    """Print the answers to one query, best first; every answer has the same keys, "query" and "rank" among them."""
-    from rich.text import Text
-
-    grid = _rich_table(title=Text(query, "bold"), title_justify="left")
-    names = [name for name in answers[0] if name != "query"]
-    for name in names:
-        number = name in ("rank", "distance", "score", "item")
-        grid.add_column(name, justify="right" if number else "left", no_wrap=True, overflow="ellipsis")
-    for answer in answers:
-        grid.add_row(*(Text(_cell(answer[name])) for name in names))
-    _console().print(grid)
-
-
-def print_rows(rows: Sequence[Mapping[str, Any]], title: str) -> None:
-    """Print numbers under their names, a line a row."""
-    from rich.text import Text
-
-    grid = _rich_table(title=Text(title, "bold"), title_justify="left")
-    for name in rows[0]:
-        grid.add_column(name, justify="right")
-    for row in rows:
-        grid.add_row(*(_cell(value) for value in row.values()))
-    _console().print(grid)
-
-
-def _cell(value: Any) -> str:
-    if isinstance(value, list):
-        return ", ".join(value)
-    return f"{value:.4g}" if isinstance(value, float) else str(value)
-
-
-def print_facts(facts: Mapping[str, Any]) -> None:
-    """Print names and values in two columns; a mapping or list takes a line an entry."""
-    from rich.text import Text
-
-    grid = _rich_table(show_header=False)
-    grid.add_column(style="dim")
-    grid.add_column()
-    for name, value in facts.items():
-        if isinstance(value, Mapping):
-            value = "\n".join(f"{key}: {entry}" for key, entry in value.items())
-        grid.add_row(name, Text("\n".join(value) if isinstance(value, list) else str(value)))
-    _console().print(grid)
-
-
-def print_times(records: Sequence[Mapping[str, Any]]) -> None:
-    """Print seconds, one row a method: training by code length, then compilation and evaluation of all lengths."""
-    grid = _rich_table()
-    lengths = sorted({line["bits"] for line in records})
-    for name in ("method", *(f"train\n{length} bits" for length in lengths), "compile\nall", "evaluate\nall"):
-        grid.add_column(name, justify="left" if name == "method" else "right")
-    rows: dict[str, dict[int, Mapping[str, float]]] = {}
-    for line in records:  # the kinds of database codes share one training
-        rows.setdefault(line["method"], {})[line["bits"]] = line["times"]
-    for method, times in rows.items():
-        trained = [_seconds(times[length]["train"]) if length in times else "-" for length in lengths]
-        sums = [_seconds(sum(t[stage] for t in times.values())) for stage in ("compile", "evaluate")]
-        grid.add_row(method, *trained, *sums)
-    console = _console()
-    console.print("Seconds", style="bold")
-    console.print(grid)
-
-
-def stages_line(times: Mapping[str, float]) -> str:
-    """Seconds by stage in one line.
-
-    >>> stages_line({"load": 1.24, "compile": 3.0, "train": 0.5})
-    'times: load 1.2 s, compile 3.0 s, train 0.50 s'
-    """
-    stages = ("load", "compile", "train", "evaluate", "search")
-    told = [f"{name} {_seconds(times[name])} s" for name in stages if name in times]
-    return f"times: {', '.join(told)}"
-
-
-def _seconds(value: float) -> str:
-    return f"{value:.2f}" if value < 1 else f"{value:.1f}"

@@ -1,10 +1,11 @@
-"""Files that appear whole or not at all, and arrays in them that are noticed when damaged."""
+"""Files and folders that appear whole or not at all, and arrays in them that are noticed when damaged."""
 
 import hashlib
 import json
 import os
+import shutil
 import tempfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
@@ -36,15 +37,107 @@ def replacing(path: str | os.PathLike) -> Iterator[Path]:
     path = Path(path)
     if not path.parent.is_dir() or path.is_dir():
         raise ValueError(f"path: expected a file in an existing folder; got {path}")
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=path.name, suffix=".part")
+    # The ending stays: some libraries choose the form of a file by it.
+    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.stem}.", suffix=path.suffix)
     os.close(handle)
     try:
         yield Path(temporary)
-        os.chmod(temporary, 0o666 & ~_umask())
+        open_to_all(temporary, 0o666)
         os.replace(temporary, path)
     except BaseException:
         Path(temporary).unlink(missing_ok=True)
         raise
+
+
+@contextmanager
+def folder(path: str | os.PathLike) -> Iterator[Path]:
+    """A new folder that appears whole or not at all: filled under a hidden name beside it, renamed at the end.
+
+    Args:
+        path: the folder; folders above it are made too.
+
+    Raises:
+        FileExistsError: the folder is there already and not empty; nothing is ever overwritten.
+
+    Example:
+        >>> with tempfile.TemporaryDirectory() as place:
+        ...     with folder(f"{place}/new") as temporary:
+        ...         _ = write_text(temporary / "a.txt", "whole")
+        ...     os.listdir(f"{place}/new")
+        ['a.txt']
+    """
+    path = Path(path)
+    if path.exists() and (not path.is_dir() or any(path.iterdir())):
+        raise FileExistsError(f"{path} is there already; name another folder or remove it first")
+    made = [parent for parent in path.parents if not parent.exists()]
+    path.parent.mkdir(parents=True, exist_ok=True)
+    hidden = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))
+    try:
+        yield hidden
+        open_to_all(hidden, 0o777)
+        os.replace(hidden, path)
+    except BaseException:
+        shutil.rmtree(hidden, ignore_errors=True)
+        for parent in made:
+            if not any(parent.iterdir()):
+                parent.rmdir()
+        raise
+
+
+def open_to_all(path: str | os.PathLike, mode: int) -> None:
+    """Temporary files are private by default; the finished one gets the usual permissions."""
+    umask = os.umask(0)
+    os.umask(umask)
+    os.chmod(path, mode & ~umask)
+
+
+def write_text(path: str | os.PathLike, text: str) -> Path:
+    """Write a text file that readers never see half of, see `replacing`."""
+    with replacing(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+    return Path(path)
+
+
+def write_json(path: str | os.PathLike, value: Any) -> Path:
+    """Write a value as indented JSON, see `plain` and `write_text`."""
+    return write_text(path, json.dumps(plain(value), indent=1, allow_nan=False) + "\n")
+
+
+def plain(value: Any) -> Any:
+    """The value as JSON types: NamedTuples become dicts, arrays lists, NumPy scalars numbers.
+
+    >>> plain({"weight": np.float32(0.5), "order": np.arange(3)})
+    {'weight': 0.5, 'order': [0, 1, 2]}
+    """
+    if hasattr(value, "_asdict"):
+        value = value._asdict()
+    if isinstance(value, Mapping):
+        return {str(k): plain(v) for k, v in value.items()}
+    if isinstance(value, list | tuple):
+        return [plain(v) for v in value]
+    if value is None or isinstance(value, str | bool | int | float):
+        return value
+    if isinstance(value, Path):
+        return str(value)
+    return np.asarray(value).tolist()
+
+
+def digest(arrays: Iterable[tuple[str, Any]], text: str = "") -> str:
+    """SHA-256 over a text and arrays, each behind a tag of its own, as hex digits.
+
+    Args:
+        arrays: (tag, array) pairs; the tag says what the bytes alone do not, such as name, dtype and shape.
+        text: what comes first.
+
+    >>> digest([("", np.uint8([97, 98]))]) == hashlib.sha256(b"ab").hexdigest()
+    True
+    """
+    sha256 = hashlib.sha256(text.encode())
+    for tag, array in arrays:
+        array = np.ascontiguousarray(array)
+        sha256.update(tag.encode())
+        sha256.update(array.ravel().view(np.uint8).data if array.size else b"")
+    return sha256.hexdigest()
 
 
 def write(path: str | os.PathLike, kind: str, header: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> None:
@@ -62,7 +155,7 @@ def write(path: str | os.PathLike, kind: str, header: Mapping[str, Any], arrays:
     whole = {name: np.ascontiguousarray(array) for name, array in arrays.items()}
     text = json.dumps(header)
     with replacing(path) as temporary:
-        safetensors.numpy.save_file(whole, temporary, {kind: text, "sha256": _digest(whole, text)})
+        safetensors.numpy.save_file(whole, temporary, {kind: text, "sha256": _checksum(whole, text)})
 
 
 def read(
@@ -101,23 +194,14 @@ def read(
             if header["format"] > newest:
                 raise ValueError(f"path: {path} has format {header['format']}; this version reads up to {newest}")
             arrays = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 (not a mapping)
-        if metadata["sha256"] != _digest(arrays, text):
+        if metadata["sha256"] != _checksum(arrays, text):
             raise ValueError(f"path: {path} is damaged: its contents do not match its checksum")
         return restore(header, arrays)
     except (safetensors.SafetensorError, json.JSONDecodeError, UnicodeDecodeError, KeyError, TypeError) as error:
         raise ValueError(f"path: {path} is truncated or not a {name} ({error})") from None
 
 
-def _digest(arrays: Mapping[str, np.ndarray], text: str) -> str:
-    """SHA-256 over the header and every array: safetensors itself does not notice a flipped byte."""
-    digest = hashlib.sha256(text.encode())
-    for name in sorted(arrays):
-        digest.update(f"{name} {arrays[name].dtype} {arrays[name].shape}".encode())
-        digest.update(np.ascontiguousarray(arrays[name]).data.cast("B") if arrays[name].size else b"")
-    return digest.hexdigest()
-
-
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask
+def _checksum(arrays: Mapping[str, np.ndarray], text: str) -> str:
+    """Over the header and every array: safetensors itself does not notice a flipped byte."""
+    tagged = ((f"{name} {array.dtype} {array.shape}", array) for name, array in sorted(arrays.items()))
+    return digest(tagged, text)

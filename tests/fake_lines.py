@@ -23,8 +23,8 @@ def line(method="dcgh", bits=16, seed=0, *, study=None, setting=None, lift=0.0, 
         }
         for direction, score in scores.items()
     }
-    told = {
-        "format": 1,
+    record = {
+        "format": 2,
         "data": "toy",
         "data_hash": "d",
         "split_hash": "s",
@@ -38,7 +38,7 @@ def line(method="dcgh", bits=16, seed=0, *, study=None, setting=None, lift=0.0, 
         "bits": bits,
         "params": {"alpha": 1.0, "beta": 10.0},
         "max_iterations": 5,
-        "tolerance": 0.0,
+        "tolerance": 0.1,
         "features": [{"kind": "rbf", "anchors": 500, "width": 1.0, "standardise": False}],
         "hash_function": "ridge",
         "seed": seed,
@@ -46,16 +46,17 @@ def line(method="dcgh", bits=16, seed=0, *, study=None, setting=None, lift=0.0, 
         "map": {direction: float(score) for direction, score in scores.items()},
         "topn": [1, 2, 5, 10, 20, 50],
         "curves": curves,
-        "objective": (1 + 3 * np.exp(-np.arange(5) * (1 + SHIFT.get(method, 0)))).tolist(),
+        "objective": (1 + 3 * np.exp(-np.minimum(np.arange(6), 4) * (1 + SHIFT.get(method, 0)))).tolist(),
+        "converged": 4,
         "diagnostics": {},
         "times": {"train": 0.01 * bits * (1 + SHIFT.get(method, 0)), "compile": 1.0, "evaluate": 0.02},
         "environment": {"versions": {"jaxcmh": "0", "jax": "0"}, "platform": "made up", "cpus": 1, "device": "none"},
         **changes,
     }
     if study:
-        told["study"] = dict(zip(("name", "kind", "vary"), study))
-        told["setting"] = setting or {}
-    return {**told, "key": results.key(told)}
+        record["study"] = dict(zip(("name", "kind", "vary"), study))
+        record["setting"] = setting or {}
+    return {**record, "key": results.key(record)}
 
 
 def bits(seeds=2, lengths=(16, 32), methods=("dcgh", "aah", "acqh"), databases=("learned", "encoded"), **changes):
@@ -108,7 +109,7 @@ def ablation():
 
 
 def convergence():
-    """Objectives of one stage and of two, and mAP after every iteration."""
+    """Objectives of one stage and of two, from the start on, and mAP after every iteration."""
     study = ("convergence", "convergence", [])
     trace = {"i2t": [0.1, 0.2, 0.25], "t2i": [0.3, 0.5, 0.6]}
     stages = {"stage one": [4.0, 2.0, 1.5], "stage two": [3.0, 2.9, 2.8]}

@@ -1,16 +1,19 @@
-"""The commands around data: `jaxcmh data check`, `jaxcmh data download`, `jaxcmh features`."""
+"""The commands around data: `jaxcmh data check|download|info|inspect` and `jaxcmh features`."""
 
-import json
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Literal
 
-from cyclopts import Parameter
+from cyclopts import App
 
-from jaxcmh import progress as terminal
+from jaxcmh.commands import asked, terminal
+from jaxcmh.commands.asked import Flag, Json, NewPlace, Root
+from jaxcmh.commands.queries import load_data
+from jaxcmh.progress import Stages, progress, say, shown
 
-Json = Annotated[bool, Parameter(name="--json", negative=())]
+data_app = App(name="data", help="Look at data sets and files.")
 
 
+@data_app.command
 def check(folder: Path, /, *, captions: Path | None = None, as_json: Json = False) -> None:
     """Check a folder of pictures with metadata.csv or metadata.jsonl, or a folder or file of arrays.
 
@@ -27,17 +30,18 @@ def check(folder: Path, /, *, captions: Path | None = None, as_json: Json = Fals
     """
     from jaxcmh.datasets import check_folder, inspect_files, lists_of
 
-    with terminal.progress() as steps:
+    with progress() as steps:
         steps.step(f"checking {folder}")
         pictures = captions is not None or (folder.is_dir() and bool(lists_of(folder)))
         facts = check_folder(folder, captions) if pictures else inspect_files([folder])
-    print_facts(facts, as_json)
+    terminal.print_facts(facts, as_json)
     if pictures and facts["usable"] < facts["items"]:
         raise ValueError(f"{facts['items'] - facts['usable']} of {facts['items']} lines cannot be used")
     if "problem" in facts:
         raise ValueError(facts["problem"])
 
 
+@data_app.command
 def download(name: str, /, *, root: Path) -> None:
     """Download a benchmark set that has a stable public address: wiki. Needs the extra `download`.
 
@@ -48,27 +52,67 @@ def download(name: str, /, *, root: Path) -> None:
     root
         Folder to put it in, in a folder of its own.
     """
-    from jaxcmh.datasets.download import download as fetch
+    import jaxcmh.datasets.download
 
-    with terminal.progress() as steps:
+    with progress() as steps:
         steps.step(f"downloading {name}")
-        folder = fetch(name, root)
+        folder = jaxcmh.datasets.download.download(name, root)
     print(folder)
-    terminal.say(f"use it with --data {name} --root {terminal.shown(root)}")
+    say(f"use it with --data {name} --root {shown(root)}")
+
+
+@data_app.command
+def info(name: str, /, *, root: Root = None, as_json: Json = False) -> None:
+    """Say what a data set holds: parts, views, labels, chance mAP, hash.
+
+    Parameters
+    ----------
+    name
+        Name of a data set, or path of a file with arrays.
+    root
+        Folder with the files of a named data set. [default: $JAXCMH_DATA]
+    as_json
+        Print JSON instead of a table.
+    """
+    from jaxcmh.datasets.inspection import describe
+
+    with progress() as steps:
+        split = load_data(name, root, Stages(), steps)
+        facts = {"data": name, **describe(split)}
+    terminal.print_facts(facts, as_json)
+
+
+@data_app.command
+def inspect(files: list[Path], /, *, as_json: Json = False) -> None:
+    """Say what is in data files: arrays, layout, parts, labels, and what looks wrong.
+
+    Parameters
+    ----------
+    files
+        A file, several files, or a folder of files.
+    as_json
+        Print JSON instead of a table.
+    """
+    from jaxcmh.datasets.inspection import inspect_files
+
+    with progress() as steps:
+        steps.step("reading files")
+        facts = inspect_files(files)
+    terminal.print_facts(facts, as_json)
 
 
 def features(
     folder: Path,
     /,
     *,
-    out: Annotated[Path, Parameter(name=["--out", "-o"])],
+    out: NewPlace,
     captions: Path | None = None,
     image: Literal["efficientnet-lite0", "photo", "drawing"] = "efficientnet-lite0",
     text: Literal["minilm", "words"] = "minilm",
     query: float | None = None,
     train: int | None = None,
     seed: int = 0,
-    skip: Annotated[bool, Parameter(negative=())] = False,
+    skip: Flag = False,
 ) -> None:
     """Turn a folder of pictures with captions and labels into one file of features to train on.
 
@@ -98,14 +142,10 @@ def features(
     """
     from jaxcmh.datasets import load_folder, save_split
 
-    if out.suffix != ".npz":
-        raise ValueError(f"--out: expected a name that ends in .npz, got {out}")
-    if out.exists():
-        raise FileExistsError(f"--out: {out} is there already; name another file or remove it first")
-    with terminal.progress() as steps:
+    asked.new_file(out, ".npz")
+    with progress() as steps:
         if image == "efficientnet-lite0" or text == "minilm":
-            steps.step("starting jax")
-            terminal.say(terminal.start_jax())
+            asked.start(steps)
         steps.step(f"reading {folder}")
         split = load_folder(
             folder,
@@ -120,15 +160,7 @@ def features(
         )
         save_split(split, out)
     for note in split.notes:
-        terminal.say(note)
+        say(note)
     sizes = ", ".join(f"{name} {view.shape[1]}-d" for name, view in zip(split.view_names, split.train.views))
     items = f"{len(split.train.ids)} training items, {len(split.query.ids)} queries"
-    print(f"{terminal.shown(out)}: {items}, {sizes}, {len(split.label_names)} classes")
-
-
-def print_facts(facts: dict[str, Any], as_json: bool) -> None:
-    """Facts about data on standard output, in two columns or as JSON."""
-    if as_json:
-        print(json.dumps(facts))
-    else:
-        terminal.print_facts(facts)
+    print(f"{shown(out)}: {items}, {sizes}, {len(split.label_names)} classes")

@@ -4,19 +4,23 @@ import dataclasses
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextvars import copy_context
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 import jaxcmh
-from jaxcmh import progress as terminal
-from jaxcmh import results
+from jaxcmh import results, store
+from jaxcmh.commands import terminal
 from jaxcmh.datasets import Part, Split
 from jaxcmh.learning.core import Method
 from jaxcmh.learning.features import Features
-from jaxcmh.results import plots, report, runs
-from jaxcmh.results import tables as read
+from jaxcmh.model import directions
+from jaxcmh.progress import Progress, Stages, progress, say, shown
+from jaxcmh.results import plots, report
+from jaxcmh.results.tables import render
+from jaxcmh.studies import runs
 
 LENGTHS = (16, 32, 64)
 # The papers take raw features, or kernels of 500 to 2,500 anchors, and some steps are cubic in them. With one kernel
@@ -32,11 +36,13 @@ LEDE = (
 )
 
 
-def demo(
+def demonstrate(
     place: Path,
     methods: Sequence[Method] | None = None,
     lengths: Sequence[int] = LENGTHS,
-    start: Callable[[terminal.Progress], None] = lambda _: None,
+    start: Callable[[Progress], None] = lambda _: None,
+    max_iterations: int | None = None,
+    tolerance: float | None = None,
 ) -> None:
     """Train, compare and show; everything is written to one new folder, and the tables are printed.
 
@@ -45,6 +51,8 @@ def demo(
         methods: methods to train; all registered ones if None.
         lengths: code lengths in bits, positive multiples of 8.
         start: called first, with the progress shown.
+        max_iterations, tolerance: as for `jaxcmh.train`.
+
     Raises:
         FileExistsError: there is something at `place`.
         ModuleNotFoundError: the extra `icons` is not installed.
@@ -53,17 +61,20 @@ def demo(
 
     began = time.perf_counter()
     chosen = list(registry.values()) if methods is None else list(methods)
-    load = terminal.Stages()
+    load, whole = Stages(), Stages()
     outcomes: list[runs.Outcome] = []
-    with runs.folder(place) as folder, terminal.progress(len(chosen) * len(lengths) + 3) as steps:
+    rankings: list[list[report.Ranking]] = []  # of each outcome
+    with store.folder(place) as folder, progress(len(chosen) * len(lengths) + 3) as steps, whole("all"):
         start(steps)
         steps.step("loading icons (drawn once, then kept)")
         with load("load"):
             split = jaxcmh.load_dataset("icons")
-        hashes = results.data_hash(split), results.split_hash(split)
         steps.advance()
-        for outcome in _outcomes(split, chosen, lengths, steps, {"hashes": hashes, "times": load.seconds}):
+        options = {"hashes": (results.data_hash(split), results.split_hash(split)), "times": load.seconds}
+        options |= {"max_iterations": max_iterations, "tolerance": tolerance}
+        for outcome, ranked in _outcomes(split, chosen, lengths, steps, options):
             outcomes.append(outcome)
+            rankings.append(ranked)
             for line in outcome.records:
                 results.append(folder / "results.jsonl", line)
         records = [line for outcome in outcomes for line in outcome.records]
@@ -75,41 +86,54 @@ def demo(
         draw(records, folder / "plots", max(lengths))
         steps.advance()
         steps.step("writing the page")
-        order = [best, *(outcome for outcome in outcomes if outcome is not best)]
+        ordered = sorted(zip(outcomes, rankings), key=lambda pair: pair[0] is not best)
         tables = {kind: _table(records, kind) for kind in ("learned", "encoded")}
-        (folder / "scores.md").write_text("\n".join(read.render(table, "markdown") for table in tables.values()))
-        write_page(folder, split, order, list(tables.values()), records)
+        (folder / "scores.md").write_text("\n".join(render(table, "markdown") for table in tables.values()))
+        write_page(folder, split, [one for _, ranked in ordered for one in ranked], list(tables.values()), records)
         steps.advance()
     for kind, table in tables.items():
         terminal.print_table(table, f"{kind.capitalize()} database codes: {report.DATABASES[kind]}")
     terminal.print_times(records)
-    for doubt in dict.fromkeys(doubt for outcome in outcomes for doubt in outcome.doubts):
-        terminal.say(f"warning: {doubt}")
-    spent = sum(outcome.records[0]["times"]["compile"] for outcome in outcomes)
-    where = terminal.shown(place)
-    print(f"total {time.perf_counter() - began:.0f} s, of which compiling {spent:.1f} s (kept for the next time)\n")
+    for note in _notes(outcomes):
+        say(f"warning: {note}")
+    where, total = shown(place), time.perf_counter() - began
+    print(f"total {total:.0f} s; programs were compiled during {whole.seconds['compile']:.0f} s of it, and are kept\n")
     print(f"open       {where}/index.html")
     print(f"results    {where}/results.jsonl, scores.md, plots/")
     print(f"model      {where}/best   ({best.model.info.method}, {best.model.info.bits} bits)")
     print(f"search it  jaxcmh search {where}/best --text 'dog'")
 
 
-def _outcomes(
-    split: Split, methods: Sequence[Method], lengths: Sequence[int], steps: terminal.Progress, options: dict[str, Any]
-) -> Iterator[runs.Outcome]:
-    """Every method at every length, in this order; two are trained at a time, because compiling fills one core only."""
+def _notes(outcomes: Sequence[runs.Outcome]) -> list[str]:
+    """What looks wrong, each once; and which trainings have not converged although they should."""
+    doubts = dict.fromkeys(doubt for outcome in outcomes for doubt in outcome.doubts)
+    lines = [outcome.records[0] for outcome in outcomes]
+    moving = [f"{line['method']} ({line['bits']})" for line in lines if line["tolerance"] and not line["converged"]]
+    return [*doubts, *([f"not converged: {', '.join(moving)}"] if moving else [])]
 
-    def train(method: Method, bits: int) -> runs.Outcome:
+
+def _outcomes(
+    split: Split, methods: Sequence[Method], lengths: Sequence[int], steps: Progress, options: dict[str, Any]
+) -> Iterator[tuple[runs.Outcome, list[report.Ranking]]]:
+    """Every method at every length, in this order, with its first answers to the queries.
+
+    Two are trained at a time, because compiling fills one core only.
+    """
+
+    def train(method: Method, bits: int) -> tuple[runs.Outcome, list[report.Ranking]]:
         def say(doing: str) -> None:
             steps.step(f"{method.name}, {bits} bits: {doing}")
 
         outcome = runs.run(split, method, bits=bits, data="icons", features=_features(method), say=say, **options)
+        rankings = [ranking for kind in ("encoded", "learned") for ranking in rank(outcome, split, kind)]
         steps.advance()
-        return outcome
+        return outcome, rankings
 
     pool = ThreadPoolExecutor(AT_A_TIME)
     try:
-        yield from pool.map(train, *zip(*((method, bits) for method in methods for bits in lengths)))
+        # In copies of the context, so that the whole hears of what is compiled in the threads.
+        jobs = [pool.submit(copy_context().run, train, method, bits) for method in methods for bits in lengths]
+        yield from (job.result() for job in jobs)
     finally:
         pool.shutdown(wait=False, cancel_futures=True)
 
@@ -139,14 +163,11 @@ def draw(records: Sequence[dict], folder: Path, bits: int) -> None:
 def write_page(
     folder: Path,
     split: Split,
-    outcomes: Sequence[runs.Outcome],
+    rankings: Sequence[report.Ranking],
     tables: Sequence[results.Table],
     records: Sequence[dict],
 ) -> None:
     """The page: every query's first answers for every training, tables and figures of `folder`, and the facts."""
-    rankings = [
-        ranking for outcome in outcomes for kind in ("encoded", "learned") for ranking in rank(outcome, split, kind)
-    ]
     environment = results.environment()
     versions = ", ".join(f"{name} {version}" for name, version in environment["versions"].items())
     first = records[0]
@@ -187,21 +208,24 @@ def _settings(line: dict) -> str:
     kernel = "{kind}, {anchors} anchors, width {width:g} times the mean distance to them"
     maps = (kernel.format(**f) if f["kind"] in ("rbf", "laplace") else f["kind"] for f in line["features"])
     features = f"features {' and '.join(dict.fromkeys(maps))}"
-    made = f"{line['max_iterations']} iterations; {features}; {line['hash_function']} hash functions"
+    most = f"at most {line['max_iterations']}" if line["tolerance"] else line["max_iterations"]
+    made = f"{most} iterations; {features}; {line['hash_function']} hash functions"
     return f"{params}; {made}; seed {line['seed']}"
 
 
 def rank(outcome: runs.Outcome, split: Split, kind: str) -> list[report.Ranking]:
     """The first answers to every query in both directions, among learned or encoded codes of the training items."""
     model = outcome.model
-    found = []
-    for direction, query, answer in (("t2i", 1, 0), ("i2t", 0, 1)):
+    rankings = []
+    for direction, (query, answer) in reversed(directions(2).items()):
         codes = model.codes if kind == "learned" else model.encoded[answer]
         scores, ids = jaxcmh.search(dataclasses.replace(model, codes=codes), split.query.views[query], query, ANSWERS)
         ap = outcome.reports[kind]["metrics"][direction].ap
         similarity = model.codebooks is not None
-        found.append(report.Ranking(model.info.method, model.info.bits, kind, direction, ids, scores, ap, similarity))
-    return found
+        rankings.append(
+            report.Ranking(model.info.method, model.info.bits, kind, direction, ids, scores, ap, similarity)
+        )
+    return rankings
 
 
 def _items(split: Split, part: Part) -> report.Items:

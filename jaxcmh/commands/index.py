@@ -1,6 +1,5 @@
 """The commands around indexes: `jaxcmh index build|add|search|info` and `jaxcmh export`."""
 
-import json
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -8,8 +7,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import App, Parameter
 
-from jaxcmh import progress as terminal
+from jaxcmh.commands import asked, terminal
+from jaxcmh.commands.asked import Count, Images, Json, NewPlace, Out, Query, Root, Texts
 from jaxcmh.commands.queries import load_data, read_array, read_queries, read_rows, stored_root, view_number
+from jaxcmh.progress import Stages, progress, say, shown
 
 if TYPE_CHECKING:
     from jaxcmh.index import Index
@@ -18,9 +19,7 @@ if TYPE_CHECKING:
 index_app = App(name="index", help="Indexes: codes with ids of your own, to search, add to and hand to other engines.")
 export_app = App(name="export", help="Write an index for another engine.")
 
-New = Annotated[Path, Parameter(name=["--out", "-o"])]
 Run = Annotated[Path | None, Parameter(name=["--model", "-m"])]
-Json = Annotated[bool, Parameter(name="--json", negative=())]
 
 
 @index_app.command
@@ -28,7 +27,7 @@ def build(
     items: Path,
     /,
     *,
-    out: New,
+    out: NewPlace,
     ids: Path | None = None,
     model: Run = None,
     view: str | None = None,
@@ -45,27 +44,27 @@ def build(
     out
         The file to write; must not exist.
     ids
-        Ids of the items: .npy, or text with one a line. [default: those of the run or file, or 0, 1, 2, ...]
+        Ids of the items: .npy, or text with one per line. [default: those of the run or file, or 0, 1, 2, ...]
     model
         Run folder or model file that encodes features, or made the codes.
     view
-        View that the features are of, by number; told by their width where only one fits. For a run folder: take
+        View that the features are of, by number; taken from their width where only one fits. For a run folder: take
         codes encoded from this view. [default for a run folder: codes learned with the labels]
     bits
         Code length where the last byte is not full.
     codebooks
         Codebooks of look-up codes: .npy of shape (books, words, K).
     """
-    from jaxcmh import index as indexes
+    import jaxcmh.index
 
-    _new(out)
-    with terminal.progress() as steps:
-        _start(steps)
+    asked.new_file(out)
+    with progress() as steps:
+        asked.start(steps)
         steps.step(f"reading {items}")
         index = _read_items(items, ids, model, view, bits, codebooks)
         steps.step(f"writing {out}")
-        indexes.save(index, out)
-    print(f"{terminal.shown(out)}: {_described(index)}")
+        jaxcmh.index.save(index, out)
+    print(f"{shown(out)}: {_described(index)}")
 
 
 @index_app.command
@@ -77,7 +76,7 @@ def add(
     ids: Path | None = None,
     model: Run = None,
     view: str | None = None,
-    out: Annotated[Path | None, Parameter(name=["--out", "-o"])] = None,
+    out: Out = None,
 ) -> None:
     """Add items to an index; nothing is trained.
 
@@ -88,28 +87,27 @@ def add(
     items
         A .npy file of codes (uint8), or of features with --model.
     ids
-        Ids of the items: .npy, or text with one a line. [default: the integers from the largest on]
+        Ids of the items: .npy, or text with one per line. [default: the integers from the largest on]
     model
         Run folder or model file that encodes features, or made the codes.
     view
-        View that the features are of, by number; told by their width where only one fits.
+        View that the features are of, by number; taken from their width where only one fits.
     out
         Write here and leave the index as it is; must not exist.
     """
-    import jaxcmh
-    from jaxcmh import index as indexes
+    import jaxcmh.index
 
     if out is not None:
-        _new(out)
-    with terminal.progress() as steps:
-        _start(steps)
+        asked.new_file(out)
+    with progress() as steps:
+        asked.start(steps)
         steps.step(f"reading {index}")
-        before = indexes.load(index)
+        before = jaxcmh.index.load(index)
         rows, encoder = read_rows(items, "items"), None if model is None else jaxcmh.load(model)
         number = None if encoder is None else _view(encoder, rows, view)
-        after = indexes.add(before, rows, None if ids is None else _read_ids(ids), model=encoder, view=number)
-        indexes.save(after, out or index)
-    print(f"{terminal.shown(out or index)}: {_described(after)}, {len(rows)} of them new")
+        after = jaxcmh.index.add(before, rows, None if ids is None else _read_ids(ids), model=encoder, view=number)
+        jaxcmh.index.save(after, out or index)
+    print(f"{shown(out or index)}: {_described(after)}, {len(rows)} of them new")
 
 
 @index_app.command
@@ -117,14 +115,14 @@ def search(
     index: Path,
     /,
     *,
-    query: Annotated[Path | None, Parameter(name=["--query", "-q"])] = None,
-    text: Annotated[list[str] | None, Parameter(name=["--text", "-t"], negative=())] = None,
-    image: Annotated[list[Path] | None, Parameter(name=["--image", "-i"], negative=())] = None,
+    query: Query = None,
+    text: Texts = None,
+    image: Images = None,
     model: Run = None,
     view: str | None = None,
-    k: Annotated[int, Parameter(name=["-k", "--count"])] = 10,
+    k: Count = 10,
     radius: int | None = None,
-    root: Path | None = None,
+    root: Root = None,
     as_json: Json = False,
 ) -> None:
     """Find the items nearest to codes, or to features, texts and pictures that a model encodes.
@@ -134,7 +132,7 @@ def search(
     index
         The index file.
     query
-        File of queries, one a row: codes (uint8) or real vectors for look-up codes; features with --model.
+        File of queries, one per row: codes (uint8) or real vectors for look-up codes; features with --model.
     text
         A text to search with, encoded by the run of --model; may be repeated.
     image
@@ -142,54 +140,49 @@ def search(
     model
         Run folder or model file that encoded the items.
     view
-        View that the features are of, by number; told by their width where only one fits.
+        View that the features are of, by number; taken from their width where only one fits.
     k
-        Answers a query.
+        Answers per query.
     radius
         All items within this Hamming distance, instead of the nearest.
     root
         Folder with the files of the data set the run was trained on. [default: that of the training, or $JAXCMH_DATA]
     as_json
-        Print one JSON line an answer instead of a table.
+        Print one JSON line per answer instead of a table.
     """
     import numpy as np
 
-    import jaxcmh
-    from jaxcmh import index as indexes
+    import jaxcmh.index
     from jaxcmh.results import runs
 
-    if sum(given is not None for given in (text, image, query)) != 1:
-        raise ValueError("give one of --text, --image and --query")
-    with terminal.progress() as steps:
-        _start(steps)
+    asked.one_query(text, image, query)
+    with progress() as steps:
+        asked.start(steps)
         steps.step(f"reading {index}")
-        items = indexes.load(index)
+        items = jaxcmh.index.load(index)
         encoder, number = None if model is None else jaxcmh.load(model), None
         if query is not None:
             rows = read_rows(query, "--query")
-            asked = [f"row {i}" for i in range(len(rows))]
+            names = [f"row {i}" for i in range(len(rows))]
             number = None if encoder is None else view_number(encoder, rows, view, "--query")
         elif model is None or encoder is None:
             raise ValueError("--model: expected with --text and --image, the run folder that encodes them")
         else:
             config = runs.read_run(model).config
-            split = load_data(config["data"], root or stored_root(config), terminal.Stages(), steps)
-            number, rows, asked = read_queries(encoder, split, text, image, None, view)
+            split = load_data(config["data"], root or stored_root(config), Stages(), steps)
+            number, rows, names = read_queries(encoder, split, text, image, None, view)
         steps.step("searching")
         if radius is None:
-            scores, found = indexes.search(items, rows, k, model=encoder, view=number)
+            scores, ids = jaxcmh.index.search(items, rows, k, model=encoder, view=number)
         else:
-            ends, *found_all = indexes.search_range(items, rows, radius, model=encoder, view=number)
-            scores, found = (np.split(values, ends[1:-1]) for values in found_all)
+            ends, *within = jaxcmh.index.search_range(items, rows, radius, model=encoder, view=number)
+            scores, ids = (np.split(values, ends[1:-1]) for values in within)
     word = "distance" if items.codebooks is None else "score"
-    for name, row_scores, row_ids in zip(asked, scores, found):
+    for name, row_scores, row_ids in zip(names, scores, ids):
         pairs = enumerate(zip(row_scores.tolist(), row_ids.tolist()), 1)
         answers = [{"query": name, "rank": rank, word: score, "item": item} for rank, (score, item) in pairs]
-        if as_json:
-            for answer in answers:
-                print(json.dumps(answer))
-        elif answers:
-            terminal.print_answers(name, answers)
+        if answers or as_json:
+            terminal.print_answers(name, answers, as_json)
         else:
             print(f"{name}: no item within {radius} bits\n")
 
@@ -205,12 +198,12 @@ def info(index: Path, /, *, as_json: Json = False) -> None:
     as_json
         Print JSON instead of a table.
     """
-    from jaxcmh import index as indexes
+    import jaxcmh.index
 
-    with terminal.progress() as steps:
-        _start(steps)
+    with progress() as steps:
+        asked.start(steps)
         steps.step(f"reading {index}")
-        items = indexes.load(index)
+        items = jaxcmh.index.load(index)
     facts: dict[str, Any] = {
         "index": str(index),
         "items": len(items),
@@ -225,14 +218,11 @@ def info(index: Path, /, *, as_json: Json = False) -> None:
         "model": items.model_fingerprint or "not known",
         "bytes": index.stat().st_size,
     }
-    if as_json:
-        print(json.dumps(facts))
-    else:
-        terminal.print_facts(facts)
+    terminal.print_facts(facts, as_json)
 
 
 @export_app.command
-def npz(index: Path, /, *, out: New) -> None:
+def npz(index: Path, /, *, out: NewPlace) -> None:
     """Write a .npz file of codes and ids, with bit order and code length.
 
     Parameters
@@ -248,7 +238,7 @@ def npz(index: Path, /, *, out: New) -> None:
 
 
 @export_app.command
-def parquet(index: Path, /, *, out: New) -> None:
+def parquet(index: Path, /, *, out: NewPlace) -> None:
     """Write a Parquet file of ids and codes, with bit order and code length in its metadata. Needs the extra files.
 
     Parameters
@@ -264,10 +254,10 @@ def parquet(index: Path, /, *, out: New) -> None:
 
 
 @export_app.command
-def faiss(index: Path, /, *, out: New) -> None:
+def faiss(index: Path, /, *, out: NewPlace) -> None:
     """Write a FAISS index with the same distances or scores. Needs the extra faiss.
 
-    Ids that are strings are kept beside it in OUT.ids.json, one a row.
+    Ids that are strings are kept beside it in OUT.ids.json, one per row.
 
     Parameters
     ----------
@@ -282,7 +272,7 @@ def faiss(index: Path, /, *, out: New) -> None:
 
 
 @export_app.command
-def pgvector(index: Path, /, *, out: New, table: str = "items") -> None:
+def pgvector(index: Path, /, *, out: NewPlace, table: str = "items") -> None:
     """Write an SQL script that makes and fills a table of PostgreSQL with pgvector (0.7 or later).
 
     Parameters
@@ -297,7 +287,7 @@ def pgvector(index: Path, /, *, out: New, table: str = "items") -> None:
     from jaxcmh.index import pgvector
 
     _export(index, out, lambda items, path: pgvector.write(items, path, table))
-    terminal.say(f"run it with psql --file {terminal.shown(out)} DATABASE")
+    say(f"run it with psql --file {shown(out)} DATABASE")
 
 
 @export_app.command
@@ -324,14 +314,14 @@ def milvus(
     """
     import logging
 
-    from jaxcmh import index as indexes
+    import jaxcmh.index
     from jaxcmh.index import milvus
 
     logging.getLogger("pymilvus").setLevel(logging.CRITICAL)  # it prints what it raises
-    with terminal.progress() as steps:
-        _start(steps)
+    with progress() as steps:
+        asked.start(steps)
         steps.step(f"reading {index}")
-        items = indexes.load(index)
+        items = jaxcmh.index.load(index)
         steps.step(f"connecting to {uri}")
         uploaded = milvus.upload(
             items,
@@ -347,38 +337,27 @@ def milvus(
 # -- pieces -----------------------------------------------------------------------------------------------------------
 
 
-def _start(steps: terminal.Progress) -> None:
-    steps.step("starting jax")
-    terminal.say(terminal.start_jax())
-
-
-def _new(out: Path) -> None:
-    if out.exists():
-        raise FileExistsError(f"--out: {out} is there already; name another file or remove it first")
-
-
 def _described(index: "Index") -> str:
     return f"{len(index):,} items of {index.bits} bits"
 
 
 def _export(index: Path, out: Path, write: Callable[["Index", Path], None]) -> None:
-    from jaxcmh import index as indexes
+    import jaxcmh.index
 
-    _new(out)
-    with terminal.progress() as steps:
-        _start(steps)
+    asked.new_file(out)
+    with progress() as steps:
+        asked.start(steps)
         steps.step(f"reading {index}")
-        items = indexes.load(index)
+        items = jaxcmh.index.load(index)
         steps.step(f"writing {out}")
         write(items, out)
-    print(f"{terminal.shown(out)}: {_described(items)}")
+    print(f"{shown(out)}: {_described(items)}")
 
 
 def _read_items(
     items: Path, ids: Path | None, model: Path | None, view: str | None, bits: int | None, codebooks: Path | None
 ) -> "Index":
-    import jaxcmh
-    from jaxcmh import index as indexes
+    import jaxcmh.index
     from jaxcmh.results import runs
 
     given = None if ids is None else _read_ids(ids)
@@ -388,24 +367,24 @@ def _read_items(
         stored, encoder = runs.read_run(items), jaxcmh.load(items)
         codes = encoder.codes if view is None else encoder.encoded[view_number(encoder, None, view, "items")]
         given = stored.codes["train_ids"] if given is None else given
-        return indexes.build(codes, given, model=encoder)
+        return jaxcmh.index.build(codes, given, model=encoder)
     if items.suffix in (".npz", ".parquet", ".faiss") and model is None and codebooks is None:
         index = _read_export(items)
         if given is None and bits is None:
             return index
         ids_kept = index.ids.values if given is None else given
         length = index.bits if bits is None and index.codebooks is None else bits
-        return indexes.build(index.codes, ids_kept, bits=length, codebooks=index.codebooks)
+        return jaxcmh.index.build(index.codes, ids_kept, bits=length, codebooks=index.codebooks)
     rows = read_rows(items, "items")
     if model is None:
         if view is not None:
             raise ValueError("--view: expected with --model only; without one, items are codes")
         books = None if codebooks is None else read_array(codebooks, "--codebooks")
-        return indexes.build(rows, given, bits=bits, codebooks=books)
+        return jaxcmh.index.build(rows, given, bits=bits, codebooks=books)
     if bits is not None or codebooks is not None:
         raise ValueError("--bits, --codebooks: expected with codes only; a model brings its own")
     encoder = jaxcmh.load(model)
-    return indexes.build(rows, given, model=encoder, view=_view(encoder, rows, view))
+    return jaxcmh.index.build(rows, given, model=encoder, view=_view(encoder, rows, view))
 
 
 def _read_export(path: Path) -> "Index":
@@ -423,7 +402,7 @@ def _view(model: "Model", rows: Any, view: str | None) -> int | None:
 
 
 def _read_ids(path: Path) -> Any:
-    """Ids from .npy, or from text with one a line: integers where every line is one."""
+    """Ids from .npy, or from text with one per line: integers where every line is one."""
     if path.suffix == ".npy":
         return read_array(path, "--ids")
     if not path.is_file():

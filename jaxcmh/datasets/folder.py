@@ -9,7 +9,6 @@ of the subfolder is the label, as in ImageFolder. The folders train and test may
 import csv
 import json
 import os
-import tempfile
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -17,6 +16,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from jaxcmh import store
 from jaxcmh.extras import require
 
 from .raw import KINDS, bag_of_words, words
@@ -198,31 +198,31 @@ def check_folder(folder: str | Path, captions: str | Path | None = None) -> dict
         folder, captions: see `read_folder`.
     Returns:
         JSON types: "items" and "usable", "problems" (problem -> how many, and the first few), "not listed", "labels"
-        (label -> items, largest first), "labels an item", "words a text", "picture sizes", "parts".
+        (label -> items, largest first), "labels per item", "words per text", "picture sizes", "parts".
     Raises:
         FileNotFoundError, ValueError, ModuleNotFoundError: as `read_folder`.
     """
-    found = read_folder(folder, captions)
-    bad = sum(map(len, found.problems.values()))
+    listing = read_folder(folder, captions)
+    bad = sum(map(len, listing.problems.values()))
     report: dict[str, Any] = {
-        "folder": str(found.path),
-        "lists": [str(path) for path in found.lists],
-        "items": len(found.lines) + bad,
-        "usable": len(found.lines),
-        "problems": {problem: _examples(lines) for problem, lines in found.problems.items()} if bad else "none",
-        "not listed": _examples(found.unlisted) if found.unlisted else "none",
+        "folder": str(listing.path),
+        "lists": [str(path) for path in listing.lists],
+        "items": len(listing.lines) + bad,
+        "usable": len(listing.lines),
+        "problems": {problem: _examples(lines) for problem, lines in listing.problems.items()} if bad else "none",
+        "not listed": _examples(listing.unlisted) if listing.unlisted else "none",
     }
-    if found.lines:
-        per = [len(line.labels) for line in found.lines]
-        lengths = [len(words(line.text)) for line in found.lines]
-        sizes = [line.size for line in found.lines if line.size]
+    if listing.lines:
+        per = [len(line.labels) for line in listing.lines]
+        lengths = [len(words(line.text)) for line in listing.lines]
+        sizes = [line.size for line in listing.lines if line.size]
         low, high = min(sizes), max(sizes)
         report |= {
-            "labels": dict(Counter(label for line in found.lines for label in line.labels).most_common()),
-            "labels an item": f"{np.mean(per):.2f} ({min(per)} to {max(per)})",
-            "words a text": f"{np.mean(lengths):.1f} ({min(lengths)} to {max(lengths)})",
+            "labels": dict(Counter(label for line in listing.lines for label in line.labels).most_common()),
+            "labels per item": f"{np.mean(per):.2f} ({min(per)} to {max(per)})",
+            "words per text": f"{np.mean(lengths):.1f} ({min(lengths)} to {max(lengths)})",
             "picture sizes": f"{low[0]} x {low[1]} to {high[0]} x {high[1]}",
-            "parts": dict(Counter(line.split or "not said" for line in found.lines)),
+            "parts": dict(Counter(line.split or "not said" for line in listing.lines)),
         }
     return report
 
@@ -269,25 +269,25 @@ def load_folder(
         from jaxcmh.datasets.deep import require_networks
 
         require_networks(image, text)
-    found = read_folder(folder, captions)
-    lines = found.lines
-    if found.problems and not skip:
-        told = "; ".join(f"{problem}: {_examples(some)}" for problem, some in found.problems.items())
-        raise ValueError(f"{found.path}: {told}; put it right or leave these lines out (skip)")
+    listing = read_folder(folder, captions)
+    lines = listing.lines
+    if listing.problems and not skip:
+        problems = "; ".join(f"{problem}: {_examples(some)}" for problem, some in listing.problems.items())
+        raise ValueError(f"{listing.path}: {problems}; put it right or leave these lines out (skip)")
     label_names = sorted({label for line in lines for label in line.labels})
     if len(lines) < 2 or len(label_names) < 2:
         raise ValueError(
-            f"{found.path}: expected pictures of two classes or more, got {len(lines)} of {len(label_names)}"
+            f"{listing.path}: expected pictures of two classes or more, got {len(lines)} of {len(label_names)}"
         )
     column = {label: number for number, label in enumerate(label_names)}
     labels = np.zeros((len(lines), len(label_names)), np.uint8)
     for row, line in zip(labels, lines):
         row[[column[label] for label in line.labels]] = 1
     said = np.array([line.split for line in lines])
-    notes = [f"{sum(map(len, found.problems.values()))} unusable lines left out"] if found.problems else []
+    notes = [f"{sum(map(len, listing.problems.values()))} unusable lines left out"] if listing.problems else []
     if query is None and train is None and {"train", "query"} <= set(said.tolist()):
         if (said == "").any():
-            raise ValueError(f"{found.path}: {(said == '').sum()} lines do not say their part, though others do")
+            raise ValueError(f"{listing.path}: {(said == '').sum()} lines do not say their part, though others do")
         rows = tuple(np.flatnonzero(said == part) for part in ("query", "train", "database"))
     else:
         count = min(2000, max(1, len(lines) // 10)) if query is None else query
@@ -305,7 +305,7 @@ def load_folder(
     part = take(whole, rows[1])
     database = take(whole, np.sort(np.concatenate([rows[1], rows[2]]))) if len(rows[2]) else part
     items = Items([line.name for line in lines], texts, [str(line.path.resolve()) for line in lines])
-    name = found.path.resolve().name
+    name = listing.path.resolve().name
     return Split(
         part, take(whole, rows[0]), database, name, ("image", "text"), tuple(label_names), items, makers, tuple(notes)
     )
@@ -370,6 +370,5 @@ def save_split(split: Split, path: str | Path) -> None:
         },
     }
     arrays["jaxcmh"] = np.frombuffer(json.dumps(facts).encode(), np.uint8)
-    with tempfile.TemporaryDirectory(dir=path.resolve().parent) as place:
-        np.savez(Path(place) / "new.npz", allow_pickle=False, **arrays)
-        os.replace(Path(place) / "new.npz", path)
+    with store.replacing(path) as temporary:
+        np.savez(temporary, allow_pickle=False, **arrays)

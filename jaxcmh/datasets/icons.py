@@ -5,36 +5,24 @@ the package brings font, words and categories. Every fifth icon of the alphabet 
 and database.
 """
 
-import hashlib
 import json
-import os
-import tempfile
 import warnings
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from safetensors import SafetensorError, safe_open
-from safetensors.numpy import save_file
 
-from jaxcmh.extras import require
+from jaxcmh import store
+from jaxcmh.extras import cache_folder, require
 
 from .raw import bag_of_words, hog, square, words
 from .split import Items, Maker, Part, Split
 
+KIND, FORMAT = "jaxcmh_icons", 1  # of the file in the cache
 RECIPE = 2  # raise whenever the same package would give other arrays
 LEAST_ICONS = 20  # icons a category needs to be a class
 FONT_PIXELS = 128
-
-
-def cache_folder() -> Path:
-    """Where built data sets are kept: $JAXCMH_CACHE, or the user's cache folder."""
-    if os.environ.get("JAXCMH_CACHE"):
-        return Path(os.environ["JAXCMH_CACHE"]).expanduser()
-    import platformdirs
-
-    return Path(platformdirs.user_cache_dir("jaxcmh", appauthor=False))
 
 
 # -- the data set -----------------------------------------------------------------------------------------------------
@@ -75,34 +63,18 @@ def _build() -> tuple[dict[str, np.ndarray], dict[str, Any]]:
     return arrays, {"names": names, "texts": texts, "vocabulary": vocabulary, "label_names": list(classes)}
 
 
-def _digest(arrays: dict[str, np.ndarray], facts: str) -> str:
-    digest = hashlib.sha256(facts.encode())
-    for name in sorted(arrays):
-        digest.update(f"{name}{arrays[name].dtype.str}{arrays[name].shape}".encode())
-        digest.update(np.ascontiguousarray(arrays[name]).data)
-    return digest.hexdigest()
-
-
 def _read_cache(path: Path) -> tuple[dict[str, np.ndarray], dict[str, Any]] | None:
     """The cached arrays and facts, or None when the file is absent or not what was written."""
     try:
-        with safe_open(path, framework="np") as file:
-            header = file.metadata() or {}
-            arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a mapping)
-    except (OSError, SafetensorError):
+        return store.read(path, KIND, FORMAT, "drawn icons", lambda header, arrays: (arrays, header["facts"]))
+    except (OSError, ValueError):
         return None
-    if header.get("sha256") != _digest(arrays, header.get("facts", "")):
-        return None
-    return arrays, json.loads(header["facts"])
 
 
 def _write_cache(path: Path, arrays: dict[str, np.ndarray], facts: dict[str, Any]) -> None:
-    text = json.dumps(facts)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=path.parent) as folder:
-            save_file(arrays, Path(folder) / "new", {"facts": text, "sha256": _digest(arrays, text)})
-            os.replace(Path(folder) / "new", path)
+        store.write(path, KIND, {"format": FORMAT, "facts": facts}, arrays)
     except OSError as error:
         warnings.warn(
             f"icons are not kept for the next time: {error}; set JAXCMH_CACHE to a folder that can be written",

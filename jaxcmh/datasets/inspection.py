@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 from scipy import sparse
 
+from .identity import chance, data_hash, split_hash
 from .layouts import files_of
 from .reading import load_files, recognise_all
 from .split import Part, Split, parts_of
@@ -27,14 +28,16 @@ def inspect_files(paths: Any, keys: Mapping[str, str] | None = None) -> dict[str
         ValueError: a file cannot be read at all, or `keys` does not fit.
     """
     files = files_of(paths)
-    found, _ = recognise_all(files, keys)
-    roles = {(a.file, a.key): role for role, a in found.chosen.items()}
-    roles |= {(a.file, a.key): f"{role}, not used" for role, arrays in found.spare.items() for a in arrays}
-    every = sorted([*found.chosen.values(), *(a for s in found.spare.values() for a in s), *found.unused])
+    recognised, _ = recognise_all(files, keys)
+    roles = {(a.file, a.key): role for role, a in recognised.chosen.items()}
+    roles |= {(a.file, a.key): f"{role}, not used" for role, arrays in recognised.spare.items() for a in arrays}
+    every = sorted(
+        [*recognised.chosen.values(), *(a for s in recognised.spare.values() for a in s), *recognised.unused]
+    )
     several = len(files) > 1
     report: dict[str, Any] = {
         "files": [f"{path} ({path.stat().st_size:,} bytes)" for path in files],
-        "layout": list(found.layouts) or ["none that is known"],
+        "layout": list(recognised.layouts) or ["none that is known"],
         "arrays": {
             f"{a.file.name}: {a.key}" if several else a.key: f"{' x '.join(map(str, a.shape))} {a.dtype}, "
             + roles.get((a.file, a.key), "not recognised" if a.usable else "nothing to compute with")
@@ -50,8 +53,6 @@ def inspect_files(paths: Any, keys: Mapping[str, str] | None = None) -> dict[str
 
 def describe(split: Split) -> dict[str, Any]:
     """Parts, views, labels and hashes of a data set, as JSON types."""
-    from jaxcmh import results
-
     counts, sizes = split.train.labels.sum(1, dtype=int), split.train.labels.sum(0, dtype=int)
     order, names = np.argsort(-sizes, kind="stable").tolist(), split.label_names or tuple(map(str, range(len(sizes))))
     shown = {"classes": order} if len(order) <= 2 * SHOWN else {}
@@ -61,12 +62,12 @@ def describe(split: Split) -> dict[str, Any]:
             name: f"{len(part.ids):,} rows, " + ", ".join(f"{v.shape[1]:,} x {v.dtype}" for v in part.views)
             for name, part in parts_of(split).items()
         },
-        "labels": f"{len(split.train.labels[0])} classes, {counts.mean():.2f} a row ({counts.min()} to {counts.max()})",
+        "labels": f"{len(sizes)} classes, {counts.mean():.2f} per row ({counts.min()} to {counts.max()})",
         **{title: {names[c]: int(sizes[c]) for c in classes} for title, classes in shown.items()},
         "notes": list(split.notes),
-        "chance mAP": round(results.chance(split.query.labels, split.database.labels), 4),
-        "data hash": results.data_hash(split),
-        "split hash": results.split_hash(split),
+        "chance mAP": round(chance(split.query.labels, split.database.labels), 4),
+        "data hash": data_hash(split),
+        "split hash": split_hash(split),
     }
 
 
@@ -82,34 +83,34 @@ def suspicions(split: Split) -> list[str]:
     3 of 3 queries also are in the database, the first are rows 0, 1, 2
     """
     names = split.view_names or tuple(f"view {m}" for m in range(len(split.train.views)))
-    found = []
+    doubts = []
     for name, view in zip(names, split.train.views):
         constant = np.flatnonzero(_constant(view))
         if constant.size:
-            found.append(f"train: {name} has {_some(constant, 'constant column')}")
+            doubts.append(f"train: {name} has {_some(constant, 'constant column')}")
     keys = {}
     for part_name, part in parts_of(split).items():
         for name, view in zip(names, part.views):
             empty = np.flatnonzero(np.asarray((view != 0).sum(1)).ravel() == 0)
             if empty.size:
-                found.append(f"{part_name}: {name} has {_some(empty, 'empty row')}")
+                doubts.append(f"{part_name}: {name} has {_some(empty, 'empty row')}")
         bare = np.flatnonzero(~part.labels.any(1))
         if bare.size:
-            found.append(f"{part_name}: {_some(bare, 'row')} without a label")
+            doubts.append(f"{part_name}: {_some(bare, 'row')} without a label")
         keys[part_name] = _row_keys(part)
         _, first, times = np.unique(keys[part_name], return_index=True, return_counts=True)
         if len(first) < len(part.ids) and part_name != "query":
-            found.append(f"{part_name}: {_some(np.sort(first[times > 1]), 'row')} with duplicates, equal in all views")
+            doubts.append(f"{part_name}: {_some(np.sort(first[times > 1]), 'row')} with duplicates, equal in all views")
     absent = np.flatnonzero(~split.train.labels.any(0))
     if absent.size:
-        found.append(f"train: {_some(absent, 'class')} without any row")
+        doubts.append(f"train: {_some(absent, 'class')} without any row")
     if (split.train.labels == 1).all(0).any():
-        found.append("train: a class that every row has")
+        doubts.append("train: a class that every row has")
     shared = np.isin(keys["query"], keys.get("database", keys["train"]))
     if shared.any():
         rows = ", ".join(map(str, np.flatnonzero(shared)[:SHOWN]))
-        found.append(f"{shared.sum()} of {len(shared)} queries also are in the database, the first are rows {rows}")
-    return found
+        doubts.append(f"{shared.sum()} of {len(shared)} queries also are in the database, the first are rows {rows}")
+    return doubts
 
 
 def _some(rows: np.ndarray, noun: str) -> str:
@@ -125,7 +126,7 @@ def _constant(view: Any) -> np.ndarray:
 
 
 def _row_keys(part: Part) -> np.ndarray:
-    """A number a row, equal where all views are equal. Good within one process only."""
+    """One number per row, equal where all views are equal. Good within one process only."""
     keys = np.zeros(len(part.ids), np.int64)
     for view in part.views:
         if sparse.issparse(view):

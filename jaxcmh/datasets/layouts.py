@@ -64,7 +64,7 @@ ITEMS_ARE_COLUMNS = ("data.x1", "data.x2", "data.y")
 ROLES = {key: role for names in LAYOUTS.values() for key, role in names.items()}
 
 
-class Found(NamedTuple):
+class Recognised(NamedTuple):
     """What was recognised in some files.
 
     Attributes:
@@ -104,7 +104,7 @@ def files_of(paths: Any) -> list[Path]:
     return files
 
 
-def recognise(files: Iterable[Path], keys: Mapping[str, str] | None = None) -> Found:
+def recognise(files: Iterable[Path], keys: Mapping[str, str] | None = None) -> Recognised:
     """Find out which array of some files has which role.
 
     Args:
@@ -147,7 +147,7 @@ def recognise(files: Iterable[Path], keys: Mapping[str, str] | None = None) -> F
         for name, known in LAYOUTS.items()
         if any(known.get(normal_key(array)) == role for role, array in chosen.items())
     )
-    return Found(layouts, chosen, {role: arrays for role, arrays in spare.items() if arrays}, unused)
+    return Recognised(layouts, chosen, {role: arrays for role, arrays in spare.items() if arrays}, unused)
 
 
 def normal_key(array: Stored) -> str:

@@ -148,7 +148,7 @@ def prepare(split: Split, steps: Sequence[Sequence[str]]) -> Split:
     Returns:
         The data set with prepared views; `jaxcmh.datasets.featurise` prepares new rows alike.
     Raises:
-        ValueError: an unknown step, or not one list a view.
+        ValueError: an unknown step, or not one list per view.
 
     >>> from jaxcmh.datasets import synthetic
     >>> prepare(synthetic(train=50, query=9), [["pca:3"], ["tfidf"]]).query.views[0].shape
@@ -174,14 +174,14 @@ def prepare(split: Split, steps: Sequence[Sequence[str]]) -> Split:
         chains.append(chain)
     if same:
         parts.append(parts[0])
-    told = "; ".join(f"view {m}: {', '.join(names)}" for m, names in enumerate(steps) if names)
+    described = "; ".join(f"view {m}: {', '.join(names)}" for m, names in enumerate(steps) if names)
     makers = tuple(maker._replace(steps=(*maker.steps, *chain)) for maker, chain in zip(split.makers, chains))
     return split._replace(
         train=parts[0],
         query=parts[1],
         database=parts[2],
         makers=makers,
-        notes=(*split.notes, f"prepared on training rows: {told}"),
+        notes=(*split.notes, f"prepared on training rows: {described}"),
     )
 
 

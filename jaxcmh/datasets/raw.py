@@ -1,14 +1,14 @@
 """Features of raw pictures and texts without a learned network, and the making of rows for new ones of any data set."""
 
 import re
-from collections.abc import Callable, Iterator, Sequence
-from pathlib import Path
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 
 from jaxcmh.extras import require
 
+from .pictures import opened, read_pictures, transparency
 from .preparation import apply
 from .split import Split
 
@@ -18,66 +18,11 @@ PHOTO_SIDE = 128
 # -- pictures ---------------------------------------------------------------------------------------------------------
 
 
-def _pictures(given: Sequence[Any]) -> Iterator[tuple[str, Any]]:
-    """What to call each picture in an error, and the picture as Pillow has it."""
-    from PIL import Image, ImageOps, UnidentifiedImageError
-
-    for number, picture in enumerate(given):
-        is_file = isinstance(picture, str | Path)
-        where = str(picture) if is_file else f"pictures[{number}]"
-        try:
-            if is_file:
-                with Image.open(picture) as file:
-                    picture = ImageOps.exif_transpose(file)
-            elif not isinstance(picture, Image.Image):
-                picture = Image.fromarray(np.asarray(picture, np.uint8))
-            picture.load()
-        except FileNotFoundError:
-            raise FileNotFoundError(f"{where}: no such picture") from None
-        except (
-            UnidentifiedImageError,
-            Image.DecompressionBombError,
-            OSError,
-            SyntaxError,
-            TypeError,
-            ValueError,
-        ) as error:
-            raise ValueError(f"{where}: not a picture that Pillow can read ({error})") from None
-        yield where, picture
-
-
-def _transparency(picture: Any) -> Any:
-    """The alpha channel of a Pillow picture, or None where all of it is opaque."""
-    if picture.mode in ("RGBA", "LA", "PA") or "transparency" in picture.info:
-        alpha = picture.convert("RGBA").getchannel("A")
-        return alpha if alpha.getextrema()[0] < 255 else None
-    return None
-
-
-def opened(pictures: Sequence[Any]) -> Iterator[tuple[str, Any]]:
-    """Pictures as Pillow RGB on white, each with its name for messages.
-
-    Args:
-        pictures: files, Pillow pictures, or arrays (height, width) or (height, width, 3 or 4) uint8.
-    Raises:
-        FileNotFoundError: a file is not there.
-        ValueError: a file is not a picture.
-    """
-    require("icons", "PIL")
-    from PIL import Image
-
-    for where, picture in _pictures(pictures):
-        if _transparency(picture) is not None:
-            white = Image.new("RGBA", picture.size, "white")
-            picture = Image.alpha_composite(white, picture.convert("RGBA"))
-        yield where, picture.convert("RGB")
-
-
 def _ink(picture: Any) -> Any:
     """A Pillow picture as grey levels, 255 where drawn: from its transparency, or from its difference to the border."""
     from PIL import Image
 
-    alpha = _transparency(picture)
+    alpha = transparency(picture)
     if alpha is not None:
         return alpha
     grey = np.asarray(picture.convert("L"), np.int16)
@@ -114,11 +59,11 @@ def hog(pictures: Sequence[np.ndarray], cell: int = 8) -> np.ndarray:
     Returns:
         (n, 1764) float32 where a picture has 8 x 8 cells.
     """
-    from skimage.feature import hog as of
+    from skimage import feature
 
     return np.stack(
         [
-            of(p, orientations=9, pixels_per_cell=(cell, cell), cells_per_block=(2, 2)).astype(np.float32)
+            feature.hog(p, orientations=9, pixels_per_cell=(cell, cell), cells_per_block=(2, 2)).astype(np.float32)
             for p in pictures
         ]
     )
@@ -137,7 +82,7 @@ def drawing_features(pictures: Sequence[Any]) -> np.ndarray:
     """
     require("icons", "PIL", "skimage")
     squares = []
-    for where, picture in _pictures(pictures):
+    for where, picture in read_pictures(pictures):
         drawn = square(_ink(picture))
         if drawn is None:
             raise ValueError(f"{where}: the picture is blank")

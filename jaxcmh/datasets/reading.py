@@ -10,7 +10,7 @@ import numpy as np
 from scipy import sparse
 
 from .files import Blocks, Stored
-from .layouts import ROLES, Found, files_of, normal_key, recognise, turned
+from .layouts import ROLES, Recognised, files_of, normal_key, recognise, turned
 from .split import PARTS, Items, Maker, Part, Split, one_hot, random_rows, resplit, take
 
 NO_VIEW = ("labels", "labels2", "rows", "names", "split")
@@ -60,24 +60,24 @@ def load_files(
         ValueError: naming file and key of what is missing, damaged, misaligned, not finite, or no label.
     """
     files = files_of(paths)
-    found, facts = recognise_all(files, keys)
-    for array in found.unused:
-        if not array.usable and ROLES.get(normal_key(array), "") not in ("", *found.chosen):
+    recognised, facts = recognise_all(files, keys)
+    for array in recognised.unused:
+        if not array.usable and ROLES.get(normal_key(array), "") not in ("", *recognised.chosen):
             raise MissingArrayError(f"{_where(array)}: holds {array.dtype}, expected numbers")
     name = name or Path(paths if isinstance(paths, str | Path) else files[0]).name
-    notes = [f"layout: {'; '.join(found.layouts) or 'as named by keys'}"]
+    notes = [f"layout: {'; '.join(recognised.layouts) or 'as named by keys'}"]
     notes += [
-        f"{array.key} is not used, {found.chosen[role].key} is {role}"
-        for role, arrays in found.spare.items()
+        f"{array.key} is not used, {recognised.chosen[role].key} is {role}"
+        for role, arrays in recognised.spare.items()
         for array in arrays
     ]
-    parts = {part: _group(found, part) for part in (*PARTS, "valid", "all")}
+    parts = {part: _group(recognised, part) for part in (*PARTS, "valid", "all")}
     if parts["valid"]:
         notes.append(f"validation rows ({', '.join(a.key for a in parts['valid'].values())}) are not used")
     if any(_views(parts[part]) for part in PARTS):
-        split = _from_parts(found, parts, halves)
+        split = _from_parts(recognised, parts, halves)
     else:
-        split = _from_whole(found, parts, halves, select, query, train, seed)
+        split = _from_whole(recognised, parts, halves, select, query, train, seed)
         query = train = None
     split = split._replace(name=name, notes=(*notes, *split.notes))
     if facts:
@@ -89,12 +89,12 @@ def load_files(
     return split if query is None and train is None else resplit(split, query, train, seed)
 
 
-def recognise_all(files: Sequence[Path], keys: Mapping[str, str] | None) -> tuple[Found, dict[str, Any] | None]:
+def recognise_all(files: Sequence[Path], keys: Mapping[str, str] | None) -> tuple[Recognised, dict[str, Any] | None]:
     """What `recognise` finds, also in a file of `save_split`; and what that wrote beside the arrays."""
-    found = recognise(files, keys)
-    array = next((a for a in found.unused if a.key == "jaxcmh" and a.dtype == "uint8"), None)
+    recognised = recognise(files, keys)
+    array = next((a for a in recognised.unused if a.key == "jaxcmh" and a.dtype == "uint8"), None)
     if array is None:
-        return found, None
+        return recognised, None
     try:
         facts = json.loads(_read(array).tobytes())
         known = facts["format"] == 1 and set(facts) >= {"views", "label_names", "items", "makers"}
@@ -102,16 +102,16 @@ def recognise_all(files: Sequence[Path], keys: Mapping[str, str] | None) -> tupl
         known = False
     if not known:
         raise ValueError(f"{_where(array)}: damaged, or written by a later jaxcmh")
-    found = recognise(files, {**{f"all.{view}": f"view.{view}" for view in facts["views"]}, **(keys or {})})
-    return found._replace(unused=[a for a in found.unused if a.key != array.key]), facts
+    recognised = recognise(files, {**{f"all.{view}": f"view.{view}" for view in facts["views"]}, **(keys or {})})
+    return recognised._replace(unused=[a for a in recognised.unused if a.key != array.key]), facts
 
 
 # -- what is there ----------------------------------------------------------------------------------------------------
 
 
-def _group(found: Found, part: str) -> dict[str, Stored]:
+def _group(recognised: Recognised, part: str) -> dict[str, Stored]:
     """Kind -> array of one part; image first, then text."""
-    group = {role.partition(".")[2]: a for role, a in found.chosen.items() if role.startswith(f"{part}.")}
+    group = {role.partition(".")[2]: a for role, a in recognised.chosen.items() if role.startswith(f"{part}.")}
     return {kind: group[kind] for kind in sorted(group, key=lambda kind: (kind != "image", kind != "text"))}
 
 
@@ -123,12 +123,12 @@ class MissingArrayError(ValueError):
     """Files of a data set lack an array it cannot do without."""
 
 
-def _missing(found: Found, role: str) -> MissingArrayError:
+def _missing(recognised: Recognised, role: str) -> MissingArrayError:
     """The error for a role that no array has, with what there is."""
-    files = ", ".join(dict.fromkeys(str(a.file) for a in [*found.chosen.values(), *found.unused]))
+    files = ", ".join(dict.fromkeys(str(a.file) for a in [*recognised.chosen.values(), *recognised.unused]))
     known = ", ".join(key for key, other in ROLES.items() if other == role)
-    has = ", ".join(f"{a.key} = {role}" for role, a in found.chosen.items()) or "nothing"
-    others = f"; not recognised: {', '.join(a.key for a in found.unused)}" if found.unused else ""
+    has = ", ".join(f"{a.key} = {role}" for role, a in recognised.chosen.items()) or "nothing"
+    others = f"; not recognised: {', '.join(a.key for a in recognised.unused)}" if recognised.unused else ""
     return MissingArrayError(
         f"{files}: no {role} (such as {known or role}); recognised: {has}{others}; name it by keys={{'{role}': ...}}"
     )
@@ -173,10 +173,10 @@ def _aligned(group: Mapping[str, Stored]) -> dict[str, Stored]:
 def _misaligned(group: Mapping[str, Stored], rows: Mapping[str, tuple[int, ...]]) -> ValueError:
     counts = [lengths[0] for lengths in rows.values()]
     usual = max(set(counts), key=counts.count)
-    told = ", ".join(f"{array.key} {_shape(array.shape)}" for array in group.values())
+    sizes = ", ".join(f"{array.key} {_shape(array.shape)}" for array in group.values())
     odd = next(array for kind, array in group.items() if rows[kind][0] != usual)
     hint = "; its items seem to lie in columns: transpose it" if odd.shape[-1] == usual else ""
-    return ValueError(f"{_where(odd)}: expected {usual} rows like the other arrays ({told}){hint}")
+    return ValueError(f"{_where(odd)}: expected {usual} rows like the other arrays ({sizes}){hint}")
 
 
 def _read(array: Stored, pieces: Sequence[np.ndarray] = ()) -> Any:
@@ -311,17 +311,19 @@ def _zero_one(labels: Mapping[str, np.ndarray], stored: Mapping[str, Stored]) ->
 # -- the two ways of being split --------------------------------------------------------------------------------------
 
 
-def _kinds(found: Found, groups: Mapping[str, dict[str, Stored]], first: str, halves: str | None) -> list[str]:
+def _kinds(
+    recognised: Recognised, groups: Mapping[str, dict[str, Stored]], first: str, halves: str | None
+) -> list[str]:
     """The view kinds that every part must have."""
     kinds = list(dict.fromkeys(kind for group in groups.values() for kind in _views(group)))
     if halves is not None:
         kinds = [halves]
     elif len(kinds) < 2:
-        raise _missing(found, f"{first}.{'text' if 'text' not in kinds else 'image'}")
+        raise _missing(recognised, f"{first}.{'text' if 'text' not in kinds else 'image'}")
     for part, group in groups.items():
         for kind in [*kinds, "labels"]:
             if kind not in group:
-                raise _missing(found, f"{part}.{kind}")
+                raise _missing(recognised, f"{part}.{kind}")
     return kinds
 
 
@@ -332,17 +334,17 @@ def _halved(views: list[Any], kinds: list[str], halves: str | None) -> tuple[tup
     return (even, odd), (f"{halves}, even columns", f"{halves}, odd columns")
 
 
-def _from_parts(found: Found, parts: Mapping[str, dict[str, Stored]], halves: str | None) -> Split:
+def _from_parts(recognised: Recognised, parts: Mapping[str, dict[str, Stored]], halves: str | None) -> Split:
     """Files with an array for every part. Without a database the training rows are it, and the other way round."""
     trained = "train" if _views(parts["train"]) else "database"
     groups = {part: parts[part] for part in dict.fromkeys((trained, "query", *PARTS)) if parts[part] or part == "query"}
-    kinds = _kinds(found, groups, trained, halves)
+    kinds = _kinds(recognised, groups, trained, halves)
     groups = {part: _aligned(group) for part, group in groups.items()}
     for kind in kinds:
         for group in groups.values():
             if group[kind].shape[1] != groups[trained][kind].shape[1]:
-                told = f"{groups[trained][kind].shape[1]} columns as in {groups[trained][kind].key}"
-                raise ValueError(f"{_where(group[kind])}: expected {told}, got {group[kind].shape[1]}")
+                usual = f"{groups[trained][kind].shape[1]} columns as in {groups[trained][kind].key}"
+                raise ValueError(f"{_where(group[kind])}: expected {usual}, got {group[kind].shape[1]}")
     views = {part: _read_all([group[kind] for kind in kinds]) for part, group in groups.items()}
     raw = {part: _labels(group, views[part][0].shape[0]) for part, group in groups.items()}
     labels = _zero_one(raw, {part: group["labels"] for part, group in groups.items()})
@@ -359,7 +361,7 @@ def _from_parts(found: Found, parts: Mapping[str, dict[str, Stored]], halves: st
 
 
 def _from_whole(
-    found: Found,
+    recognised: Recognised,
     parts: Mapping[str, dict[str, Stored]],
     halves: str | None,
     select: Callable[[Any, np.ndarray], Selection] | None,
@@ -368,13 +370,13 @@ def _from_whole(
     seed: int,
 ) -> Split:
     """Files with the whole set in one array a kind, with or without a list of which rows belong where."""
-    kinds = _kinds(found, {"all": parts["all"]}, "all", halves)
+    kinds = _kinds(recognised, {"all": parts["all"]}, "all", halves)
     group = _aligned(parts["all"])
     n = group[kinds[0]].shape[0]
     labels = _zero_one({"all": _labels(group, n)}, {"all": group["labels"]})["all"]
     kept, notes, text = np.arange(n), [], None
     if query is None and train is None and ("rows" in parts["train"] or "split" in group):
-        rows = _named_rows(group["split"]) if "split" in group else _numbered_rows(found, parts, n)
+        rows = _named_rows(group["split"]) if "split" in group else _numbered_rows(recognised, parts, n)
     else:
         if select and "text" in kinds:
             text = _read(group["text"])
@@ -416,10 +418,10 @@ def _named_rows(array: Stored) -> Rows:
     return np.flatnonzero(words == "query"), np.flatnonzero(words == "train"), np.flatnonzero(words == "database")
 
 
-def _numbered_rows(found: Found, parts: Mapping[str, dict[str, Stored]], n: int) -> Rows:
+def _numbered_rows(recognised: Recognised, parts: Mapping[str, dict[str, Stored]], n: int) -> Rows:
     """Query and training rows from index lists counted from 1 (from 0 if a 0 occurs)."""
     if "rows" not in parts["query"]:
-        raise _missing(found, "query.rows")
+        raise _missing(recognised, "query.rows")
     lists = {part: np.asarray(_read(parts[part]["rows"])).ravel().astype(np.int64) for part in ("query", "train")}
     both = np.concatenate(list(lists.values()))
     base = min(1, int(both.min()))

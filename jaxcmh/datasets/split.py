@@ -13,7 +13,7 @@ class Part(NamedTuple):
     """Some of the items of a data set; row i of every array is the same item.
 
     Attributes:
-        views: one (n, d_m) array a view (modality), NumPy or scipy.sparse CSR.
+        views: one (n, d_m) array per view (modality), NumPy or scipy.sparse CSR.
         labels: (n, c) uint8, 0 or 1.
         ids: (n,) int64, the item's row in the complete data set (and in `Split.items`).
     """
@@ -27,7 +27,7 @@ class Items(NamedTuple):
     """What the rows stand for, to be shown on a page; indexed by `Part.ids`.
 
     Attributes:
-        names: a name an item.
+        names: one name per item.
         texts: the text of an item, or nothing.
         pictures: (n, height, width) uint8 grey, paths of picture files, or nothing.
     """
@@ -57,8 +57,8 @@ class Split(NamedTuple):
     Attributes:
         train, query, database: the three parts.
         name: what the data set is called in results.
-        view_names: a name a view, such as ("image", "text").
-        label_names: a name a class, or nothing.
+        view_names: one name per view, such as ("image", "text").
+        label_names: one name per class, or nothing.
         items: what the rows stand for.
         makers: how the rows of each view were made, or nothing; `jaxcmh.datasets.featurise` makes rows of new objects.
         notes: sentences about how the data were read.

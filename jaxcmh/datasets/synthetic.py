@@ -9,7 +9,7 @@ from .split import Part, Split, one_hot, take
 
 
 class Shape(NamedTuple):
-    """Sizes of a generated data set: `dims` has an entry a view, `cardinality` is the mean number of labels an item."""
+    """Sizes of a generated data set: `dims` of each view; `cardinality` is the mean number of labels per item."""
 
     train: int = 1800
     query: int = 200
@@ -88,7 +88,7 @@ def synthetic(
     """Generate a learnable but noisy multi-label data set.
 
     Labels: frequencies falling like 1 / rank, some classes occurring together. Views 0, 2, ... look like image
-    histograms (dense, non-negative), views 1, 3, ... like bags of words (0/1, about eight words an item).
+    histograms (dense, non-negative), views 1, 3, ... like bags of words (0/1, about eight words per item).
 
     Args:
         shape: a `Shape` or the name of one: small, wiki, mirflickr25k (M), iaprtc12, nuswide10 (N).
@@ -96,7 +96,7 @@ def synthetic(
         query: number of query items.
         dims: columns of every view, two views or more.
         labels: number of classes.
-        cardinality: mean number of labels an item; 1 gives one class an item.
+        cardinality: mean number of labels per item; 1 gives one class per item.
         noise: 0 (views determined by the labels) to 1 (text says nothing, images little).
         seed: another seed, another data set.
     Returns:
@@ -140,5 +140,5 @@ def synthetic(
     whole = Part(views, y, np.arange(n))
     part = take(whole, slice(shape.train))
     names = ("image", "text") if len(shape.dims) == 2 else tuple(f"view{m}" for m in range(len(shape.dims)))
-    told = ",".join(f"{k}={v}" for k, v in {**given, "noise": noise, "seed": seed}.items())
-    return Split(part, take(whole, slice(shape.train, n)), part, f"{name}({told})", names)
+    options = ",".join(f"{k}={v}" for k, v in {**given, "noise": noise, "seed": seed}.items())
+    return Split(part, take(whole, slice(shape.train, n)), part, f"{name}({options})", names)

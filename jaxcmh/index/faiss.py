@@ -64,12 +64,12 @@ def to_faiss(index: Index) -> Any:
     return whole
 
 
-def from_faiss(found: Any, ids: Any = None, bits: int | None = None) -> Index:
+def from_faiss(faiss_index: Any, ids: Any = None, bits: int | None = None) -> Index:
     """An index with the codes, codebooks and ids of a FAISS index, whoever made it.
 
     Args:
-        found: a FAISS index: binary and flat, or additive (local search or residual quantizer) with inner products and
-            at most 256 words a book; with or without an id map.
+        faiss_index: binary and flat, or additive (local search or residual quantizer) with inner products and at most
+            256 words per book; with or without an id map.
         ids: ids for its items, such as strings, in their order; those of its id map, or row numbers, if None.
         bits: code length, where the last byte is not full.
 
@@ -77,7 +77,7 @@ def from_faiss(found: Any, ids: Any = None, bits: int | None = None) -> Index:
         The index; its searches score by the same codebooks and codes, verbatim.
 
     Raises:
-        ValueError: `found` is of another kind, or ids or bits do not fit.
+        ValueError: `faiss_index` is of another kind, or ids or bits do not fit.
         ModuleNotFoundError: faiss is not installed.
 
     Example:
@@ -86,24 +86,24 @@ def from_faiss(found: Any, ids: Any = None, bits: int | None = None) -> Index:
         [30, 10]
     """
     faiss = _faiss()
-    binary = isinstance(found, faiss.IndexBinary)
+    binary = isinstance(faiss_index, faiss.IndexBinary)
     down = faiss.downcast_IndexBinary if binary else faiss.downcast_index
-    if not isinstance(found, faiss.Index | faiss.IndexBinary):
-        raise ValueError(f"found: expected a FAISS index; got {type(found).__name__}")
-    inner = down(found)
+    if not isinstance(faiss_index, faiss.Index | faiss.IndexBinary):
+        raise ValueError(f"faiss_index: expected a FAISS index; got {type(faiss_index).__name__}")
+    inner = down(faiss_index)
     if isinstance(inner, faiss.IndexIDMap | faiss.IndexBinaryIDMap):
         ids = faiss.vector_to_array(inner.id_map) if ids is None else ids
         inner = down(inner.index)
     if isinstance(inner, faiss.IndexBinaryFlat):
         return build(faiss.vector_to_array(inner.xb).reshape(-1, inner.code_size), ids, bits=bits)
     if not isinstance(inner, faiss.IndexAdditiveQuantizer):
-        raise ValueError(f"found: expected a flat binary or an additive index; got {type(inner).__name__}")
+        raise ValueError(f"faiss_index: expected a flat binary or an additive index; got {type(inner).__name__}")
     if inner.metric_type != faiss.METRIC_INNER_PRODUCT:
-        raise ValueError("found: expected an index that scores by inner product; got another metric")
+        raise ValueError("faiss_index: expected an index that scores by inner product; got another metric")
     additive = inner.aq
     sizes = faiss.vector_to_array(additive.nbits)
     if len(set(sizes.tolist())) != 1 or sizes[0] > 8:
-        raise ValueError(f"found: expected books of one size, at most 8 bits a word; got {sizes.tolist()} bits")
+        raise ValueError(f"faiss_index: expected books of one size, at most 8 bits per word; got {sizes.tolist()} bits")
     size, books = int(sizes[0]), len(sizes)
     stored = faiss.vector_to_array(inner.codes).reshape(-1, inner.code_size)
     # Words lie one behind the other in a string of bits; what may follow them are norms, of no use here.
@@ -114,7 +114,7 @@ def from_faiss(found: Any, ids: Any = None, bits: int | None = None) -> Index:
 
 
 def names_of(path: str | os.PathLike) -> Path:
-    """Where `write` keeps ids that are strings: a JSON list beside the FAISS file, one a row.
+    """Where `write` keeps ids that are strings: a JSON list beside the FAISS file, one per row.
 
     >>> str(names_of("items.faiss"))
     'items.faiss.ids.json'
@@ -134,11 +134,11 @@ def write(index: Index, path: str | os.PathLike) -> None:
         OSError: it cannot be written.
         ModuleNotFoundError: faiss is not installed.
     """
-    found, faiss = to_faiss(index), _faiss()
-    put = faiss.write_index if isinstance(found, faiss.Index) else faiss.write_index_binary
+    converted, faiss = to_faiss(index), _faiss()
+    put = faiss.write_index if isinstance(converted, faiss.Index) else faiss.write_index_binary
     with store.replacing(path) as temporary:
         try:
-            put(found, str(temporary))
+            put(converted, str(temporary))
         except RuntimeError as error:
             raise OSError(f"path: FAISS cannot write {path} ({str(error).rsplit(': ', 1)[-1]})") from None
         if index.ids.values.dtype.kind == "U":
@@ -170,13 +170,13 @@ def read(path: str | os.PathLike, bits: int | None = None) -> Index:
     with path.open("rb") as file:
         binary = file.read(2) == b"IB"
     try:
-        found = (faiss.read_index_binary if binary else faiss.read_index)(str(path))
+        stored = (faiss.read_index_binary if binary else faiss.read_index)(str(path))
         ids = json.loads(names.read_text(encoding="utf-8")) if names.is_file() else None
     except RuntimeError:
         raise ValueError(f"path: {path} is truncated or no FAISS file") from None
     except ValueError as error:
         raise ValueError(f"path: {names} is no list of ids ({error})") from None
-    return from_faiss(found, ids, bits)
+    return from_faiss(stored, ids, bits)
 
 
 def _faiss() -> Any:  # its types are incomplete

@@ -5,10 +5,9 @@
     scores, ids = search(index, texts, k=10, model=model, view=1)
 
 Every function returns a new index and leaves the one it was given as it was. Adding encodes new items and trains
-nothing. An item takes bits / 8 bytes (a byte a book for look-up codes) and its id.
+nothing. An item takes bits / 8 bytes (one byte per book for look-up codes) and its id.
 """
 
-import hashlib
 import os
 from dataclasses import dataclass, replace
 from functools import partial
@@ -19,8 +18,7 @@ import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from jaxcmh import checks, store
-from jaxcmh import model as models
-from jaxcmh.model import Model
+from jaxcmh.model import Model, encode, query_vectors
 from jaxcmh.retrieval import topk
 
 KIND = "jaxcmh_index"
@@ -45,7 +43,7 @@ class Index:
 
     blocks: topk.Blocks  # the codes
     codebooks: jax.Array | None  # (books, words, K) float32 for look-up search
-    bits: int  # of a code, 8 a book for look-up codes; zeros fill its last byte
+    bits: int  # of a code, 8 per book for look-up codes; zeros fill its last byte
     ids: Ids
     model_fingerprint: str  # of the model that encoded the items, "" if not known
 
@@ -205,7 +203,7 @@ def search(
         index: the index to search.
         queries: (n_q, bytes) uint8 packed codes, or (n_q, K) real vectors for look-up codes; with a model (n_q, d)
             raw features of a view.
-        k: items a query, from 1 to the number of items, or of those that mask leaves.
+        k: items per query, from 1 to the number of items, or of those that mask leaves.
         model: what encodes the queries, when they are raw features.
         view: the view they are of, with a model only.
         mask: (n,) bool, True for the items to search, such as from `members`; all of them if None.
@@ -289,10 +287,7 @@ def spread(index: Index, mesh: Mesh) -> Index:
 
 def _fingerprint(model: Model) -> str:
     """What tells two models apart that would encode items differently: a hash of hash functions and codebooks."""
-    digest = hashlib.sha256()
-    for leaf in jax.tree.leaves((model.encoders, model.codebooks)):
-        digest.update(np.ascontiguousarray(leaf).tobytes())
-    return digest.hexdigest()[:16]
+    return store.digest(("", leaf) for leaf in jax.tree.leaves((model.encoders, model.codebooks)))[:16]
 
 
 def save(index: Index, path: str | os.PathLike) -> None:
@@ -383,7 +378,7 @@ def _encoded(items: Any, model: Model | None, view: int | None) -> Any:
     if view is not None:
         if model is None:
             raise ValueError("view: expected with a model only; without one, items are codes")
-        return models.encode(model, items, view)
+        return encode(model, items, view)
     codes = topk.check_codes("items", items)
     if model is not None and codes.shape[1] != model.codes.shape[1]:
         raise ValueError(
@@ -397,7 +392,7 @@ def _queries(index: Index, queries: Any, model: Model | None, view: int | None) 
     if model is not None:
         if view is None:
             raise ValueError("view: expected with a model, the view that the features are of")
-        return models.query_vectors(model, queries, view)
+        return query_vectors(model, queries, view)
     if view is not None:
         raise ValueError("view: expected with a model only; without one, queries are codes")
     if index.codebooks is None:
@@ -417,7 +412,7 @@ def _check_model(index: Index, model: Model | None) -> None:
             f"model: makes {kinds[model.codebooks is not None]}, but the index holds "
             f"{kinds[index.codebooks is not None]}"
         )
-    bits = 8 * model.codes.shape[1]  # 8 a book for look-up codes
+    bits = 8 * model.codes.shape[1]  # 8 per book for look-up codes
     if bits != index.bits:
         raise ValueError(f"model: makes codes of {bits} bits, but the index holds codes of {index.bits}")
     if index.codebooks is not None and not np.array_equal(np.asarray(model.codebooks), index.codebooks):
@@ -435,7 +430,7 @@ def _ids(ids: Any, n: int, present: np.ndarray) -> np.ndarray:
         return np.arange(first, first + n, dtype=np.int64)
     ids = _typed(ids, present if len(present) else None)
     if ids.shape != (n,):
-        raise ValueError(f"ids: expected {n}, one an item; got shape {ids.shape}")
+        raise ValueError(f"ids: expected {n}, one per item; got shape {ids.shape}")
     unique, counts = np.unique(ids, return_counts=True)
     if (counts > 1).any():
         raise ValueError(f"ids: expected each once; got {unique[counts > 1][0].item()!r} more than once")

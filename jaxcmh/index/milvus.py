@@ -23,7 +23,7 @@ from jaxcmh.extras import require
 from jaxcmh.index import Index, check_padding
 from jaxcmh.retrieval import topk
 
-MOST = 16_384  # answers a query, the limit of Milvus
+MOST = 16_384  # answers per query, the limit of Milvus
 ID_BYTES = 65_535  # of a string, the limit of Milvus
 START_SECONDS = 60  # for the embedded Milvus to answer
 CONNECT_FAILED = 2  # pymilvus' code for a server that does not answer
@@ -130,7 +130,7 @@ def search(collection: Collection, queries: Any, k: int) -> tuple[np.ndarray, np
     Args:
         collection: from `upload` or `connect`.
         queries: (n_q, bytes) uint8 packed codes.
-        k: items a query, from 1 to the number of items, at most 16,384.
+        k: items per query, from 1 to the number of items, at most 16,384.
 
     Returns:
         distances: (n_q, k) int32, ascending.

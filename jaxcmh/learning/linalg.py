@@ -50,9 +50,25 @@ def sqnorm(*arrays: Array) -> Array:
     return sum(jnp.vdot(a, a) for a in arrays)  # pyright: ignore[reportReturnType]
 
 
-def product_gap(A: Array, B: Array, C: Array, D: Array) -> Array:
-    """|A Bᵀ - C Dᵀ|² for matrices with n rows, in O(n): the n x n products are never formed."""
+def expanded_gap(A: Array, B: Array, C: Array, D: Array) -> Array:
+    """|A Bᵀ - C Dᵀ|² with its square expanded: products of small matrices, which lose a gap much below |C Dᵀ|²."""
     return jnp.vdot(A.T @ A, B.T @ B) - 2 * jnp.vdot(A.T @ C, B.T @ D) + jnp.vdot(C.T @ C, D.T @ D)
+
+
+@jax.custom_jvp
+def product_gap(A: Array, B: Array, C: Array, D: Array) -> Array:
+    """|A Bᵀ - C Dᵀ|² in time linear in the rows, accurate where the gap is small: by the triangles of [A, -C], [B, D].
+
+    Args:
+        A, C: (m, k) and (m, l).
+        B, D: (n, k) and (n, l).
+    """
+    return sqnorm(triangle(jnp.hstack([A, -C])) @ triangle(jnp.hstack([B, D])).T)
+
+
+@product_gap.defjvp
+def _product_gap_jvp(primals: tuple, tangents: tuple) -> tuple[Array, Array]:
+    return product_gap(*primals), jax.jvp(expanded_gap, primals, tangents)[1]
 
 
 def sign(x: Array, mask: Array | None = None) -> Array:
@@ -160,11 +176,11 @@ def least_norm(A: Array, B: Array) -> Array:
 
 
 def sums_of_words(A: Array, words: int, counts: Array, target: Array) -> Array:
-    """Books C of words for which sum_i counts_i |sum_b C[b, A[i, b]] - target_i|² is least; words out of use are 0.
+    """The shortest books C for which sum_i counts_i |sum_b C[b, A[i, b]] - target_i|² is least.
 
-    The unknowns meet only in how often they are chosen together: exact whole numbers.  Scaled to a diagonal of 1, that
-    matrix is singular (books share a constant) and else well conditioned; a ridge of rounding size makes it regular,
-    and repeating what the ridge left undone removes its bias.
+    The unknowns meet only in how often words are chosen together: whole numbers.  That matrix is singular (books share
+    a constant; words out of use, which become 0): a ridge of rounding size makes it regular, and repeating what the
+    ridge left undone, seen in the rows themselves, removes its bias.
 
     Args:
         A: (u, books) int32 words, below `words`.
@@ -176,18 +192,14 @@ def sums_of_words(A: Array, words: int, counts: Array, target: Array) -> Array:
         (books, words, k).
     """
     books, k = A.shape[1], target.shape[1]
-    cell = A + words * jnp.arange(books, dtype=A.dtype)
-    size = words * books
-    together = jnp.zeros((size, size), target.dtype)
+    cell, size = A + words * jnp.arange(books, dtype=A.dtype), words * books
     pairs = jnp.broadcast_to(counts[:, None, None], (len(A), books, books))
-    together = together.at[cell[:, :, None], cell[:, None, :]].add(pairs)
-    scale = 1 / jnp.sqrt(jnp.maximum(jnp.diagonal(together), 1))
-    small = max(100 * float(jnp.finfo(target.dtype).eps), 1e-8)  # rounding must not fill open directions
-    T = upper_factor(scale[:, None] * together * scale + small * jnp.eye(size, dtype=target.dtype))
+    together = jnp.zeros((size, size), target.dtype).at[cell[:, :, None], cell[:, None, :]].add(pairs)
+    small = 4 * jnp.finfo(target.dtype).eps * jnp.trace(together)
+    T = upper_factor(together + small * jnp.eye(size, dtype=target.dtype))
     C = jnp.zeros((size, k), target.dtype)
     for _ in range(3):
         rest = counts[:, None] * (target - C[cell].sum(1))
         total = jnp.zeros_like(C).at[cell].add(rest[:, None])
-        step = upper_solve(T, upper_solve_transposed(T, scale[:, None] * total))
-        C += scale[:, None] * step
+        C += upper_solve(T, upper_solve_transposed(T, total))
     return C.reshape(books, words, k)

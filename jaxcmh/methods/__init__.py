@@ -46,7 +46,7 @@ def find(method: str | Method) -> Method:
 
 
 def paper_params(method: str, dataset: str) -> Any:
-    """The hyper-parameters a paper gives for a data set.
+    """The hyper-parameters a paper gives for a data set; `paper_features` says with which anchors.
 
     Args:
         method: a name of `registry`.

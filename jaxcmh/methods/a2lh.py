@@ -149,7 +149,7 @@ def update_U(s: State, data: Data, p: Params, left=label_embedding) -> State:
     s = s._replace(B_p=data.reduced(s.B))
     L, w, r = left(s, data), s.mu**p.zeta, s.B.shape[1]
     tau, G = w.sum() + p.eta, r * similar(L, data) + p.alpha * s.B_p
-    F = sum(w_m * X @ V for w_m, X, V in zip(w, data.views, s.V))
+    F = sum(w_m * (X @ V) for w_m, X, V in zip(w, data.views, s.V))
     K = s.C @ ridge_factor(L, p.alpha).T
     Q, T = qr(K)
     P, sigma, _ = svd(T)

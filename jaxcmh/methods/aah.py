@@ -78,11 +78,12 @@ def update_Q(s: State, data: Data, p: Params) -> State:
 def update_U(s: State, data: Data, p: Params) -> State:
     """Eqs. 21 and 23, one view after the other."""
     graph, U, TU, M = data.extra, list(s.U), list(s.TU), len(s.U)
+    TXP = jnp.split(graph.T(jnp.concatenate([EX @ P for EX, P in zip(graph.EX, s.P)], axis=1)), M, axis=1)
     pull = 2 * p.average / M**2  # of the mean of the views towards B
     for v, (X, theta) in enumerate(zip(data.features, weights(data, p))):
         others = sum(U[:v] + U[v + 1 :])
-        S = theta * graph.T(graph.EX[v] @ s.P[v]) + p.alpha * sum(TU[:v] + TU[v + 1 :])
-        E = 2 * S[graph.node] * data.mask[:, None] + s.mu * X @ s.Q[v] + s.C[v]
+        S = theta * TXP[v] + p.alpha * sum(TU[:v] + TU[v + 1 :])
+        E = 2 * S[graph.node] * data.mask[:, None] + s.mu * (X @ s.Q[v]) + s.C[v]
         E += (2 * p.beta - pull) * others + M * pull * s.B
         F = 2 * (theta + (M - 1) * p.alpha) * graph.D + 2 * (M - 1) * p.beta + pull + s.mu
         U[v] = E / F[:, None]
@@ -112,7 +113,10 @@ def objective(s: State, data: Data, p: Params) -> Array:
     loss = p.average * sqnorm(s.B - sum(s.U) / M)
     for v, (U, TU, theta) in enumerate(zip(s.U, s.TU, weights(data, p))):
         energy = graph.D @ (U * U).sum(1)
-        loss += theta * (graph.xDx[v] - 2 * jnp.vdot(graph.EX[v] @ s.P[v], TU) + energy) + p.alpha * (M - 1) * energy
+        loss += (
+            theta * (graph.weighted_squares[v] - 2 * jnp.vdot(graph.EX[v] @ s.P[v], TU) + energy)
+            + p.alpha * (M - 1) * energy
+        )
         for W in s.U[:v]:
             loss += p.beta * sqnorm(U - W) - 2 * p.alpha * jnp.vdot(TU[graph.node], W)
     return loss
@@ -161,11 +165,12 @@ method = Method(
     objective,
     codes,
     encoder,
-    max_iterations=20,
-    tolerance=1e-4,
+    max_iterations=50,
+    tolerance=1e-6,
     features=Features("standardise"),
     prepare=label_graph,
     diagnostics=diagnostics,
+    across=False,
     check=check,
 )
 paper_params = {

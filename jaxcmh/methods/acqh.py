@@ -121,7 +121,7 @@ def codes(s: State, data: Data, p: Params) -> Array:
 
 
 def codebooks(s: State) -> Array:
-    return s.C.astype(float)
+    return s.C
 
 
 def encoder(s: State, data: Data, p: Params) -> tuple[Array, ...]:
@@ -202,6 +202,7 @@ method = Method(
     codebooks=codebooks,
     unlabelled=unlabelled,
     diagnostics=diagnostics,
+    across=False,
     check=check,
 )
 paper_params = dict.fromkeys(("wiki", "mirflickr25k", "nuswide10"), Params())

@@ -23,7 +23,7 @@ from jax import Array, random
 
 from jaxcmh.learning.core import Data, Method
 from jaxcmh.learning.encoders import ridge
-from jaxcmh.learning.linalg import polar, sign, sqnorm, unit_rows
+from jaxcmh.learning.linalg import polar, product_gap, sign, sqnorm, unit_rows
 
 
 class Params(NamedTuple):
@@ -98,9 +98,8 @@ def update_E(s: State, data: Data, p: Params) -> State:
 
 def label_gap(s: State, B: Array, data: Data) -> Array:
     """|H Bᵀ - r Y Yᵀ|²."""
-    (Y_u, H), Y, r = of_sets(s, data), data.unit_labels, s.H.shape[1]
-    YY = Y_u.T @ Y_u
-    return jnp.vdot(H.T @ H, B.T @ B) - 2 * r * jnp.vdot(Y_u.T @ H, Y.T @ B) + r**2 * sqnorm(YY)
+    (Y_u, H), r = of_sets(s, data), s.H.shape[1]
+    return product_gap(H, B, r * Y_u, data.unit_labels)
 
 
 def objective(s: State, data: Data, p: Params) -> Array:
@@ -138,7 +137,7 @@ def diagnostics(s: State, data: Data, p: Params) -> dict[str, Array]:
 
 
 updates = (update_B, update_H, update_W, update_U, update_F, update_E)
-method = Method("dcgh", Params(), init, updates, objective, codes, encoder, diagnostics=diagnostics)
+method = Method("dcgh", Params(), init, updates, objective, codes, encoder, diagnostics=diagnostics, across=False)
 paper_params = {
     "wiki": Params(alpha=10.0, beta=10.0, lam=1e-2),
     "mirflickr25k": Params(alpha=1e4, beta=0.1, lam=1e-2),

@@ -19,7 +19,7 @@ from jax import Array, random
 from jaxcmh.learning.core import Data, Method, bare, run
 from jaxcmh.learning.encoders import SVD, decomposed, ridge_by_svd
 from jaxcmh.learning.features import Features
-from jaxcmh.learning.linalg import descend, product_gap, sign, sqnorm, unit_rows
+from jaxcmh.learning.linalg import descend, expanded_gap, sign, sqnorm, unit_rows
 from jaxcmh.methods import imads_mapping
 from jaxcmh.methods.imads_mapping import Params, of_views
 
@@ -61,7 +61,7 @@ def terms(s: State, data: Data, p: Params) -> dict[str, Array]:
     return {
         "labels": data.per_sample(2 * p.alpha * V),
         "similarity": data.per_sample(2 * p.beta * r * SV),
-        "hash functions": 2 * sum((m * X @ P for m, X, P in zip(mu, data.features, s.P)), jnp.zeros_like(s.B)),
+        "hash functions": 2 * sum((X @ (m * P) for m, X, P in zip(mu, data.features, s.P)), jnp.zeros_like(s.B)),
         "quadratic": -p.beta * s.C @ G,
         "copy": p.theta * s.C,
         "multipliers": -s.D,
@@ -102,7 +102,7 @@ def update_relaxed_B(s: State, data: Data, p: Params) -> State:
 def objective(s: State, data: Data, p: Params) -> Array:
     V, Y, r = data.per_sample(UL(s, data)[0]), data.per_sample(unit_rows(data.sets)), s.B.shape[1]
     similar = jnp.column_stack([2 * r * Y, -r * data.mask]), jnp.column_stack([Y, data.mask])
-    loss = p.alpha * sqnorm(s.B - V) + p.beta * product_gap(s.B, V, *similar) + p.gamma * sqnorm(*s.P)
+    loss = p.alpha * sqnorm(s.B - V) + p.beta * expanded_gap(s.B, V, *similar) + p.gamma * sqnorm(*s.P)
     fits = zip(of_views(p.mu1, p.mu2, data), data.features, s.P)
     return loss + sum((mu * sqnorm(X @ P - s.B) for mu, X, P in fits), jnp.zeros_like(loss))
 

@@ -8,8 +8,8 @@ A result line of a study carries, beside the fields of every result,
 
 and for some kinds
 
-* convergence: `map_trace`, {direction: [mAP after every iteration]}, and `objectives`, {stage: [value after every
-  iteration]} of a method with several stages; both may be missing;
+* convergence: `map_trace`, {direction: [mAP after every iteration]}, and `objectives`, {stage: [value at the start and
+  after every iteration]} of a method with several stages; both may be missing;
 * tsne, residuals, pictures: `arrays`, the name of an `.npz` file in the folder of the lines.
   - tsne: `labels` (n,) class numbers, `label_names` (c,); every other array (n, 2) is a panel of its name, and
     "NAME centres" (c, 2) its class centres (the means of the classes if there are none);
@@ -32,8 +32,7 @@ from jaxcmh import results
 from jaxcmh.results import plots, tables
 
 Line = Mapping[str, Any]
-NAMES = {"lam": "λ", "alpha": "α", "beta": "β", "theta": "θ", "zeta": "ζ", "eta": "η", "omega": "ω", "gamma": "γ"}
-NAMES |= {"mu": "μ"}
+LETTERS = {"lam": "λ", **tables.GREEK}
 
 
 class Figure(NamedTuple):
@@ -59,24 +58,24 @@ def studies(records: Iterable[Line]) -> list[Study]:
     Raises:
         ValueError: a study that is none, or of a kind that does not exist.
     """
-    found: dict[tuple, Study] = {}
+    parted: dict[tuple, Study] = {}
     for line in records:
-        told = line.get("study") or {"name": "runs", "kind": "bits", "vary": []}
-        if not isinstance(told, Mapping) or not {"name", "kind"} <= set(told):
-            raise ValueError(f"study: expected a name and a kind, got {told!r}")
-        if told["kind"] not in KINDS:
-            raise ValueError(f"study {told['name']!r}: kind must be one of {', '.join(KINDS)}; got {told['kind']!r}")
-        place = told["name"], told["kind"], line["data"], line["ties"], line["at"]
-        found.setdefault(place, Study(told["name"], told["kind"], (), line["data"], [])).lines.append(line)
-    for study in found.values():
+        about = line.get("study") or {"name": "runs", "kind": "bits", "vary": []}
+        if not isinstance(about, Mapping) or not {"name", "kind"} <= set(about):
+            raise ValueError(f"study: expected a name and a kind, got {about!r}")
+        if about["kind"] not in KINDS:
+            raise ValueError(f"study {about['name']!r}: kind must be one of {', '.join(KINDS)}; got {about['kind']!r}")
+        place = about["name"], about["kind"], line["data"], line["ties"], line["at"]
+        parted.setdefault(place, Study(about["name"], about["kind"], (), line["data"], [])).lines.append(line)
+    for study in parted.values():
         if study.kind == "deep":  # beside the same methods with the features the data set has
             own = {_configuration(line) for line in study.lines}
             base = study.data.partition(":")[0]
-            others = [s for s in found.values() if s.kind == "bits" and s.data != study.data]
+            others = [s for s in parted.values() if s.kind == "bits" and s.data != study.data]
             plain = [line for other in others if other.data.partition(":")[0] == base for line in other.lines]
             study.lines[:0] = {line["key"]: line for line in plain if _configuration(line) in own}.values()
     varied = lambda s: dict.fromkeys(v for line in s.lines for v in line.get("study", {}).get("vary", ()))  # noqa: E731
-    return [study._replace(vary=tuple(varied(study))) for study in found.values()]
+    return [study._replace(vary=tuple(varied(study))) for study in parted.values()]
 
 
 def _configuration(line: Line) -> str:
@@ -111,15 +110,15 @@ Plan = list[tuple[str, str, Callable[[Path], list[Path]]]]  # title, ending of t
 
 
 def _labelled(lines: Sequence[Line], without: Sequence[str] = ()) -> list[dict[str, Any]]:
-    """The lines with everything they differ in told by the name of the method, and features in words."""
+    """The lines with everything they differ in behind the name of the method, and features in words."""
     worded = [{**line, "features": tables.features(line)} for line in lines]
     differing = [name for name in tables.differing(worded) if name not in without]
     named = []
     if len({line["data"] for line in lines}) > 1:
         differing = ["data", *(name for name in differing if name != "features")]
     for line, words in zip(lines, worded):
-        told = {name: tables.value(words, name) for name in differing}
-        more = [v if isinstance(v, str) else f"{symbol(n)} = {_number(v)}" for n, v in told.items() if v is not None]
+        values = {name: tables.value(words, name) for name in differing}
+        more = [v if isinstance(v, str) else f"{symbol(n)} = {_number(v)}" for n, v in values.items() if v is not None]
         named.append({**line, "method": ", ".join([line["method"], *more])})
     return named
 
@@ -131,7 +130,7 @@ def symbol(name: str) -> str:
     ('α', 'λ3', 'μ0', 'iterations')
     """
     base = name.rstrip("0123456789")
-    letter = NAMES.get(base.rstrip("_"))
+    letter = LETTERS.get(base.rstrip("_"))
     return letter + name[len(base) :] if letter else name
 
 
@@ -145,8 +144,8 @@ def _caption(lines: Sequence[Line], free: Sequence[str] = ()) -> str:
     protocol = results.one_protocol(lines, ("database", *free) if len(_kinds(lines)) > 1 else free)
     seeds = len({line["seed"] for line in lines})
     bits = sorted({line["bits"] for line in lines})
-    told = results.describe(protocol) + (f", {bits[0]} bits" if len(bits) == 1 else "")
-    return told + (f", mean ± standard deviation of {seeds} seeds" if seeds > 1 else ", one seed")
+    words = results.describe(protocol) + (f", {bits[0]} bits" if len(bits) == 1 else "")
+    return words + (f", mean ± standard deviation of {seeds} seeds" if seeds > 1 else ", one seed")
 
 
 def _kinds(lines: Sequence[Line]) -> list[str]:
@@ -154,20 +153,20 @@ def _kinds(lines: Sequence[Line]) -> list[str]:
 
 
 def _once(lines: Sequence[Line]) -> list[Line]:
-    """One line a training: what does not depend on the database codes is told once."""
+    """One line per training: what does not depend on the database codes is said once."""
     first = _kinds(lines)[0]
     return [line for line in lines if line["database"] == first]
 
 
 def _title(kind: str, direction: str, kinds: Sequence[str]) -> str:
-    told = results.DIRECTIONS.get(direction, direction.replace("->", " → "))
-    return f"{told}, {kind} codes" if len(kinds) > 1 else told
+    name = results.direction_name(direction)
+    return f"{name}, {kind} codes" if len(kinds) > 1 else name
 
 
 def _panels(
     lines: Sequence[Line], x: Callable[[Line], Any], label: Callable[[Line], str]
 ) -> tuple[list[plots.Panel], list[float]]:
-    """mAP against x, a panel a kind of database codes and direction; mean and standard deviation over seeds."""
+    """mAP against x, one panel per kind of database codes and direction; mean and standard deviation over seeds."""
     kinds = _kinds(lines)
     panels, every = [], set()
     for kind in kinds:
@@ -178,7 +177,7 @@ def _panels(
                 if line["database"] == kind and at is not None:
                     cells.setdefault(label(line), {}).setdefault(float(at), {})[line["seed"]] = line["map"][direction]
             means, spread = _summary(cells)
-            every |= {at for found in cells.values() for at in found}
+            every |= {at for cell in cells.values() for at in cell}
             if means:
                 panels.append(plots.Panel(_title(kind, direction, kinds), means, spread))
     return panels, sorted(every)
@@ -186,9 +185,9 @@ def _panels(
 
 def _summary(cells: Mapping[str, Mapping[float, Mapping[int, float]]]) -> tuple[dict, dict]:
     means, spread = {}, {}
-    for name, found in cells.items():
-        xs = sorted(found)
-        values = [list(found[at].values()) for at in xs]
+    for name, cell in cells.items():
+        xs = sorted(cell)
+        values = [list(cell[at].values()) for at in xs]
         means[name] = xs, [float(np.mean(v)) for v in values]
         if any(len(v) > 1 for v in values):
             spread[name] = [float(np.std(v, ddof=1)) if len(v) > 1 else math.nan for v in values]
@@ -224,10 +223,14 @@ def _bits(study: Study, _: Path) -> Plan:
     for length in dict.fromkeys([32 if 32 in lengths else lengths[0], lengths[-1]]):
         at = [line for line in curves if line["bits"] == length]
         if at:
-            told = f"{length} bits, seed {first}"
+            which = f"{length} bits, seed {first}"
             plan += [
-                (f"Precision and recall, {told}", f"pr-{length}", lambda stem, at=at: plots.precision_recall(at, stem)),
-                (f"Precision of the first N, {told}", f"topn-{length}", lambda stem, at=at: plots.topn(at, stem)),
+                (
+                    f"Precision and recall, {which}",
+                    f"pr-{length}",
+                    lambda stem, at=at: plots.precision_recall(at, stem),
+                ),
+                (f"Precision of the first N, {which}", f"topn-{length}", lambda stem, at=at: plots.topn(at, stem)),
             ]
     timed = [line for line in lines if "train" in line["times"]]
     if len({line["method"] for line in timed}) > 1:
@@ -255,29 +258,30 @@ def _convergence(study: Study, _: Path) -> Plan:
     plan: Plan = _objective(study._replace(lines=ends))
 
     def stages(stem: Path) -> list[Path]:
-        found: dict[str, dict[str, tuple]] = {}
+        by_stage: dict[str, dict[str, tuple]] = {}
         for line in _once(lines):
             for stage, trace in line.get("objectives", {}).items():
-                start = abs(trace[0]) or 1.0
-                told = range(1, len(trace) + 1), [v / start for v in trace]
-                found.setdefault(f"{line['method']}, {stage}", {}).setdefault(f"{line['bits']} bits", told)
-        panels = [plots.Panel(title, traces) for title, traces in found.items()]
-        return plots.draw(stem, panels, x="iteration", y="objective / first", share_y=False, whole_ticks=True)
+                lengths = by_stage.setdefault(f"{line['method']}, {stage}", {})
+                lengths.setdefault(f"{line['bits']} bits", plots.relative_trace(line, trace))
+        panels = [plots.Panel(title, traces) for title, traces in by_stage.items()]
+        return plots.draw_objectives(stem, panels, lines)
 
     def traces(stem: Path) -> list[Path]:
         kinds = _kinds(lines)
-        told, label = [line for line in lines if line.get("map_trace")], _named(lines)
+        traced, label = [line for line in lines if line.get("map_trace")], _named(lines)
         panels = []
         for kind in kinds:
-            for direction in told[0]["map_trace"]:
+            for direction in traced[0]["map_trace"]:
                 cells: dict[str, dict[float, dict[int, float]]] = {}
-                for line in told:
+                for line in traced:
                     for step, score in enumerate(line["map_trace"][direction], 1):
                         if line["database"] == kind:
                             cells.setdefault(label(line), {}).setdefault(step, {})[line["seed"]] = score
                 if cells:
                     panels.append(plots.Panel(_title(kind, direction, kinds), *_summary(cells)))
-        return plots.draw(stem, panels, x="iteration", y="mAP", caption=_caption(told), share_y=False, whole_ticks=True)
+        return plots.draw(
+            stem, panels, x="iteration", y="mAP", caption=_caption(traced), share_y=False, whole_ticks=True
+        )
 
     if any(line.get("objectives") for line in lines):
         plan.append(("Convergence of every stage", "stages", stages))
@@ -295,9 +299,9 @@ def _along(study: Study, name: str, title: str, tied: Sequence[str] = ()) -> tup
         lines = study.lines
         for other in study.vary:
             if other != name and other not in tied:
-                told = [tables.value(line, other) for line in lines]
-                usual = Counter(told).most_common(1)[0][0]
-                lines = [line for line, value in zip(lines, told) if value == usual]
+                values = [tables.value(line, other) for line in lines]
+                usual = Counter(values).most_common(1)[0][0]
+                lines = [line for line, value in zip(lines, values) if value == usual]
         settings = {other for line in lines for other in line.get("setting", {})}
         labelled = _labelled(lines, without=study.vary)
         panels, xs = _panels(labelled, lambda line: tables.value(line, name), _named(labelled))
@@ -368,7 +372,7 @@ def _ablation(study: Study, _: Path) -> Plan:
             for direction in lines[0]["map"]:
                 series, spread, marks = {}, {}, {}
                 for bits in lengths:
-                    found = [
+                    values = [
                         [
                             r["map"][direction]
                             for r in lines
@@ -377,8 +381,8 @@ def _ablation(study: Study, _: Path) -> Plan:
                         for g in groups
                     ]
                     name = f"{bits} bits"
-                    series[name] = [float(np.mean(v)) if v else math.nan for v in found]
-                    spread[name] = [float(np.std(v, ddof=1)) if len(v) > 1 else math.nan for v in found]
+                    series[name] = [float(np.mean(v)) if v else math.nan for v in values]
+                    spread[name] = [float(np.std(v, ddof=1)) if len(v) > 1 else math.nan for v in values]
                     printed = [_printed(study.lines, lines, g, kind, direction, bits) for g in groups]
                     marks[name] = [math.nan if p is None else p for p in printed]
                 panels.append(plots.Bars(_title(kind, direction, kinds), groups, series, spread, marks))
@@ -391,11 +395,11 @@ def _ablation(study: Study, _: Path) -> Plan:
 def _printed(
     lines: Sequence[Line], labelled: Sequence[Line], group: str, kind: str, direction: str, bits: int
 ) -> float | None:
-    """The published value of a bar; codes encoded anew, and cut rankings, have none."""
+    """The published value of a bar, where the line is measured as papers do."""
     for line, named in zip(lines, labelled):
-        if named["method"] == group and kind == "learned" and line["at"] is None:
-            told = tables.published(line["method"], line["data"], direction, bits, line.get("setting"))
-            return told[0] if told else None
+        if named["method"] == group and line["database"] == kind and tables.repeats(line):
+            printed = tables.published(line["method"], line["data"], direction, bits, line.get("setting"))
+            return printed[0] if printed else None
     return None
 
 
@@ -412,11 +416,11 @@ def _scaling(study: Study, _: Path) -> Plan:
                 label = ", ".join([line["method"], *(f"{axes[other](line):,} {other}" for other in others)])
                 cells.setdefault(label, {}).setdefault(float(axes[name](line)), {})[line["seed"]] = line["times"][stage]
         means, spread = _summary(cells)
-        told = {label: f"{label} (slope {_slope(*points):.2f})" for label, points in means.items()}
+        labels = {label: f"{label} (slope {_slope(*points):.2f})" for label, points in means.items()}
         panel = plots.Panel(
             "",
-            {told[label]: points for label, points in means.items()},
-            {told[label]: values for label, values in spread.items()},
+            {labels[label]: points for label, points in means.items()},
+            {labels[label]: values for label, values in spread.items()},
         )
         caption = f"slope: exponent of the power law fitted to the points; without compilation; {machines}"
         lengths = sorted({line["bits"] for line in lines}) if name == "bits" else None
@@ -480,15 +484,15 @@ def _arrays(line: Line, folder: Path) -> dict[str, np.ndarray]:
 
 def _stored(study: Study) -> list[tuple[str, str, Line]]:
     """Title, ending and line of every file of arrays that a study names."""
-    found: dict[str, Line] = {}
+    first: dict[str, Line] = {}
     for line in study.lines:
-        found.setdefault(str(line.get("arrays")), line)
-    named = _labelled(list(found.values()))
+        first.setdefault(str(line.get("arrays")), line)
+    named = _labelled(list(first.values()))
     label = _named(named)
     slug = study.name.replace(" ", "-").lower() + "-"
-    parts = [Path(name).stem.removeprefix(slug).replace("-", " ") for name in found]
-    told = [label(line) + (f", {part}" if len(found) > 1 else "") for line, part in zip(named, parts)]
-    return [(title, "" if i == 0 else str(i + 1), line) for i, (title, line) in enumerate(zip(told, found.values()))]
+    parts = [Path(name).stem.removeprefix(slug).replace("-", " ") for name in first]
+    titles = [label(line) + (f", {part}" if len(first) > 1 else "") for line, part in zip(named, parts)]
+    return [(title, "" if i == 0 else str(i + 1), line) for i, (title, line) in enumerate(zip(titles, first.values()))]
 
 
 def _run(line: Line) -> str:

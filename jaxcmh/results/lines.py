@@ -1,11 +1,10 @@
-"""Results on disk: one JSON line a result with its whole protocol, and tables that refuse to mix protocols.
+"""Results on disk: one JSON line per result with its whole protocol; made, checked, read and appended.
 
 A *record* is a flat dict, one line of a `results.jsonl`. It carries everything a number depends on (data and split
 hashes, database kind, tie rule, cut-off, method, bits, seed, hyper-parameters, ...), so that tables and figures need
 nothing but lines.
 """
 
-import csv
 import functools
 import hashlib
 import json
@@ -14,14 +13,14 @@ import os
 import platform
 import shutil
 import subprocess
-import tempfile
 from collections.abc import Iterable, Mapping, Sequence
 from importlib.metadata import PackageNotFoundError, version
-from io import StringIO
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
+
+from jaxcmh.store import plain
 
 FORMAT = 2
 # What must be equal for two numbers to stand in one column, and what makes two runs different runs.
@@ -45,23 +44,13 @@ POINTS = 257  # of a precision-recall curve in a result line
 PACKAGES = ("jaxcmh", "jax", "jaxlib", "numpy", "scipy")
 
 
-def plain(value: Any) -> Any:
-    """The value as JSON types: NamedTuples become dicts, arrays lists, NumPy scalars numbers.
+def direction_name(direction: str) -> str:
+    """A direction of search in words; what is none stays as it is.
 
-    >>> plain({"weight": np.float32(0.5), "order": np.arange(3)})
-    {'weight': 0.5, 'order': [0, 1, 2]}
+    >>> direction_name("i2t"), direction_name("view0->view2")
+    ('image → text', 'view0 → view2')
     """
-    if hasattr(value, "_asdict"):
-        value = value._asdict()
-    if isinstance(value, Mapping):
-        return {str(k): plain(v) for k, v in value.items()}
-    if isinstance(value, list | tuple):
-        return [plain(v) for v in value]
-    if value is None or isinstance(value, str | bool | int | float):
-        return value
-    if isinstance(value, Path):
-        return str(value)
-    return np.asarray(value).tolist()
+    return DIRECTIONS.get(direction, direction.replace("->", " → "))
 
 
 def environment() -> dict[str, Any]:
@@ -81,14 +70,14 @@ def environment() -> dict[str, Any]:
 
 @functools.cache
 def versions() -> Mapping[str, str]:
-    """Versions of Python and of the packages that numbers depend on; read once, for that takes milliseconds a line."""
-    found = {"python": platform.python_version()}
+    """Versions of Python and of the packages that numbers depend on; read once: it takes milliseconds."""
+    numbers = {"python": platform.python_version()}
     for name in PACKAGES:
         try:
-            found[name] = version(name)
+            numbers[name] = version(name)
         except PackageNotFoundError:
-            found[name] = "not installed"
-    return found
+            numbers[name] = "not installed"
+    return numbers
 
 
 @functools.cache
@@ -107,69 +96,6 @@ def commit() -> str | None:
     return f"{name}+changes" if name and git("status", "--porcelain", "--untracked-files=no") else name or None
 
 
-def _digest(*values: Any) -> str:
-    digest = hashlib.sha256()
-    for value in values:
-        array = np.ascontiguousarray(value)
-        if array.dtype.kind in "OU":  # ids may be strings: hashed by content, whatever their padding
-            array = np.frombuffer("\0".join(map(str, array.ravel().tolist())).encode(), np.uint8)
-        digest.update(f"{array.dtype.str}{array.shape}".encode())
-        digest.update(array.data if array.size else b"")
-    return digest.hexdigest()[:16]
-
-
-def _parts(split: Any) -> dict[str, Any]:
-    return {name: getattr(split, name) for name in ("train", "query", "database")}
-
-
-def data_hash(split: Any) -> str:
-    """16 hex digits over every view, label and id of the split's three parts, in their order."""
-    arrays: list[Any] = []
-    for part in _parts(split).values():
-        for view in part.views:
-            if hasattr(view, "tocsr"):
-                view = view.tocsr().sorted_indices()
-                arrays += [view.data, view.indices.astype(np.int64), view.indptr.astype(np.int64), view.shape]
-            else:
-                arrays.append(view)
-        arrays += [part.labels, part.ids]
-    return _digest(*arrays)
-
-
-def split_hash(split: Any) -> str:
-    """16 hex digits over which items (ids) are training, query and database rows, in their order."""
-    return _digest(*(part.ids for part in _parts(split).values()))
-
-
-def chance(query_labels: Any, database_labels: Any) -> float:
-    """Mean share of the database that is relevant to a query, over queries with a relevant item: mAP of a random order.
-
-    Args:
-        query_labels: (n_q, c) 0/1.
-        database_labels: (n, c) 0/1.
-
-    >>> chance(np.eye(2), np.eye(2))
-    0.5
-    """
-    return mean_share(relevant_share(query_labels, database_labels))
-
-
-def mean_share(share: np.ndarray) -> float:
-    """`chance`, from what `relevant_share` returned."""
-    return float(share[share > 0].mean()) if (share > 0).any() else 0.0
-
-
-def relevant_share(query_labels: Any, database_labels: Any) -> np.ndarray:
-    """(n_q,) the share of the database that is relevant to each query; arguments as for `chance`.
-
-    >>> relevant_share(np.eye(2), [[1, 0], [1, 0]]).tolist()
-    [1.0, 0.0]
-    """
-    query = np.asarray(query_labels, np.float32)
-    database = np.asarray(database_labels, np.float32).T
-    return np.concatenate([(query[i : i + 256] @ database > 0).mean(1) for i in range(0, len(query), 256)])
-
-
 def doubts(scores: Mapping[str, float], chance: float, codes: Mapping[str, Any] | None = None) -> list[str]:
     """What looks wrong about a result, in one plain sentence each; an empty list when nothing does.
 
@@ -181,16 +107,16 @@ def doubts(scores: Mapping[str, float], chance: float, codes: Mapping[str, Any] 
     >>> doubts({"i2t": 0.14, "t2i": 0.14}, 0.136)[0]
     'i2t and t2i have exactly the same mAP 0.1400: are the two views the same array?'
     """
-    found = []
+    sentences = []
     names = sorted(scores)
     for first, second in [(a, b) for i, a in enumerate(names) for b in names[i + 1 :]]:
         if abs(scores[first] - scores[second]) < 1e-12:
-            found.append(
+            sentences.append(
                 f"{first} and {second} have exactly the same mAP {scores[first]:.4f}: are the two views the same array?"
             )
     for name in names:
         if scores[name] < 1.1 * chance:
-            found.append(f"{name} has mAP {scores[name]:.4f}, no better than chance ({chance:.4f})")
+            sentences.append(f"{name} has mAP {scores[name]:.4f}, no better than chance ({chance:.4f})")
     for name, packed in (codes or {}).items():
         packed = np.asarray(packed)
         if packed.dtype != np.uint8 or packed.ndim != 2:
@@ -198,8 +124,8 @@ def doubts(scores: Mapping[str, float], chance: float, codes: Mapping[str, Any] 
         differ = np.bitwise_or.reduce(packed ^ packed[:1], axis=0)
         constant = packed.shape[1] * 8 - int(np.unpackbits(differ).sum())
         if constant:
-            found.append(f"{constant} of {packed.shape[1] * 8} bits are the same for all items of the {name} codes")
-    return found
+            sentences.append(f"{constant} of {packed.shape[1] * 8} bits are the same for all items of the {name} codes")
+    return sentences
 
 
 # -- records ----------------------------------------------------------------------------------------------------------
@@ -251,7 +177,7 @@ def line(
     """
     metrics = report["metrics"]
     curves = {direction: measured for direction, measured in metrics.items() if hasattr(measured, "topn")}
-    found = {
+    record = {
         "format": FORMAT,
         "data": data,
         "data_hash": hashes[0],
@@ -265,9 +191,9 @@ def line(
         **({"chance": report["chance"]} if "chance" in report else {}),
     }
     if curves:
-        found["topn"] = next(iter(curves.values())).topn
-        found["curves"] = {direction: _curves(measured) for direction, measured in curves.items()}
-    found |= {
+        record["topn"] = next(iter(curves.values())).topn
+        record["curves"] = {direction: _curves(measured) for direction, measured in curves.items()}
+    record |= {
         "objective": objective,
         "converged": converged,
         "diagnostics": diagnostics,
@@ -275,13 +201,13 @@ def line(
         "environment": environment(),
         **more,
     }
-    found = plain(found)
-    found["key"] = key(found)
-    return check(found)
+    record = plain(record)
+    record["key"] = key(record)
+    return check(record)
 
 
 def _curves(measured: Any) -> dict[str, np.ndarray]:
-    """The curves of one direction; of a precision-recall curve with a point a rank, those nearest to even steps."""
+    """The curves of one direction; of a precision-recall curve with one point per rank, those nearest to even steps."""
     recall = np.asarray(measured.pr_recall)
     kept = np.arange(len(recall))
     if len(recall) > POINTS:
@@ -297,10 +223,31 @@ def _curves(measured: Any) -> dict[str, np.ndarray]:
 
 def key(record: Mapping[str, Any]) -> str:
     """16 hex digits over everything a result is determined by: equal keys mean the same experiment."""
-    told = {name: record[name] for name in (*PROTOCOL, *CONFIGURATION, "seed")}
+    identity = {name: record[name] for name in (*PROTOCOL, *CONFIGURATION, "seed")}
     if record.get("setting"):  # conditions of the data, see `studies.conditions`
-        told["setting"] = record["setting"]
-    return hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()[:16]
+        identity["setting"] = record["setting"]
+    return hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def trace(record: Mapping[str, Any], values: Sequence[float] | None = None) -> tuple[list[int], list[float]]:
+    """Iterations and the objective after them, from the start (0) to the iteration in which the training converged.
+
+    Args:
+        record: a result line; one of format 1, of version 0.1.0, begins after the first iteration.
+        values: of one stage of a method with several; the line's "objective" if None.
+
+    >>> trace({"format": 2, "objective": [4.0, 2.0, 1.0, 1.0], "converged": 2})
+    ([0, 1, 2], [4.0, 2.0, 1.0])
+    >>> trace({"format": 1, "objective": [2.0, 1.0]})
+    ([1, 2], [2.0, 1.0])
+    """
+    first = 0 if record["format"] > 1 else 1
+    if values is not None:
+        shown = list(values)
+    else:
+        end = record["converged"] - first + 1 if record.get("converged") else None
+        shown = list(record["objective"][:end])
+    return list(range(first, first + len(shown))), shown
 
 
 def _finite(value: Any) -> bool:
@@ -400,37 +347,7 @@ def read(path: str | Path) -> list[dict]:
     return records
 
 
-# -- tables -----------------------------------------------------------------------------------------------------------
-
-
-class Cell(NamedTuple):
-    """mAP of one row and column: mean and sample standard deviation over `seeds` seeds (sd is nan for one seed).
-
-    `published` is the value a paper prints for the same, where there is one.
-    """
-
-    mean: float
-    sd: float
-    seeds: int
-    published: float | None = None
-
-
-class Table(NamedTuple):
-    """A pivot of results.
-
-    Attributes:
-        index: names of the fields that make the rows.
-        columns: one tuple of field values a column; `fields` names them.
-        fields: names of the fields that make the columns.
-        rows: (values of the index fields, one Cell or None a column).
-        caption: the protocol all cells share, in words.
-    """
-
-    index: tuple[str, ...]
-    fields: tuple[str, ...]
-    columns: tuple[tuple, ...]
-    rows: tuple[tuple[tuple, tuple[Cell | None, ...]], ...]
-    caption: str
+# -- protocols ---------------------------------------------------------------------------------------------------------
 
 
 def one_protocol(records: Iterable[Mapping[str, Any]], free: Sequence[str] = ()) -> dict[str, Any]:
@@ -456,69 +373,6 @@ def one_protocol(records: Iterable[Mapping[str, Any]], free: Sequence[str] = ())
     return shared
 
 
-def table(
-    records: Iterable[Mapping[str, Any]],
-    rows: Sequence[str] = ("method",),
-    columns: Sequence[str] = ("direction", "bits"),
-) -> Table:
-    """Mean mAP over seeds, one row and column for each value of the named fields.
-
-    Args:
-        records: result lines.
-        rows, columns: fields of a record, "direction", or names of a hyper-parameter or setting. Any protocol field
-            that is not among them must be equal in all records, and two records in one cell may differ in nothing but
-            the seed. "data" among them, or a setting such as the number of training rows, says that the data differ.
-    Raises:
-        ValueError: the records mix protocols or configurations, or a field does not exist.
-
-    >>> table([])
-    Traceback (most recent call last):
-    ValueError: no results given
-    """
-    records = list(records)
-    rows, columns = tuple(rows), tuple(columns)
-    for number, line in enumerate(records):
-        check(line, f"records[{number}]")
-    settings_named = {name for line in records for name in line.get("setting", {})} & {*rows, *columns}
-    other_data = settings_named or "data" in rows + columns
-    protocol = one_protocol(records, rows + columns + (OF_THE_SETTING if other_data else ()))
-    cells: dict[tuple[tuple, tuple], dict[int, float]] = {}
-    settings: dict[tuple[tuple, tuple], str] = {}
-    for line in records:
-        for direction, value in line["map"].items():
-            entry = {**line["params"], **line.get("setting", {}), **line, "direction": direction}
-            unknown = [name for name in rows + columns if name not in entry]
-            if unknown:
-                raise ValueError(
-                    f"results have no field {unknown[0]!r}; there are direction, {', '.join(sorted(line))}"
-                )
-            place = tuple(_atom(entry[name]) for name in rows), tuple(_atom(entry[name]) for name in columns)
-            setting = json.dumps([line.get("setting", {}), *(line[name] for name in CONFIGURATION)], sort_keys=True)
-            if settings.setdefault(place, setting) != setting:
-                raise ValueError(
-                    f"two results of different configuration fall on {dict(zip(rows, place[0]))}: "
-                    "name the field they differ in as a row or column"
-                )
-            if cells.setdefault(place, {}).setdefault(line["seed"], value) != value:
-                raise ValueError(f"two results for {dict(zip(rows, place[0]))}, seed {line['seed']}, disagree")
-    heads = tuple(dict.fromkeys(place[0] for place in cells))
-    tops = tuple(sorted({place[1] for place in cells}, key=lambda top: [(isinstance(v, str), v) for v in top]))
-    body = tuple((head, tuple(_cell(cells.get((head, top))) for top in tops)) for head in heads)
-    caption = f"{score(protocol.get('at'))}, {describe(protocol)}"
-    return Table(rows, columns, tops, body, caption)
-
-
-def _atom(value: Any) -> Any:
-    return value if isinstance(value, str | int | float) else json.dumps(value)
-
-
-def _cell(values: Mapping[int, float] | None) -> Cell | None:
-    if not values:
-        return None
-    numbers = list(values.values())
-    return Cell(float(np.mean(numbers)), float(np.std(numbers, ddof=1)) if len(numbers) > 1 else math.nan, len(numbers))
-
-
 def score(at: int | None) -> str:
     """The name of the score: mAP over the whole ranking, or cut off."""
     return "mAP over all items" if at is None else f"mAP@{at}"
@@ -538,70 +392,3 @@ def describe(protocol: Mapping[str, Any]) -> str:
         + (" ({n_without_relevant} without a relevant item)" if "n_without_relevant" in protocol else ""),
     }
     return ", ".join(form.format(**protocol) for name, form in forms.items() if name in protocol)
-
-
-def best(table: Table, digits: int = 3) -> set[tuple[int, int]]:
-    """(row, column) of the best cells; ties at the printed precision are all best."""
-    found = set()
-    for j in range(len(table.columns)):
-        column = [round(cell.mean, digits) if cell else -math.inf for cell in (cells[j] for _, cells in table.rows)]
-        highest = max(column, default=-math.inf)
-        found |= {(i, j) for i, value in enumerate(column) if value == highest > -math.inf}
-    return found
-
-
-def show(cell: Cell | None, digits: int = 3) -> str:
-    """A cell in print: the mean, ± its standard deviation over more than one seed, the published value in parentheses.
-
-    >>> show(Cell(0.3594, 0.0131, 5, 0.3729))
-    '0.359 ± 0.013 (0.373)'
-    """
-    if cell is None:
-        return "-"
-    spread = "" if cell.seeds == 1 else f" ± {cell.sd:.{digits}f}"
-    return f"{cell.mean:.{digits}f}{spread}" + ("" if cell.published is None else f" ({cell.published:.{digits}f})")
-
-
-def to_csv(table: Table) -> str:
-    """The table as long CSV: index fields, column fields, mean, sd (empty for one seed), seeds, published if known."""
-    text = StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    cells = [(*head, *top, cell) for head, row in table.rows for top, cell in zip(table.columns, row) if cell]
-    known = any(cell.published is not None for *_, cell in cells)
-    writer.writerow([*table.index, *table.fields, "map", "sd", "seeds", *(["published"] if known else [])])
-    for *place, cell in cells:
-        spread = "" if math.isnan(cell.sd) else repr(cell.sd)
-        writer.writerow([*place, repr(cell.mean), spread, cell.seeds, *([cell.published] if known else [])])
-    return text.getvalue()
-
-
-# -- files -------------------------------------------------------------------------------------------------------------
-
-
-def write_text(path: str | Path, text: str) -> Path:
-    """Write a file under a temporary name in the same folder, then rename: readers never see half of it."""
-    path = Path(path)
-    with tempfile.NamedTemporaryFile(
-        "w", dir=path.parent, prefix=f".{path.name}.", delete=False, encoding="utf-8"
-    ) as file:
-        try:
-            file.write(text)
-            file.close()
-            open_to_all(file.name, 0o666)
-            os.replace(file.name, path)
-        except BaseException:
-            os.unlink(file.name)
-            raise
-    return path
-
-
-def write_json(path: str | Path, value: Any) -> Path:
-    """Write a value as indented JSON, see `write_text`."""
-    return write_text(path, json.dumps(plain(value), indent=1, allow_nan=False) + "\n")
-
-
-def open_to_all(path: str | Path, mode: int) -> None:
-    """Temporary files are private by default; the finished one gets the usual permissions."""
-    umask = os.umask(0)
-    os.umask(umask)
-    os.chmod(path, mode & ~umask)

@@ -7,8 +7,6 @@ only read result lines, so drawing one never runs an experiment.
 
 import csv
 import math
-import os
-import tempfile
 import textwrap
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
@@ -19,13 +17,14 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from jaxcmh import results
+from jaxcmh.store import replacing
 
 # Okabe and Ito's colours in an order that keeps neighbours far apart; brown stands for their yellow, too pale on white.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#7A4B00")
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")
 GREY = "#BBBBBB"
 GREYS = {"p": GREY, "H": "#888888", "<": "#666666", ">": "#A0A0A0"}  # markers of four more classes of a scatter
-BANDS = 3  # lines a panel up to which the spread is a band; above, it is a bar at every point
+BANDS = 3  # lines per panel up to which the spread is a band; above, it is a bar at every point
 KINDS = ("png", "svg", "pdf")
 DATES = {"svg": {"Date": None}, "pdf": {"CreationDate": None}}  # left out: equal figures give equal files
 STYLE: dict[Any, Any] = {
@@ -54,11 +53,15 @@ Lines = Mapping[str, tuple[Sequence[float], Sequence[float]]]
 
 
 class Panel(NamedTuple):
-    """One set of axes: a title and name -> (x, y), drawn in the order given; `spread` is name -> ± of every y."""
+    """One set of axes: a title and name -> (x, y), drawn in the order given.
+
+    `spread` is name -> ± of every y, `ringed` name -> the x of the point that gets a ring.
+    """
 
     title: str
     lines: Lines
     spread: Mapping[str, Sequence[float]] = MappingProxyType({})
+    ringed: Mapping[str, float] = MappingProxyType({})
 
 
 def draw(
@@ -72,12 +75,13 @@ def draw(
     log_y: bool = False,
     share_y: bool = True,
     from_zero: bool = False,
+    relative: bool = False,
     whole_ticks: bool = False,
     ticks: Sequence[float] | None = None,
     ends: tuple[float, float] | None = None,
     markers: bool = True,
 ) -> list[Path]:
-    """Draw panels of lines side by side and write stem.png, .svg, .pdf and .csv (panel, line, x, y, spread if any).
+    """Draw panels of lines side by side and write stem.png, .svg, .pdf and .csv (panel, line, x, y, spread, rings).
 
     Args:
         stem: path without an ending.
@@ -88,6 +92,7 @@ def draw(
         log_x, log_y: logarithmic axes, where values spread over more than a factor of 5; zero has a place of its own.
         share_y: one y scale for all panels.
         from_zero: a y axis that is not logarithmic starts at zero.
+        relative: y is relative to 1; where all of it is very near, ticks tell the distance from there.
         whole_ticks: whole numbers only on the x axis.
         ticks: the only x ticks there shall be.
         ends: where the x axis begins and ends; with its points if None.
@@ -134,10 +139,17 @@ def draw(
                 markeredgewidth=0.6,
                 label=name if shown else "others",
             )
+            if name in panel.ringed:
+                place = np.flatnonzero(xs == panel.ringed[name])
+                axes.plot(
+                    xs[place], ys[place], "o", markersize=9, markerfacecolor="none", color=colour, mew=1.4, zorder=4
+                )
         if log_x:
             _log(axes, axes.xaxis, [value for xs, _ in panel.lines.values() for value in xs])
         if log_y:
             _log(axes, axes.yaxis, [value for _, ys in panel.lines.values() for value in ys])
+        if relative and axes.get_yscale() == "linear":
+            _beside_one(axes.yaxis, [value for _, ys in panel.lines.values() for value in ys])
         if from_zero and axes.get_yscale() == "linear":
             axes.set_ylim(0, 1.05 * axes.dataLim.y1)  # the margin of points near each other would cut their markers
         if whole_ticks:
@@ -150,14 +162,18 @@ def draw(
             room = 0.02 * (ends[1] - ends[0])
             axes.set_xlim(ends[0] - room, ends[1] + room)
 
-    spread = any(panel.spread for panel in panels)
+    spread, ringed = any(panel.spread for panel in panels), any(panel.ringed for panel in panels)
     points = [
-        [panel.title, name, float(a), float(b), *([float(c)] if spread else [])]
+        [
+            *(panel.title, name, float(a), float(b)),
+            *([float(c)] if spread else []),
+            *([int(a == panel.ringed.get(name))] if ringed else []),
+        ]
         for panel in panels
         for name, (xs, ys) in panel.lines.items()
         for a, b, c in zip(xs, ys, panel.spread.get(name, [math.nan] * len(xs)))
     ]
-    head = ["panel", "line", x, y, *(["±"] if spread else [])]
+    head = ["panel", "line", x, y, *(["±"] if spread else []), *(["ring"] if ringed else [])]
     if len(names) == 1:
         caption = ", ".join(filter(None, [names[0], caption]))
     return _figure(stem, panels, fill, x=x, y=y, caption=caption, share_y=share_y, points=(head, points))
@@ -180,6 +196,25 @@ def _log(axes: Any, axis: Any, values: Sequence[float]) -> None:
         axis.set_minor_formatter(FuncFormatter(lambda value, _: short(value, False)) if few else NullFormatter())
     powers = not few and _powers(positive)
     axis.set_major_formatter(FuncFormatter(lambda value, _: short(value, powers)))
+
+
+def _beside_one(axis: Any, values: Sequence[float]) -> None:
+    """Ticks near 1 that tell how far from it they are, where plain numbers would need more than three decimals."""
+    from matplotlib.ticker import FuncFormatter
+
+    farthest = max(abs(value - 1) for value in values)
+    if 0 < farthest < 5e-3:
+        axis.set_major_formatter(FuncFormatter(lambda value, _: beside_one(value, math.floor(math.log10(farthest)))))
+
+
+def beside_one(value: float, exponent: int) -> str:
+    """A number near 1 on an axis, with its distance from 1 in units of a power of ten.
+
+    >>> beside_one(1.00005, -5), beside_one(1 - 2.5e-4, -4), beside_one(1.0, -5)
+    ('$1 + 5 \\\\times 10^{-5}$', '$1 - 2.5 \\\\times 10^{-4}$', '1')
+    """
+    steps = round((value - 1) / 10.0**exponent, 3)
+    return f"$1 {'+' if steps > 0 else '-'} {abs(steps):g} \\times 10^{{{exponent}}}$" if steps else "1"
 
 
 def _powers(values: Sequence[float]) -> bool:
@@ -246,16 +281,14 @@ def _figure(
     return [*written, _write(stem.with_name(f"{stem.name}.csv"), lambda path: _points(path, *points))]
 
 
-def _write(path: Path, fill: Callable[[str], Any]) -> Path:
+def _write(path: Path, fill: Callable[[Path], Any]) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=path.parent, prefix=".") as hidden:
-        made = os.path.join(hidden, path.name)
-        fill(made)
-        os.replace(made, path)
+    with replacing(path) as temporary:
+        fill(temporary)
     return path
 
 
-def _points(path: str, head: Sequence[str], points: Sequence[Sequence[Any]]) -> None:
+def _points(path: Path, head: Sequence[str], points: Sequence[Sequence[Any]]) -> None:
     with open(path, "w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(head)
@@ -272,7 +305,7 @@ class Surface(NamedTuple):
 
 
 def surface(stem: str | Path, panels: Sequence[Surface], *, x: str, y: str, z: str, caption: str = "") -> list[Path]:
-    """Draw heat maps with one true cell a computed value, the best ringed; the colour scale is each panel's own.
+    """Draw heat maps with one true cell per computed value, the best ringed; the colour scale is each panel's own.
 
     Args:
         stem: path without an ending, see `draw`.
@@ -298,8 +331,8 @@ def surface(stem: str | Path, panels: Sequence[Surface], *, x: str, y: str, z: s
         axes.plot(best[1] + 0.5, best[0] + 0.5, "o", markersize=9, markerfacecolor="none", color="#D55E00", mew=1.8)
         for axis, values in ((axes.xaxis, panel.xs), (axes.yaxis, panel.ys)):
             step = -(-len(values) // 12)
-            told = [short(v, _powers(values)) for v in values[::step]]
-            axis.set_ticks(np.arange(len(values))[::step] + 0.5, told)
+            ticks = [short(v, _powers(values)) for v in values[::step]]
+            axis.set_ticks(np.arange(len(values))[::step] + 0.5, ticks)
             axis.set_tick_params(length=0)
         axes.set_aspect("auto")
         bar = axes.figure.colorbar(drawn, ax=axes, label=z, pad=0.02)
@@ -311,9 +344,9 @@ def surface(stem: str | Path, panels: Sequence[Surface], *, x: str, y: str, z: s
         for b, row in zip(panel.ys, np.asarray(panel.cells, float))
         for a, cell in zip(panel.xs, row)
     ]
-    told = (["panel", x, y, z], points)
+    table = (["panel", x, y, z], points)
     caption = f"{caption}; the ring marks the best cell" if caption else "the ring marks the best cell"
-    return _figure(stem, panels, fill, x=x, y=y, caption=caption, points=told, size=(4.2, 3.2), grid=False)
+    return _figure(stem, panels, fill, x=x, y=y, caption=caption, points=table, size=(4.2, 3.2), grid=False)
 
 
 def short(value: float, powers: bool = True) -> str:
@@ -331,7 +364,7 @@ def short(value: float, powers: bool = True) -> str:
 
 
 class Bars(NamedTuple):
-    """Bars: a title, group names, series name -> one value a group; `spread` and `marks` are alike, nan for none."""
+    """Bars: a title, group names, series name -> one value per group; `spread` and `marks` are alike, nan for none."""
 
     title: str
     groups: Sequence[str]
@@ -404,8 +437,8 @@ def bars(stem: str | Path, panels: Sequence[Bars], *, x: str, mark: str = "publi
         for i, (group, value) in enumerate(zip(panel.groups, values))
     ]
     tall = max(1.2, 0.5 + 0.13 * len(names) * max(len(panel.groups) for panel in panels))
-    told = (["panel", "group", "series", x, "±", mark], points)
-    return _figure(stem, panels, fill, x=x, y="", caption=caption, points=told, share_y=False, size=(3.9, tall))
+    table = (["panel", "group", "series", x, "±", mark], points)
+    return _figure(stem, panels, fill, x=x, y="", caption=caption, points=table, share_y=False, size=(3.9, tall))
 
 
 class Cloud(NamedTuple):
@@ -425,7 +458,7 @@ def clouds(
     Args:
         stem: path without an ending, see `draw`.
         panels: at least one.
-        class_names: one a class; numbered if empty.
+        class_names: one per class; numbered if empty.
         caption: small print under the figure.
     Raises:
         ValueError: nothing to draw, or arrays that do not fit each other.
@@ -474,9 +507,9 @@ def clouds(
         for panel in panels
         for c, (a, b) in enumerate(np.asarray(panel.centres).reshape(-1, 2))
     ]
-    told = (["panel", "what", "class", "x", "y"], points)
+    table = (["panel", "what", "class", "x", "y"], points)
     caption = "; ".join(filter(None, [caption, "axes of t-SNE have no unit; stars are class centres"]))
-    return _figure(stem, panels, fill, x="", y="", caption=caption, points=told, grid=False, size=(3.6, 3.4))
+    return _figure(stem, panels, fill, x="", y="", caption=caption, points=table, grid=False, size=(3.6, 3.4))
 
 
 class _Row(NamedTuple):
@@ -484,23 +517,23 @@ class _Row(NamedTuple):
     number: int
 
 
-def answers(stem: str | Path, queries: Any, found: Any, right: Any, *, caption: str = "") -> list[Path]:
+def answers(stem: str | Path, queries: Any, returned: Any, right: Any, *, caption: str = "") -> list[Path]:
     """Draw queries and their first answers, right ones framed in blue with a tick, wrong ones in orange with a cross.
 
     Args:
         stem: path without an ending, see `draw`.
         queries: (q, h, w) or (q, h, w, 3) uint8 pictures, or (q,) texts; at most 20.
-        found: (q, k, ...) pictures or texts, at most 20 a query.
+        returned: (q, k, ...) pictures or texts, at most 20 per query.
         right: (q, k) bool.
         caption: small print under the figure.
     Raises:
         ValueError: shapes that do not fit each other.
     """
-    queries, found, right = map(np.asarray, (queries, found, right))
-    if right.ndim != 2 or found.shape[:2] != right.shape or len(queries) != len(right) or max(right.shape) > 20:
+    queries, returned, right = map(np.asarray, (queries, returned, right))
+    if right.ndim != 2 or returned.shape[:2] != right.shape or len(queries) != len(right) or max(right.shape) > 20:
         raise ValueError(
-            f"queries {queries.shape}, answers {found.shape} and right {right.shape} must be (q, ...), (q, k, ...) and "
-            "(q, k), both at most 20"
+            f"queries {queries.shape}, answers {returned.shape} and right {right.shape} must be (q, ...), (q, k, ...) "
+            "and (q, k), both at most 20"
         )
     k = right.shape[1]
 
@@ -523,7 +556,7 @@ def answers(stem: str | Path, queries: Any, found: Any, right: Any, *, caption: 
         show(axes, queries[row.number], 0, None, "")
         for j in range(k):
             ok = bool(right[row.number, j])
-            show(axes, found[row.number, j], j + 1.25, COLOURS[0] if ok else COLOURS[1], "✓" if ok else "✗")
+            show(axes, returned[row.number, j], j + 1.25, COLOURS[0] if ok else COLOURS[1], "✓" if ok else "✗")
         axes.set_xlim(0, k + 1.25)
         axes.set_ylim(0, 1)
         axes.set_axis_off()
@@ -531,21 +564,17 @@ def answers(stem: str | Path, queries: Any, found: Any, right: Any, *, caption: 
     rows = [_Row("", i) for i in range(len(queries))]
     points = [[i, j, int(value)] for i, line in enumerate(right) for j, value in enumerate(line)]
     size = (0.62 * (k + 1.25), 0.64)
-    told = (["query", "place", "right"], points)
-    return _figure(stem, rows, fill, x="", y="", caption=caption, points=told, size=size, columns=1, grid=False)
+    table = (["query", "place", "right"], points)
+    return _figure(stem, rows, fill, x="", y="", caption=caption, points=table, size=size, columns=1, grid=False)
 
 
 # -- figures of result lines ------------------------------------------------------------------------------------------
 
 
-def _title(direction: str) -> str:
-    return results.DIRECTIONS.get(direction, direction.replace("->", " → "))
-
-
 def _curves(
     records: Iterable[Mapping[str, Any]], pick: Callable[[Mapping, Mapping], tuple[Sequence, Sequence]]
 ) -> tuple[list[Panel], str]:
-    """A panel a kind of database codes and direction, one line a method; all of one protocol and code length."""
+    """One panel per kind of database codes and direction, one line per method; all of one protocol and code length."""
     records = list(records)
     kinds = list(dict.fromkeys(r["database"] for r in records))
     caption = results.describe(results.one_protocol(records, ("database",) if len(kinds) > 1 else ()))
@@ -561,7 +590,7 @@ def _curves(
         seen[line["database"], line["method"]] = line
     panels = [
         Panel(
-            _title(direction) + (f", {kind} codes" if len(kinds) > 1 else ""),
+            results.direction_name(direction) + (f", {kind} codes" if len(kinds) > 1 else ""),
             {method: _known(*pick(line["curves"][direction], line)) for (k, method), line in seen.items() if k == kind},
         )
         for kind in kinds
@@ -577,10 +606,10 @@ def _known(xs: Sequence, ys: Sequence) -> tuple[list[float], list[float]]:
 
 
 def precision_recall(records: Iterable[Mapping[str, Any]], stem: str | Path) -> list[Path]:
-    """Mean precision against mean recall in both directions, a line a method.
+    """Mean precision against mean recall in both directions, one line per method.
 
     Args:
-        records: result lines of one protocol and code length, at most one a method and kind of database codes.
+        records: result lines of one protocol and code length, at most one per method and kind of database codes.
         stem: path without an ending, see `draw`.
     """
     panels, caption = _curves(records, lambda curve, _: (curve["recall"], curve["precision"]))
@@ -588,13 +617,13 @@ def precision_recall(records: Iterable[Mapping[str, Any]], stem: str | Path) -> 
 
 
 def topn(records: Iterable[Mapping[str, Any]], stem: str | Path) -> list[Path]:
-    """Precision of the first N answers against N, a line a method; arguments as `precision_recall`."""
+    """Precision of the first N answers against N, one line per method; arguments as `precision_recall`."""
     panels, caption = _curves(records, lambda curve, line: (line["topn"], curve["topn_precision"]))
     return draw(stem, panels, x="N", y="precision of the first N", caption=caption, log_x=True)
 
 
 def bits(records: Iterable[Mapping[str, Any]], stem: str | Path) -> list[Path]:
-    """mAP against code length in both directions, a line a method: mean and, of several seeds, standard deviation.
+    """mAP against code length in both directions, one line per method: mean and, of several seeds, standard deviation.
 
     Args:
         records: result lines of one protocol; each kind of database codes gets panels of its own.
@@ -608,44 +637,73 @@ def bits(records: Iterable[Mapping[str, Any]], stem: str | Path) -> list[Path]:
     for place in sorted({top[:-1] for top in table.columns}, key=lambda p: (kinds.index(p[0]) if p[1:] else 0, p)):
         lines, spread = {}, {}
         for head, cells in table.rows:
-            found = [(top[-1], c.mean, c.sd) for top, c in zip(table.columns, cells) if top[:-1] == place and c]
-            if found:
-                xs, ys, sds = zip(*found)
+            row = [(top[-1], c.mean, c.sd) for top, c in zip(table.columns, cells) if top[:-1] == place and c]
+            if row:
+                xs, ys, sds = zip(*row)
                 lines[head[0]] = xs, ys
                 if not all(map(math.isnan, sds)):
                     spread[head[0]] = sds
-        panels.append(Panel(_title(place[-1]) + (f", {place[0]} codes" if place[1:] else ""), lines, spread))
+        panels.append(
+            Panel(results.direction_name(place[-1]) + (f", {place[0]} codes" if place[1:] else ""), lines, spread)
+        )
     seeds = max(cell.seeds for _, cells in table.rows for cell in cells if cell)
     caption = f"{table.caption}, " + (f"mean ± standard deviation of {seeds} seeds" if seeds > 1 else "one seed")
     return draw(stem, panels, x="bits", y="mAP", caption=caption, log_x=True, share_y=False, ticks=lengths)
 
 
-def convergence(records: Iterable[Mapping[str, Any]], stem: str | Path) -> list[Path]:
-    """The objective at every iteration, relative to its value after the first, a panel a method, a line a code length.
+OBJECTIVE = "objective, relative to its value at the start"
 
-    The scales differ: methods minimise different objectives, and steps with multipliers need not descend.
+
+def convergence(records: Iterable[Mapping[str, Any]], stem: str | Path) -> list[Path]:
+    """The objective from the start to the iteration of convergence, one panel per method, one line per code length.
+
+    The scales differ, for methods minimise different objectives. Where a training converged, its last point is ringed.
 
     Args:
         records: result lines; of one training evaluated in several ways the first counts.
         stem: path without an ending, see `draw`.
     """
+    records = sorted(records, key=lambda line: line["bits"])
     lines: dict[str, dict[str, tuple]] = {}
-    data: dict[str, None] = {}
-    for line in sorted(records, key=lambda r: r["bits"]):
-        trace = line["objective"]
-        start = abs(trace[0]) or 1.0
-        label = f"{line['bits']} bits"
-        lines.setdefault(line["method"], {}).setdefault(label, (range(1, len(trace) + 1), [v / start for v in trace]))
-        data[f"data {line['data']}"] = None
-    panels, caption = [Panel(name, traces) for name, traces in lines.items()], ", ".join(data)
+    rings: dict[str, dict[str, float]] = {}
+    for line in records:
+        length = f"{line['bits']} bits"
+        if length not in lines.setdefault(line["method"], {}):
+            lines[line["method"]][length] = relative_trace(line)
+            if line.get("converged"):
+                rings.setdefault(line["method"], {})[length] = line["converged"]
+    panels = [Panel(name, traces, ringed=rings.get(name, {})) for name, traces in lines.items()]
+    notes = []
+    if any(line.get("tolerance") for line in records):
+        notes.append("a ring marks the iteration in which a training converged")
+    if any(line.get("tolerance") and not line.get("converged") for line in records):
+        notes.append("a training without one did not converge within its iterations")
+    return draw_objectives(stem, panels, records, notes)
+
+
+def relative_trace(line: Mapping[str, Any], values: Sequence[float] | None = None) -> tuple[list[int], list[float]]:
+    """`results.trace`, relative to its first value."""
+    iterations, shown = results.trace(line, values)
+    start = abs(shown[0]) or 1.0
+    return iterations, [value / start for value in shown]
+
+
+def draw_objectives(
+    stem: str | Path, panels: Sequence[Panel], records: Sequence[Mapping[str, Any]], notes: Sequence[str] = ()
+) -> list[Path]:
+    """Draw panels of objectives, see `draw`; `records` are the result lines they were made of, `notes` go below."""
+    notes = [*(f"data {data}" for data in dict.fromkeys(line["data"] for line in records)), *notes]
+    if any(line["format"] == 1 for line in records):
+        notes.append("lines of version 0.1.0 begin after their first iteration, and are relative to that")
+    notes.append("where a method has multipliers, their steps may make the objective rise")
     values = [ys for panel in panels for _, ys in panel.lines.values()]
     decades = all(min(ys) > 0 for ys in values) and any(max(ys) > 30 * min(ys) for ys in values)
-    options = {"caption": caption, "log_y": decades, "share_y": False, "whole_ticks": True}
-    return draw(stem, panels, x="iteration", y="objective / first", **options)
+    options: dict[str, Any] = {"log_y": decades, "share_y": False, "whole_ticks": True, "relative": True}
+    return draw(stem, panels, x="iteration", y=OBJECTIVE, caption="; ".join(notes), **options)
 
 
 def time(records: Iterable[Mapping[str, Any]], stem: str | Path) -> list[Path]:
-    """mAP against seconds of training without compilation, a line a method through its code lengths; means over seeds.
+    """mAP against seconds of training without compilation, one line per method through its code lengths: means.
 
     Args:
         records: result lines of one protocol.
@@ -661,7 +719,7 @@ def time(records: Iterable[Mapping[str, Any]], stem: str | Path) -> list[Path]:
             if line["database"] == kind:
                 point = line["times"]["train"], line["map"][direction]
                 cells.setdefault(line["method"], {}).setdefault(line["bits"], []).append(point)
-        means = {name: [np.mean(found[bits], axis=0) for bits in sorted(found)] for name, found in cells.items()}
-        title = _title(direction) + (f", {kind} codes" if len(kinds) > 1 else "")
-        panels.append(Panel(title, {name: tuple(np.transpose(found).tolist()) for name, found in means.items()}))
+        means = {name: [np.mean(by_bits[bits], axis=0) for bits in sorted(by_bits)] for name, by_bits in cells.items()}
+        title = results.direction_name(direction) + (f", {kind} codes" if len(kinds) > 1 else "")
+        panels.append(Panel(title, {name: tuple(np.transpose(points).tolist()) for name, points in means.items()}))
     return draw(stem, panels, x="training time, seconds", y="mAP", caption=caption, log_x=True, share_y=False)

@@ -1,6 +1,6 @@
 """Pages to look at: one self-contained HTML file that opens from disk and asks nothing of the network.
 
-`page` writes the retrieval page: queries beside what they found, right and wrong marked, with tables, figures and facts
+`page` writes the retrieval page: queries beside their answers, right and wrong marked, with tables, figures and facts
 below. It holds several rankings at once (methods, code lengths, directions), so that two can be set side by side.
 
 `write` turns a folder of result lines into tables, figures and a report that shows them with parameters, environment
@@ -18,8 +18,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from jaxcmh import results
-from jaxcmh.results import figures as figures_
-from jaxcmh.results import tables as tables_
+from jaxcmh.results import figures, tables
 
 LIMIT = 5_000_000  # bytes: what a page may weigh
 # Title and hint of the two kinds of database codes of the same items.
@@ -115,10 +114,14 @@ def page(
         title=title,
         lede=lede,
         data=_script(data),
-        tables=[(name, tables_.html(tables_.grid(t))) for name, t in tables],
+        tables=_in_words(tables),
         figures=[(name, _uri(Path(file).read_bytes())) for name, file in figures],
         facts=facts,
     )
+
+
+def _in_words(named: Sequence[tuple[str, results.Table]]) -> list[tuple[str, str]]:
+    return [(name, tables.html(tables.grid(table))) for name, table in named]
 
 
 def _render(path: str | Path, template: str, **values: Any) -> Path:
@@ -126,7 +129,7 @@ def _render(path: str | Path, template: str, **values: Any) -> Path:
         from jinja2 import Environment, PackageLoader, StrictUndefined
     except ModuleNotFoundError:
         raise ModuleNotFoundError("pages need jinja2: python -m pip install 'jaxcmh[plots]'") from None
-    loader = PackageLoader("jaxcmh", "templates")
+    loader = PackageLoader("jaxcmh.results", "templates")
     made = Environment(loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     text = made.get_template(template).render(**values)
     size = len(text.encode())
@@ -227,29 +230,31 @@ def write(folder: str | Path, reasons: Mapping[tuple[str, str], str] | None = No
         raise ValueError(f"no results in {folder} yet")
     notes = _doubts(records)
     sections, room = [], EMBEDDED
-    found = figures_.studies(records)
-    several = len({study.data for study in found}) > 1
-    for number, study in enumerate(found):
-        stem = _slug(study.name, study.data if several else "", str(number) if _twin(study, found) else "")
-        made, skipped = figures_.draw(study, folder / "figures" / stem, folder)
+    studies = figures.studies(records)
+    several = len({study.data for study in studies}) > 1
+    for number, study in enumerate(studies):
+        stem = _slug(study.name, study.data if several else "", str(number) if _twin(study, studies) else "")
+        made, skipped = figures.draw(study, folder / "figures" / stem, folder)
         notes += skipped
         shown = []
         for figure in made:
             uri = _embedded(figure.files, room)
             room -= len(uri)
-            told = {"title": figure.title, "files": _relative(figure.files, folder), "wide": study.kind in WIDE}
-            shown.append({**told, "uri": uri})
+            entry = {"title": figure.title, "files": _relative(figure.files, folder), "wide": study.kind in WIDE}
+            shown.append({**entry, "uri": uri})
         tabled, skipped = _tables(study, folder, stem)
         notes += skipped
         title = f"{study.name}, {study.data}" if several else study.name
-        sections.append({"title": title, "anchor": stem, "told": _told(study), "figures": shown, "tables": tabled})
-    sweeps = [sweep for study in found if study.vary and (sweep := _sweep(study, several))]
+        sections.append(
+            {"title": title, "anchor": stem, "summary": _summary(study), "figures": shown, "tables": tabled}
+        )
+    sweeps = [sweep for study in studies if study.vary and (sweep := _sweep(study, several))]
     sweeps.sort(key=lambda sweep: -len(sweep["vary"]))  # a surface is shown first
     return _render(
         folder / "report.html",
         "report.html",
         title=_titled(folder.resolve().name),
-        lede=_lede(records, found),
+        lede=_lede(records, studies),
         notes=list(dict.fromkeys(notes)),
         verdicts=_verdicts(records, folder, reasons),
         studies=sections,
@@ -261,7 +266,7 @@ def write(folder: str | Path, reasons: Mapping[tuple[str, str], str] | None = No
 
 def _titled(name: str) -> str:
     """The name of a folder as a headline; methods by their papers' names."""
-    papers = {row["paper"] for row in tables_._printed()}
+    papers = {row["paper"] for row in tables._printed()}
     words = [word.upper() if word in papers else word for word in re.split(r"[-_ ]+", name)]
     return " ".join([words[0][:1].upper() + words[0][1:], *words[1:]])
 
@@ -271,8 +276,8 @@ def _slug(*parts: str) -> str:
     return re.sub(r"[^a-z0-9]+", "-", " ".join(filter(None, parts)).lower()).strip("-") or "study"
 
 
-def _twin(study: figures_.Study, found: Sequence[figures_.Study]) -> bool:
-    return sum((other.name, other.data) == (study.name, study.data) for other in found) > 1
+def _twin(study: figures.Study, studies: Sequence[figures.Study]) -> bool:
+    return sum((other.name, other.data) == (study.name, study.data) for other in studies) > 1
 
 
 def _relative(files: Sequence[Path], folder: Path) -> list[str]:
@@ -286,82 +291,84 @@ def _embedded(files: Sequence[Path], room: int) -> str:
     return uri if len(uri) <= room else ""
 
 
-def _tables(study: figures_.Study, folder: Path, stem: str) -> tuple[list[dict[str, Any]], list[str]]:
+def _tables(study: figures.Study, folder: Path, stem: str) -> tuple[list[dict[str, Any]], list[str]]:
     made, skipped = [], []
     for kind in dict.fromkeys(line["database"] for line in study.lines):
         lines = [line for line in study.lines if line["database"] == kind]
         try:
-            table = tables_.study(lines)
+            table = tables.study(lines)
         except ValueError as error:
             skipped.append(f"{study.name}, table of {kind} database codes: {error}")
             continue
         title = f"{kind.capitalize().replace('_', ' ')} database codes"
         made.append(_tabled(title, table, folder, f"{stem}-{kind}"))
     if study.kind == "scaling":
-        made.insert(0, _tabled("Seconds", tables_.seconds(study.lines), folder, f"{stem}-seconds"))
+        made.insert(0, _tabled("Seconds", tables.seconds(study.lines), folder, f"{stem}-seconds"))
     return made, skipped
 
 
-def _tabled(title: str, table: results.Table | tables_.Grid, folder: Path, stem: str) -> dict[str, Any]:
+def _tabled(title: str, table: results.Table | tables.Grid, folder: Path, stem: str) -> dict[str, Any]:
     files = write_tables(table, folder / "tables" / stem)
-    words = table if isinstance(table, tables_.Grid) else tables_.grid(table)
+    words = table if isinstance(table, tables.Grid) else tables.grid(table)
     short = len(table.rows) <= ROWS
-    shown = tables_.html(words) if short else ""
+    shown = tables.html(words) if short else ""
     return {"title": title, "html": shown, "rows": len(table.rows), "files": _relative(files, folder)}
 
 
-def write_tables(table: results.Table | tables_.Grid, stem: Path) -> list[Path]:
+def write_tables(table: results.Table | tables.Grid, stem: Path) -> list[Path]:
     """The table in every format, as STEM.txt, .md, .tex, .csv and .html."""
     stem.parent.mkdir(parents=True, exist_ok=True)
-    words = table if isinstance(table, tables_.Grid) else tables_.grid(table)
+    words = table if isinstance(table, tables.Grid) else tables.grid(table)
     return [
         results.write_text(
-            stem.with_name(f"{stem.name}.{ending}"), tables_.render(table if form == "csv" else words, form)
+            stem.with_name(f"{stem.name}.{ending}"), tables.render(table if form == "csv" else words, form)
         )
-        for form, ending in tables_.ENDINGS.items()
+        for form, ending in tables.ENDINGS.items()
     ]
 
 
 def _verdicts(
     records: Sequence[dict], folder: Path, reasons: Mapping[tuple[str, str], str] | None
 ) -> dict[str, Any] | None:
-    found = tables_.against(records, reasons)
-    if not found:
+    outcomes = tables.against(records, reasons)
+    if not outcomes:
         return None
-    grid = tables_.verdicts(found)
-    counts = {outcome: sum(v.verdict.startswith(outcome) for v in found) for outcome in ("reached", "explained", "not")}
+    grid = tables.verdicts(outcomes)
+    counts = {
+        outcome: sum(v.verdict.startswith(outcome) for v in outcomes) for outcome in ("reached", "explained", "not")
+    }
     lacking = f"; below for a reason that is given: {counts['explained']}; not reached: {counts['not']}"
     return {
-        "summary": f"{counts['reached']} of {len(found)} published numbers are reached{lacking}.",
-        "rows": len(found),
-        "table": tables_.html(grid),
+        "summary": f"{counts['reached']} of {len(outcomes)} published numbers are reached{lacking}.",
+        "rows": len(outcomes),
+        "table": tables.html(grid),
         "files": _relative(write_tables(grid, folder / "tables" / "beside-the-papers"), folder),
     }
 
 
 def _doubts(records: Sequence[dict]) -> list[str]:
     """Results that look wrong by themselves: both directions equal to the last digit, or no better than chance."""
-    found: dict[str, list[str]] = {}
+    sentences: dict[str, list[str]] = {}
     for line in records:
-        own = found.setdefault(f"{line['method']}, {line['bits']} bits, {line['database']} database codes", [])
+        own = sentences.setdefault(f"{line['method']}, {line['bits']} bits, {line['database']} database codes", [])
         own += results.doubts(line["map"], line.get("chance", 0.0))
-    more = {what: f" (and {len(own) - 1} more like this)" if len(own) > 1 else "" for what, own in found.items()}
-    return [f"{what}: {own[0]}{more[what]}" for what, own in found.items() if own]
+    more = {what: f" (and {len(own) - 1} more like this)" if len(own) > 1 else "" for what, own in sentences.items()}
+    return [f"{what}: {own[0]}{more[what]}" for what, own in sentences.items() if own]
 
 
-def _told(study: figures_.Study) -> str:
+def _summary(study: figures.Study) -> str:
     lines = study.lines
-    varied = f"; varied: {', '.join(map(figures_.symbol, study.vary))}" if study.vary else ""
+    varied = f"; varied: {', '.join(map(figures.symbol, study.vary))}" if study.vary else ""
     seeds = len({line["seed"] for line in lines})
-    told = f"{_count(len(lines), 'result')}, {_count(seeds, 'seed')}{varied}; data {study.data}"
-    return f"{told}, {lines[0]['ties']} ties, {results.score(lines[0]['at'])}"
+    words = f"{_count(len(lines), 'result')}, {_count(seeds, 'seed')}{varied}; data {study.data}"
+    return f"{words}, {lines[0]['ties']} ties, {results.score(lines[0]['at'])}"
 
 
 def _count(number: int, what: str) -> str:
     return f"{number:,} {what}" + ("s" if number != 1 else "")
 
 
-def _lede(records: Sequence[dict], found: Sequence[figures_.Study]) -> str:
+def _lede(records: Sequence[dict], studies: Sequence[figures.Study]) -> str:
     trainings = {
         (line["key"], line["database"]): line["times"] for line in records if line["database"] == records[0]["database"]
     }
@@ -369,8 +376,8 @@ def _lede(records: Sequence[dict], found: Sequence[figures_.Study]) -> str:
     spent = _count(round(seconds), "second") if seconds < 120 else f"{seconds / 60:.0f} minutes"
     methods = ", ".join(dict.fromkeys(line["method"] for line in records))
     data = ", ".join(dict.fromkeys(line["data"] for line in records))
-    studies = "1 study" if len(found) == 1 else f"{len(found)} studies"
-    return f"{_count(len(trainings), 'training')} of {methods} on {data}, {spent} of training, in {studies}."
+    parts = "1 study" if len(studies) == 1 else f"{len(studies)} studies"
+    return f"{_count(len(trainings), 'training')} of {methods} on {data}, {spent} of training, in {parts}."
 
 
 def _facts(records: Sequence[dict]) -> list[tuple[str, str]]:
@@ -378,26 +385,45 @@ def _facts(records: Sequence[dict]) -> list[tuple[str, str]]:
     for method in dict.fromkeys(line["method"] for line in records):
         own = [line for line in records if line["method"] == method]
         params = {name: sorted({line["params"][name] for line in own}) for name in own[0]["params"]}
-        told = [f"{figures_.symbol(name)} {_span(values)}" for name, values in params.items()]
-        told.append(f"iterations {_span(sorted({line['max_iterations'] for line in own}))}")
-        told.append("features " + "; ".join(dict.fromkeys(tables_.features(line) for line in own)))
-        told.append(f"{', '.join(dict.fromkeys(line['hash_function'] for line in own))} hash functions")
-        told.append(f"bits {_span(sorted({line['bits'] for line in own}))}")
-        told.append(f"seeds {_span(sorted({line['seed'] for line in own}))}")
-        facts.append((method, ", ".join(told)))
+        words = [f"{figures.symbol(name)} {_span(values)}" for name, values in params.items()]
+        words.append(endings(own))
+        words.append("features " + "; ".join(dict.fromkeys(tables.features(line) for line in own)))
+        words.append(f"{', '.join(dict.fromkeys(line['hash_function'] for line in own))} hash functions")
+        words.append(f"bits {_span(sorted({line['bits'] for line in own}))}")
+        words.append(f"seeds {_span(sorted({line['seed'] for line in own}))}")
+        facts.append((method, ", ".join(words)))
     for data in dict.fromkeys(line["data"] for line in records):
         first = next(line for line in records if line["data"] == data)
         hashes = f"data {first['data_hash']}, split {first['split_hash']}"
         size = f"{first.get('n_train', '?')} training items, {first['n_database']} in the database"
         facts.append((f"data {data}", f"{size}, {first['n_queries']} queries; hashes {hashes}"))
-    told = [line["environment"] for line in records]
+    environments = [line["environment"] for line in records]
     for name in ("platform", "device", "cpus", "commit"):
-        values = dict.fromkeys(str(one[name]) for one in told if one.get(name) is not None)
+        values = dict.fromkeys(str(one[name]) for one in environments if one.get(name) is not None)
         if values:
             facts.append((name if name != "cpus" else "processors", ", ".join(values)))
-    versions = dict.fromkeys(f"{name} {number}" for one in told for name, number in one.get("versions", {}).items())
+    versions = dict.fromkeys(
+        f"{name} {number}" for one in environments for name, number in one.get("versions", {}).items()
+    )
     facts.append(("versions", ", ".join(versions)))
     return facts
+
+
+def endings(lines: Sequence[Mapping[str, Any]]) -> str:
+    """When trainings of a method ended, in words.
+
+    >>> endings([{"max_iterations": 50, "tolerance": 1e-4, "converged": k, "database": "learned"} for k in (12, 31, 0)])
+    'at most 50 iterations, tolerance 0.0001: 2 trainings converged after 12 / 31 iterations, 1 did not converge'
+    """
+    most, tolerances = (sorted({line[name] for line in lines}) for name in ("max_iterations", "tolerance"))
+    if tolerances == [0.0]:
+        return f"{_span(most)} iterations, whether converged or not"
+    once = [line for line in lines if line["database"] == lines[0]["database"] and line["tolerance"] > 0]
+    after = sorted({line["converged"] for line in once if line.get("converged")})
+    count = sum(bool(line.get("converged")) for line in once)
+    outcome = [f"{_count(count, 'training')} converged after {_span(after)} iterations"] if count else []
+    outcome += [f"{len(once) - count} did not converge"] if count < len(once) else []
+    return f"at most {_span(most)} iterations, tolerance {_span(tolerances)}: {', '.join(outcome)}"
 
 
 def _span(values: Sequence[float]) -> str:
@@ -410,17 +436,17 @@ def _span(values: Sequence[float]) -> str:
 # -- sweeps -----------------------------------------------------------------------------------------------------------
 
 
-def _sweep(study: figures_.Study, several: bool) -> dict[str, Any] | None:
+def _sweep(study: figures.Study, several: bool) -> dict[str, Any] | None:
     """What the page needs of every point of a study: columns of values, and the importance of what is varied."""
-    names = [n for n in study.vary if len({tables_.value(line, n) for line in study.lines} - {None}) > 1]
+    names = [n for n in study.vary if len({tables.value(line, n) for line in study.lines} - {None}) > 1]
     if not names:
         return None
     directions = list(study.lines[0]["map"])
     kinds = list(dict.fromkeys(line["database"] for line in study.lines))
-    columns = {name: [tables_.value(line, name) for line in study.lines] for name in (*names, "bits", "seed")}
+    columns = {name: [tables.value(line, name) for line in study.lines] for name in (*names, "bits", "seed")}
     return {
         "name": f"{study.name}, {study.data}" if several else study.name,
-        "vary": [{"name": name, "symbol": figures_.symbol(name)} for name in names],
+        "vary": [{"name": name, "symbol": figures.symbol(name)} for name in names],
         "kinds": kinds,
         "directions": directions,
         "kind": [kinds.index(line["database"]) for line in study.lines],
@@ -448,11 +474,11 @@ def importance(lines: Sequence[Mapping[str, Any]], names: Sequence[str], directi
         over seeds at equal settings, None where every point has one seed. Where names were varied one at a time, only
         the lines in which the others have their usual values count.
     """
-    table = np.array([[float(tables_.value(line, name) or 0) for name in names] for line in lines])
+    table = np.array([[float(tables.value(line, name) or 0) for name in names] for line in lines])
     scores = np.array([line["map"][direction] for line in lines])
     usual = np.array([Counter(column).most_common(1)[0][0] for column in table.T.tolist()])
     one_at_a_time = len(names) > 1 and bool(((table != usual).sum(1) <= 1).all())
-    told = {}
+    importances = {}
     for j, name in enumerate(names):
         kept = (np.delete(table != usual, j, 1)).sum(1) == 0 if one_at_a_time else np.ones(len(table), bool)
         values, own = table[kept, j], scores[kept]
@@ -465,7 +491,7 @@ def importance(lines: Sequence[Mapping[str, Any]], names: Sequence[str], directi
         means = np.where(counts > 0, means, np.nan)
         total = float(((own - own.mean()) ** 2).sum())
         between = float(np.nansum(counts * (means - own.mean()) ** 2))
-        told[name] = {
+        importances[name] = {
             "share": round(between / total, 4) if total > 0 else 0.0,
             "range": round(float(np.nanmax(means) - np.nanmin(means)), 5),
             "best": float(levels[np.nanargmax(means)]),
@@ -473,5 +499,5 @@ def importance(lines: Sequence[Mapping[str, Any]], names: Sequence[str], directi
     groups: dict[tuple, list[float]] = {}
     for row, line, score in zip(table.tolist(), lines, scores):
         groups.setdefault((*row, line["bits"], line["method"]), []).append(float(score))
-    spreads = [float(np.std(found, ddof=1)) for found in groups.values() if len(found) > 1]
-    return {"names": told, "seeds": round(float(np.mean(spreads)), 5) if spreads else None}
+    spreads = [float(np.std(group, ddof=1)) for group in groups.values() if len(group) > 1]
+    return {"names": importances, "seeds": round(float(np.mean(spreads)), 5) if spreads else None}

@@ -105,7 +105,7 @@ def compare(folders: Sequence[str | Path], databases: Sequence[str] | None = Non
         folders: run folders; those that differ in nothing but the seed are one configuration.
         databases: kinds of database codes; all that every run has if None.
     Returns:
-        One comparison a pair, kind of database codes and direction; p is corrected over all of them.
+        One comparison per pair, kind of database codes and direction; p is corrected over all of them.
     Raises:
         ValueError: fewer than two configurations, other data, other queries or another protocol.
         FileNotFoundError: a folder is missing, or is no run folder.
@@ -117,8 +117,8 @@ def compare(folders: Sequence[str | Path], databases: Sequence[str] | None = Non
     several = len({line["bits"] for line in first}) > 1
     for folder, run in zip(folders, stored):
         line = run.records[0]
-        told = {name: tables.value({**line, "features": tables.features(line)}, name) for name in differing}
-        more = [v if isinstance(v, str) else f"{name}={v:g}" for name, v in told.items() if v is not None]
+        values = {name: tables.value({**line, "features": tables.features(line)}, name) for name in differing}
+        more = [v if isinstance(v, str) else f"{name}={v:g}" for name, v in values.items() if v is not None]
         name = ", ".join([line["method"], *([f"{line['bits']} bits"] if several else []), *more])
         if line["seed"] in groups.setdefault(name, {}):
             raise ValueError(f"{folder}: a second run of {name}, seed {line['seed']}")
@@ -126,7 +126,7 @@ def compare(folders: Sequence[str | Path], databases: Sequence[str] | None = Non
     if len(groups) < 2:
         raise ValueError(f"a comparison needs two configurations; these runs are all of {', '.join(groups)}")
     columns = _columns(stored, databases)
-    found = []
+    comparisons = []
     for one, two in itertools.combinations(groups, 2):
         for column in columns:
             aps = [np.mean([run.per_query[column] for run in groups[name].values()], axis=0) for name in (one, two)]
@@ -135,10 +135,10 @@ def compare(folders: Sequence[str | Path], databases: Sequence[str] | None = Non
             difference, low, high, p = paired(a, b)
             database, direction = column.split(" ", 1)
             means, seeds = (float(a.mean()), float(b.mean())), (len(groups[one]), len(groups[two]))
-            found.append(
+            comparisons.append(
                 Comparison(one, two, database, direction, means, difference, low, high, p, p, seeds, int(known.sum()))
             )
-    return [c._replace(holm=p) for c, p in zip(found, holm([c.p for c in found]))]
+    return [c._replace(holm=p) for c, p in zip(comparisons, holm([c.p for c in comparisons]))]
 
 
 def _columns(stored: Sequence[runs.Run], databases: Sequence[str] | None) -> list[str]:
@@ -162,12 +162,12 @@ def _columns(stored: Sequence[runs.Run], databases: Sequence[str] | None) -> lis
     return common
 
 
-def grid(found: Sequence[Comparison]) -> tables.Grid:
+def grid(comparisons: Sequence[Comparison]) -> tables.Grid:
     """Comparisons as a table to print; the difference is bold where the corrected p is below 0.05."""
     heads = ("mAP", "mAP of other", "difference", "95 % interval", "p", "p (Holm)", "seeds")
     rows = tuple(
         (
-            (c.first, c.second, c.database, results.DIRECTIONS.get(c.direction, c.direction)),
+            (c.first, c.second, c.database, results.direction_name(c.direction)),
             (
                 (f"{c.means[0]:.3f}", False),
                 (f"{c.means[1]:.3f}", False),
@@ -178,17 +178,17 @@ def grid(found: Sequence[Comparison]) -> tables.Grid:
                 (f"{c.seeds[0]} / {c.seeds[1]}" + (" single seed!" if min(c.seeds) == 1 else ""), False),
             ),
         )
-        for c in found
+        for c in comparisons
     )
     caption = (
-        f"Paired permutation test over {found[0].queries} queries ({RESAMPLES:,} sign flips), bootstrap interval over "
-        f"queries, Holm's correction over {len(found)} comparisons; AP is the mean over seeds"
+        f"Paired permutation test over {comparisons[0].queries} queries ({RESAMPLES:,} sign flips), bootstrap interval "
+        f"over queries, Holm's correction over {len(comparisons)} comparisons; AP is the mean over seeds"
     )
-    if any(min(c.seeds) == 1 for c in found):
+    if any(min(c.seeds) == 1 for c in comparisons):
         caption += "; with a single seed nothing is known of the spread from training to training"
     return tables.Grid(("method", "other", "database", "direction"), (tuple((h, 1) for h in heads),), rows, caption)
 
 
-def as_dict(found: Comparison) -> Mapping[str, Any]:
+def as_dict(comparison: Comparison) -> Mapping[str, Any]:
     """A comparison as JSON types, with `single_seed` to be seen by programs."""
-    return {**found._asdict(), "single_seed": min(found.seeds) == 1}
+    return {**comparison._asdict(), "single_seed": min(comparison.seeds) == 1}

@@ -8,18 +8,22 @@ import csv
 import functools
 import json
 import math
+import unicodedata
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from io import StringIO
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from jaxcmh import results
-from jaxcmh.results import lines as lines_
 
 ENDINGS = {"text": "txt", "markdown": "md", "latex": "tex", "csv": "csv", "html": "html"}
 # Names of the data sets in the copy of the published values, where they differ from ours.
 PUBLISHED_AS = {"nuswide10": "nuswide"}
+# "alpha" -> "α"; Unicode spells one of them "lamda".
+GREEK = {unicodedata.name(letter).split()[-1].lower(): letter for letter in "αβγδεζηθικλμνξπρστφχψω"} | {"lambda": "λ"}
 COMPARED = ("bits", "ablation", "unpaired", "deep")  # kinds of studies that papers print numbers of
+# Settings of the copy that are repeated on data sets of their own, by the split these are named for.
+SIZES = {"aah-deep": ("10,000 training pairs and 2,000 queries", "training size of the deep methods")}
 REACHED = 0.01  # a mean this little below the published value, or two standard deviations, counts as reached
 
 
@@ -29,7 +33,7 @@ class Grid(NamedTuple):
     Attributes:
         index: heads of the columns that name a row.
         levels: rows of heads over the other columns, each [head, columns it spans].
-        rows: (names of the row, one (text, bold) a column).
+        rows: (names of the row, one (text, bold) per column).
         caption: what all cells share.
     """
 
@@ -58,7 +62,9 @@ def study(records: Iterable[Mapping[str, Any]]) -> results.Table:
     rows = ("method", *differing(records))
     if len({line["data"] for line in records}) > 1:
         rows = ("method", "data", *(name for name in rows[1:] if name != "features"))
-    if len({line["method"] for line in records}) == len(rows) == 1:  # a row a code length, where there is one method
+    if (
+        len({line["method"] for line in records}) == len(rows) == 1
+    ):  # one row per code length, where there is one method
         table = results.table(records, rows=("method", "bits"), columns=("direction",))
     else:
         table = results.table(records, rows=rows, columns=("direction", "bits"))
@@ -91,7 +97,7 @@ def seconds(records: Iterable[Mapping[str, Any]]) -> Grid:
     words = tuple(
         (
             tuple(map(_word, place)),
-            tuple((results.show(lines_._cell(cells.get(stage)), 2), False) for stage in stages),
+            tuple((results.show(results.averaged(cells.get(stage)), 2), False) for stage in stages),
         )
         for place, cells in rows.items()
     )
@@ -105,8 +111,10 @@ def machines(records: Iterable[Mapping[str, Any]]) -> str:
     >>> machines([{"environment": {"device": "cpu (cpu)", "cpus": 2}}])
     'cpu (cpu), 2 processors'
     """
-    told = (line["environment"] for line in records)
-    return "; ".join(sorted({f"{e.get('device', 'device unknown')}, {e.get('cpus', '?')} processors" for e in told}))
+    environments = (line["environment"] for line in records)
+    return "; ".join(
+        sorted({f"{e.get('device', 'device unknown')}, {e.get('cpus', '?')} processors" for e in environments})
+    )
 
 
 def differing(records: Sequence[Mapping[str, Any]]) -> list[str]:
@@ -125,8 +133,10 @@ def differing(records: Sequence[Mapping[str, Any]]) -> list[str]:
     for line in records:
         for name in names:
             seen.setdefault((name, line["method"]), set()).add(json.dumps(value(line, name)))
-    found = [n for n in names if n != "bits" and any(len(v) > 1 for (name, _), v in seen.items() if name == n)]
-    return [name for name in found if name != "features" or "map_label" not in found]  # the label names the features
+    unequal = [n for n in names if n != "bits" and any(len(v) > 1 for (name, _), v in seen.items() if name == n)]
+    return [
+        name for name in unequal if name != "features" or "map_label" not in unequal
+    ]  # the label names the features
 
 
 def value(line: Mapping[str, Any], name: str) -> Any:
@@ -139,8 +149,8 @@ def value(line: Mapping[str, Any], name: str) -> Any:
         if name in place:
             return place[name]
     maps = line.get("features", [])
-    told = {json.dumps(kind.get(name)) for kind in maps} if maps and not isinstance(maps, str) else set()
-    return json.loads(told.pop()) if len(told) == 1 else None
+    values = {json.dumps(kind.get(name)) for kind in maps} if maps and not isinstance(maps, str) else set()
+    return json.loads(values.pop()) if len(values) == 1 else None
 
 
 def _named(line: Mapping[str, Any]) -> dict[str, Any]:
@@ -157,14 +167,14 @@ def features(line: Mapping[str, Any]) -> str:
     """
     if isinstance(line["features"], str):
         return line["features"]
-    told = []
+    words = []
     for one in line["features"]:
         kernel = one["kind"] in ("rbf", "laplace")
         facts = [f"{one['anchors']} anchors"] if kernel and one.get("anchors") else []
         facts += [f"width {one['width']:g}"] if kernel and one.get("width", 1.0) != 1.0 else []
         facts += ["standardised"] if one.get("standardise") else []
-        told.append(one["kind"] + (f" ({', '.join(facts)})" if facts else ""))
-    return " and ".join(dict.fromkeys(told))
+        words.append(one["kind"] + (f" ({', '.join(facts)})" if facts else ""))
+    return " and ".join(dict.fromkeys(words))
 
 
 # -- published values -------------------------------------------------------------------------------------------------
@@ -184,7 +194,8 @@ def published(
 
     Args:
         method: name of a method or variant, such as "dcgh" or "dcgh-d".
-        data: name of a data set, such as "wiki"; "wiki:deep" is wiki with deep features.
+        data: name of a data set, such as "wiki"; "wiki:deep" is wiki with deep features, "mirflickr25k:aah-deep" has
+            the sizes of AAH's comparison with deep methods.
         direction: "i2t" or "t2i".
         bits: code length.
         setting: conditions of the data as in a result line; {"unpaired": 0.5} is the only one that is printed.
@@ -198,7 +209,7 @@ def published(
     name, _, detail = data.partition(":")
     base = method.partition("-")[0]
     called = f"{method}-d" if detail == "deep" else method  # as the one paper with such a table calls it
-    found = [
+    rows = [
         row
         for row in _printed()
         if row["paper"] == base
@@ -207,14 +218,19 @@ def published(
         and (row["task"], row["bits"]) == (direction, str(bits))
         and (row["setting"] == "50 % unpaired") == (unpaired == 0.5)
         and ("VGG" in row["setting"]) == (detail == "deep")
+        and all((row["setting"] in settings) == (detail == split) for split, settings in SIZES.items())
     ]
-    found.sort(key=lambda row: row["setting"] == "ablation")
-    return (float(found[0]["map"]), found[0]["setting"]) if found else None
+    rows.sort(key=lambda row: row["setting"] == "ablation")
+    return (float(rows[0]["map"]), rows[0]["setting"]) if rows else None
 
 
-def _repeats(line: Mapping[str, Any]) -> bool:
-    """Papers report codes learned with the labels, and the whole ranking."""
-    return line["database"] == "learned" and line["at"] is None
+def repeats(line: Mapping[str, Any]) -> bool:
+    """Whether a line is measured as papers do: the whole ranking, by codes learned with the labels where there are any.
+
+    Of a database that is larger than the training set no codes were learned: there papers can only mean encoded ones.
+    """
+    larger = line.get("n_train", math.inf) < line["n_database"]
+    return line["database"] == ("encoded" if larger else "learned") and line["at"] is None
 
 
 def beside(table: results.Table, records: Sequence[Mapping[str, Any]]) -> results.Table:
@@ -225,26 +241,26 @@ def beside(table: results.Table, records: Sequence[Mapping[str, Any]]) -> result
         records: the result lines it was made of.
     """
     names = table.index + table.fields
-    if not {"method", "direction", "bits"} <= set(names) or not all(map(_repeats, records)):
+    if not {"method", "direction", "bits"} <= set(names) or not all(map(repeats, records)):
         return table
     varied = {name for line in records for name in line.get("study", {}).get("vary", ())} & set(names)
     if varied:  # of a sweep only one point is the paper's
         return table
-    settings = {name: told for line in records for name, told in line.get("setting", {}).items()}
-    found = False
+    settings = {name: shared for line in records for name, shared in line.get("setting", {}).items()}
+    repeated = False
     rows = []
     for head, cells in table.rows:
         row = []
         for top, cell in zip(table.columns, cells):
             place = dict(zip(names, head + top))
             setting = {name: place.get(name, shared) for name, shared in settings.items()}
-            told = published(
+            printed = published(
                 place["method"], place.get("data", records[0]["data"]), place["direction"], place["bits"], setting
             )
-            found |= bool(cell and told)
-            row.append(cell and cell._replace(published=told[0] if told else None))
+            repeated |= bool(cell and printed)
+            row.append(cell and cell._replace(published=printed[0] if printed else None))
         rows.append((head, tuple(row)))
-    caption = table.caption + ("; in parentheses the value the method's paper prints" if found else "")
+    caption = table.caption + ("; in parentheses the value the method's paper prints" if repeated else "")
     return table._replace(rows=tuple(rows), caption=caption)
 
 
@@ -273,15 +289,15 @@ def against(
     """Every published number that the lines repeat, beside ours; lines without a published number are left out.
 
     Args:
-        records: result lines; only learned database codes and whole rankings are compared, as papers report them.
+        records: result lines; only those are compared that `repeats` says are measured as papers do.
         reasons: (method, data) -> why its published values are not reached, beside those the copy itself remarks.
     """
     reasons = reasons or {}
     cells: dict[tuple[str, str, int], dict[int, float]] = {}
     first: dict[tuple, tuple[Mapping[str, Any], float, str]] = {}  # line, published value and remark
     for line in records:
-        told = line.get("study", {"kind": "bits"})
-        if not _repeats(line) or told.get("vary") or told["kind"] not in COMPARED:
+        study = line.get("study", {"kind": "bits"})
+        if not repeats(line) or study.get("vary") or study["kind"] not in COMPARED:
             continue
         for direction, score in line["map"].items():
             printed = published(line["method"], line["data"], direction, line["bits"], line.get("setting"))
@@ -292,9 +308,9 @@ def against(
     variants: dict[tuple, dict[str, None]] = {}
     for (configuration, *_), (line, *_) in first.items():
         variants.setdefault((line["data"], line["method"]), {})[configuration] = None
-    found = []
+    outcomes = []
     for place, values in cells.items():
-        cell = lines_._cell(values)
+        cell = results.averaged(values)
         assert cell is not None
         line, target, remark = first[place]
         data, method = line["data"], line["method"]
@@ -306,14 +322,16 @@ def against(
             verdict = f"explained: {reason}"
         _, direction, bits = place
         beside = target, cell.mean, cell.sd, cell.seeds, cell.mean - target
-        found.append(Verdict(data, label, direction, bits, *beside, verdict))
-    return found
+        outcomes.append(Verdict(data, label, direction, bits, *beside, verdict))
+    return outcomes
 
 
 def _configuration(line: Mapping[str, Any]) -> str:
     """What must be equal for two seeds to belong together, whatever the bits."""
-    told = [line.get("setting", {}), line["data_hash"], line["ties"]]
-    return json.dumps([*told, *(line[name] for name in results.CONFIGURATION if name != "bits")], sort_keys=True)
+    circumstances = [line.get("setting", {}), line["data_hash"], line["ties"]]
+    return json.dumps(
+        [*circumstances, *(line[name] for name in results.CONFIGURATION if name != "bits")], sort_keys=True
+    )
 
 
 def _called(line: Mapping[str, Any], several: bool) -> str:
@@ -325,23 +343,20 @@ def _called(line: Mapping[str, Any], several: bool) -> str:
 
 
 def _reason(remark: str, data: str) -> str:
-    """A remark of the copy, when it speaks of this data set and tells why numbers may differ."""
-    about, parted, _ = remark.partition(": ")
-    if remark in ("fully paired", "50 % unpaired", "ablation") or (
-        parted and about == "NUS-WIDE" and "nus" not in data
-    ):
-        return ""
-    return remark
+    """A remark of the copy, when it tells why numbers may differ: sizes do not on a split that has a paper's."""
+    setting = remark in ("fully paired", "50 % unpaired", "ablation")
+    size = "training" in remark and ":" in data
+    return "" if setting or size else remark
 
 
-def verdicts(found: Sequence[Verdict]) -> Grid:
+def verdicts(outcomes: Sequence[Verdict]) -> Grid:
     """The outcome of `against` as a table to print."""
     heads = ("published", "ours", "seeds", "difference", "outcome")
-    reasons = [v.verdict.partition(": ")[2] for v in found]  # told once, under the table
+    reasons = [v.verdict.partition(": ")[2] for v in outcomes]  # each said once, under the table
     numbers = {reason: i for i, reason in enumerate(filter(None, dict.fromkeys(reasons)), 1)}
     rows = tuple(
         (
-            (v.data, v.method, results.DIRECTIONS.get(v.direction, v.direction), str(v.bits)),
+            (v.data, v.method, results.direction_name(v.direction), str(v.bits)),
             (
                 (f"{v.published:.3f}", False),
                 (results.show(results.Cell(v.ours, v.sd, v.seeds)), False),
@@ -350,10 +365,11 @@ def verdicts(found: Sequence[Verdict]) -> Grid:
                 (f"explained ({numbers[reason]})" if reason else v.verdict, False),
             ),
         )
-        for v, reason in zip(found, reasons)
+        for v, reason in zip(outcomes, reasons)
     )
     caption = (
-        f"mAP over all items, learned database codes; reached: at most {REACHED} or two standard deviations below the "
+        "mAP over all items, learned database codes (encoded ones of a database larger than the training set); "
+        f"reached: at most {REACHED} or two standard deviations below the "
         "published value"
     )
     caption += "".join(f"; ({number}) {reason.rstrip('.')}" for reason, number in numbers.items())
@@ -373,7 +389,7 @@ def grid(table: results.Table, digits: int = 3) -> Grid:
             if top[: level + 1] == before:
                 joined[-1] = joined[-1][0], joined[-1][1] + 1
             else:
-                joined.append((head(field, top[level]), 1))
+                joined.append((results.head(field, top[level]), 1))
             before = top[: level + 1]
         levels.append(tuple(joined))
     bold = results.best(table, digits) if len(table.rows) > 1 else set()
@@ -385,15 +401,6 @@ def grid(table: results.Table, digits: int = 3) -> Grid:
         for i, (names, cells) in enumerate(table.rows)
     )
     return Grid(table.index, tuple(levels), rows, table.caption)
-
-
-def head(field: str, value: Any) -> str:
-    """The head over a column.
-
-    >>> head("bits", 16), head("direction", "i2t"), head("database", "learned")
-    ('16 bits', 'image → text', 'learned')
-    """
-    return f"{value} bits" if field == "bits" else results.DIRECTIONS.get(value, str(value))
 
 
 def _word(value: Any) -> str:
@@ -436,7 +443,7 @@ def render(table: results.Table | Grid, format: str = "text") -> str:
 
 
 def _flat(grid: Grid) -> list[str]:
-    """One head a column: those of all levels over it, joined."""
+    """One head per column: those of all levels over it, joined."""
     spread = [[name for name, span in level for _ in range(span)] for level in grid.levels]
     return [*grid.index, *(" ".join(parts) for parts in zip(*spread))]
 
@@ -488,15 +495,7 @@ SIGNS = {
     "±": "$\\pm$",
     "×": "$\\times$",
     "−": "$-$",
-    "α": "$\\alpha$",
-    "β": "$\\beta$",
-    "λ": "$\\lambda$",
-    "μ": "$\\mu$",
-    "θ": "$\\theta$",
-    "ζ": "$\\zeta$",
-    "η": "$\\eta$",
-    "ω": "$\\omega$",
-    "γ": "$\\gamma$",
+    **{letter: f"$\\{name}$" for name, letter in GREEK.items() if name != "lamda"},
 }
 
 

@@ -1,16 +1,17 @@
 """Rankings and relevance in the files of TREC, for trec_eval, ir-measures and whatever else reads them."""
 
+import dataclasses
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-import jaxcmh
-from jaxcmh.results import runs
-from jaxcmh.store import replacing
+from jaxcmh import store
+from jaxcmh.datasets.identity import kinds
+from jaxcmh.model import directions, encode, search
 
-BLOCK = 256  # queries a search
+BLOCK = 256  # queries per search
 
 
 def export(
@@ -33,42 +34,32 @@ def export(
         model: a trained model.
         split: what `load_dataset` returned; what the model was trained on, or other data with the same views.
         database: "learned", "encoded" or "held_out", as in `jaxcmh.evaluate`.
-        depth: answers a query; the whole database if None.
-        say: is told what is being done.
+        depth: answers per query; the whole database if None.
+        say: called with what is being done.
     Returns:
         The paths written.
     Raises:
         FileExistsError: the folder is there already.
         ValueError: the split does not allow this kind of database codes, or a depth below 1.
     """
-    if database not in runs.kinds(split):
-        raise ValueError(f"database: this data set allows {' and '.join(runs.kinds(split))} codes; got {database!r}")
+    if database not in kinds(split):
+        raise ValueError(f"database: this data set allows {' and '.join(kinds(split))} codes; got {database!r}")
     n = len(split.database.labels)
     if depth is not None and not 1 <= depth <= n:
         raise ValueError(f"depth: expected 1 to {n}, the size of the database; got {depth}")
     folder = Path(folder)
     written = []
-    with runs.folder(folder) as place:
-        for direction, query, answer in directions(model):
+    with store.folder(folder) as place:
+        for direction, (query, answer) in directions(len(model.info.dims)).items():
             say(direction)
             codes = _database(model, split, database, answer)
             name = direction.replace("->", "-")
-            with replacing(place / f"{name}.run") as path, open(path, "w", encoding="utf-8") as file:
-                for line in _run(model, split, codes, query, depth or n):
-                    file.write(line)
-            with replacing(place / f"{name}.qrels") as path, open(path, "w", encoding="utf-8") as file:
-                for line in _qrels(split):
-                    file.write(line)
+            with open(place / f"{name}.run", "w", encoding="utf-8") as file:
+                file.writelines(_run(model, split, codes, query, depth or n))
+            with open(place / f"{name}.qrels", "w", encoding="utf-8") as file:
+                file.writelines(_qrels(split))
             written += [folder / f"{name}.run", folder / f"{name}.qrels"]
     return written
-
-
-def directions(model: Any) -> list[tuple[str, int, int]]:
-    """(name, view of the queries, view of the answers) of every ordered pair of views."""
-    views = range(len(model.info.dims))
-    if len(views) == 2:
-        return [("i2t", 0, 1), ("t2i", 1, 0)]
-    return [(f"view{a}->view{b}", a, b) for a in views for b in views if a != b]
 
 
 def _database(model: Any, split: Any, kind: str, view: int) -> Any:
@@ -76,16 +67,14 @@ def _database(model: Any, split: Any, kind: str, view: int) -> Any:
         return model.codes
     if split.database is split.train:
         return model.encoded[view]
-    return jaxcmh.encode(model, split.database.views[view], view)
+    return encode(model, split.database.views[view], view)
 
 
 def _run(model: Any, split: Any, codes: Any, view: int, depth: int) -> Iterator[str]:
-    import dataclasses
-
     searched = dataclasses.replace(model, codes=np.asarray(codes))
     tag = f"{model.info.method}-{model.info.bits}"
     for begin in range(0, len(split.query.ids), BLOCK):
-        _, ids = jaxcmh.search(searched, split.query.views[view][begin : begin + BLOCK], view, depth)
+        _, ids = search(searched, split.query.views[view][begin : begin + BLOCK], view, depth)
         for query, row in zip(split.query.ids[begin : begin + BLOCK], np.asarray(ids).tolist()):
             for rank, item in enumerate(row, 1):
                 yield f"{query} Q0 {item} {rank} {depth - rank} {tag}\n"

@@ -109,7 +109,9 @@ def hamming_metrics(
     """
     queries, items = _codes(query_codes, "query_codes"), _codes(database_codes, "database_codes")
     if queries.shape[1] != items.shape[1]:
-        raise ValueError(f"query_codes: expected {items.shape[1]} bytes a code, as database_codes; got {queries.shape}")
+        raise ValueError(
+            f"query_codes: expected {items.shape[1]} bytes per code, as database_codes; got {queries.shape}"
+        )
     query_sets, item_sets = _label_sets(query_labels, database_labels, len(queries), len(items))
     cuts = _ranks(ties, at, topn, len(items))
     bits = 8 * items.shape[1]
@@ -298,7 +300,9 @@ def score_metrics(
 def _codes(x: Any, name: str) -> np.ndarray:
     x = np.asarray(x)
     if x.dtype != np.uint8 or x.ndim != 2 or 0 in x.shape:
-        raise ValueError(f"{name}: expected a non-empty uint8 matrix, a row a code; got {x.dtype} of shape {x.shape}")
+        raise ValueError(
+            f"{name}: expected a non-empty uint8 matrix, one row per code; got {x.dtype} of shape {x.shape}"
+        )
     return x
 
 

@@ -67,7 +67,7 @@ def _nearest(words, n, queries, present, k, kind, distances, ids):
     near, rows = np.empty(size, np.int32), np.empty(size, np.int32)
     sorted_near, sorted_rows = np.empty(k, np.int32), np.empty(k, np.int32)
     merged_near, merged_rows = np.empty(k, np.int32), np.empty(k, np.int32)
-    found = np.zeros(len(queries), np.int64)
+    counts = np.zeros(len(queries), np.int64)
     flags = np.empty((columns, run // 8), np.uint8)
     for chunk in range(chunks):  # outside, so that a chunk stays in the cache for all queries
         start = chunk * size
@@ -79,13 +79,13 @@ def _nearest(words, n, queries, present, k, kind, distances, ids):
             if len(present):
                 _hide(present[chunk].reshape(-1), away, distance)
             # Later items must be nearer than the k-th so far; of the first, enough must be in.
-            limit = distances[q, k - 1] - 1 if found[q] == k else _enough(distance, run, k, away)
+            limit = distances[q, k - 1] - 1 if counts[q] == k else _enough(distance, run, k, away)
             _flag(distance, limit, flags)
             many = _gather(flags, distance, start, near, rows)
             new = _sort(near[:many], rows[:many], away, sorted_near, sorted_rows)
             total = _merge(
-                distances[q, : found[q]],
-                ids[q, : found[q]],
+                distances[q, : counts[q]],
+                ids[q, : counts[q]],
                 sorted_near[:new],
                 sorted_rows[:new],
                 merged_near,
@@ -93,7 +93,7 @@ def _nearest(words, n, queries, present, k, kind, distances, ids):
             )
             distances[q, :total] = merged_near[:total]
             ids[q, :total] = merged_rows[:total]
-            found[q] = total
+            counts[q] = total
 
 
 @njit(nogil=True, cache=True)

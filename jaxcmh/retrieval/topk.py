@@ -9,7 +9,7 @@ so that one instruction works on many columns, and a column is a run of neighbou
 
 * Hamming, small k: all distances; the minimum of every column; the k best columns, which must hold the k best items
   (ties too: an earlier column has the smaller row numbers); their k C distances; the best k of them.
-* Hamming, large k: all distances; the k-th smallest, t, by bisection on counts; a bit an item for "< t" and another
+* Hamming, large k: all distances; the k-th smallest, t, by bisection on counts; one bit per item for "< t" and another
   for "= t"; the positions of the first k set bits, from prefix sums of popcounts; a sort of k integers.
 * Look-up: scores of 32 queries side by side, as sums of rows of their tables; then as for small k.
 
@@ -164,7 +164,7 @@ def hamming_topk(
     Args:
         query_codes: (n_q, bits / 8) uint8 packed codes.
         database_codes: (n, bits / 8) uint8 packed codes, or `arrange` of them.
-        k: items to return a query, from 1 to n, or to the number of items that mask leaves.
+        k: items to return per query, from 1 to n, or to the number of items that mask leaves.
         mask: (n,) bool, True for the items to search; all of them if None.
         mesh: spread the database over these devices; each searches its part, and the result is the same.
         engine: "jax", or "numba" (extra `fast`; on a CPU, without a mesh, not inside jit), or "auto": numba where it is
@@ -189,8 +189,8 @@ def hamming_topk(
     if compiled is not None:
         words = np.asarray(blocks.words)
         present = np.empty((0, *words.shape[2:]), bool) if mask is None else np.asarray(_chunks(blocks, mask)[3])
-        found = compiled(words, int(blocks.n), np.asarray(queries), present, k, _cpus())
-        return jnp.asarray(found[0]), jnp.asarray(found[1])
+        nearest = compiled(words, int(blocks.n), np.asarray(queries), present, k, _cpus())
+        return jnp.asarray(nearest[0]), jnp.asarray(nearest[1])
     batch = max(8, min(64, BATCH_PAIRS * len(blocks.words) // _slots(blocks)))
     return _search(_hamming, queries, (), blocks, mask, k, batch, mesh)
 
@@ -223,15 +223,15 @@ def hamming_range(
     radius = min(checks.integer(radius, "radius", least=0), 8 * queries.shape[1])
     available, mask = _available(mask, blocks)
     counts = np.asarray(_within(queries, blocks, mask, jnp.int32(radius)), np.int64)
-    found: list[tuple[np.ndarray, ...]] = [(np.zeros(0, np.int32), np.zeros(0, np.int32))]
+    within: list[tuple[np.ndarray, ...]] = [(np.zeros(0, np.int32), np.zeros(0, np.int32))]
     for start in range(0, len(queries), RANGE_QUERIES):
         some = slice(start, start + RANGE_QUERIES)
         if counts[some].any():
             # A power of two, so that radii and queries share a few compiled programs.
             k = min(1 << (int(counts[some].max()) - 1).bit_length(), available)
             near = hamming_topk(queries[some], blocks, k, mask=mask)
-            found.append(tuple(np.asarray(x)[np.arange(k) < counts[some, None]] for x in near))
-    distances, ids = (np.concatenate(parts) for parts in zip(*found))
+            within.append(tuple(np.asarray(x)[np.arange(k) < counts[some, None]] for x in near))
+    distances, ids = (np.concatenate(parts) for parts in zip(*within))
     return np.concatenate([[0], np.cumsum(counts)]), distances, ids
 
 
@@ -246,8 +246,8 @@ def lookup_topk(
     Args:
         queries: (n_q, K) real vectors.
         codes: (n, books) uint8 word numbers, or `arrange` of them.
-        codebooks: (books, words, K) real code words, at most 256 of them a book.
-        k: items to return a query, from 1 to n, or to the number of items that mask leaves.
+        codebooks: (books, words, K) real code words, at most 256 of them per book.
+        k: items to return per query, from 1 to n, or to the number of items that mask leaves.
         mask: (n,) bool, True for the items to search; all of them if None.
         mesh: spread the database over these devices; each searches its part, and the result is the same.
 
@@ -293,16 +293,16 @@ def _search(
     batch = max(1, -(-share // max(1, -(-share // batch))))  # equal batches need the least padding
     if threads == 1:
         return program(share=share, batch=batch)
-    found = np.empty((n_q, k), np.int32 if kernel is _hamming else np.float32), np.empty((n_q, k), np.int32)
+    nearest = np.empty((n_q, k), np.int32 if kernel is _hamming else np.float32), np.empty((n_q, k), np.int32)
 
     def run(thread: int) -> None:
         start = min(thread * share, n_q - share)
-        for whole, part in zip(found, program(start=start, share=share, batch=batch)):
+        for whole, part in zip(nearest, program(start=start, share=share, batch=batch)):
             whole[start : start + share] = part
 
     with ThreadPoolExecutor(threads) as pool:
         list(pool.map(run, range(threads)))
-    return jnp.asarray(found[0]), jnp.asarray(found[1])
+    return jnp.asarray(nearest[0]), jnp.asarray(nearest[1])
 
 
 @partial(jax.jit, static_argnames=("share", "batch", "kernel", "k", "mesh"))
@@ -596,7 +596,7 @@ def _available(mask: Any, blocks: Blocks) -> tuple[int, jax.Array | None]:
     if mask is not None:
         mask = mask if isinstance(mask, jax.Array) else np.asarray(mask)
         if mask.dtype != bool or mask.shape != (n,):
-            raise ValueError(f"mask: expected {n} bools, one an item; got {mask.dtype} of {mask.shape}")
+            raise ValueError(f"mask: expected {n} bools, one per item; got {mask.dtype} of {mask.shape}")
         n = int(mask.sum()) if _concrete(mask) else n
         mask = jnp.asarray(mask)
     return n, mask
@@ -663,7 +663,7 @@ def _concrete(x: Any) -> bool:
 
 
 def _compiled(engine: str, queries: jax.Array, blocks: Blocks, mesh: Mesh | None) -> Callable | None:
-    """`fast.nearest` where it is asked for, or where it may be used and is worth it."""
+    """`numba_topk.nearest` where it is asked for, or where it may be used and is worth it."""
     checks.choice(engine, "engine", ("auto", "jax", "numba"))
     possible = mesh is None and _concrete(queries) and _concrete(blocks.words) and jax.default_backend() == "cpu"
     slots = _slots(blocks)
@@ -679,10 +679,10 @@ def _compiled(engine: str, queries: jax.Array, blocks: Blocks, mesh: Mesh | None
 @cache
 def _numba() -> Callable | None:
     try:
-        from jaxcmh.retrieval import numba_topk as fast
+        from jaxcmh.retrieval import numba_topk
     except ImportError:
         return None
-    return fast.nearest
+    return numba_topk.nearest
 
 
 def _cpus() -> int:

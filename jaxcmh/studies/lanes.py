@@ -57,19 +57,20 @@ def same_for_all_seeds(features: Sequence[Features], n: int) -> bool:
     return all(f.kind in ("identity", "standardise") or f.anchors >= n for f in features)
 
 
-def prepare(split: Split, features: Sequence[Features], seed: int, runs: int) -> Shared:
+def prepare(split: Split, method: Method, features: Sequence[Features], seed: int, runs: int) -> Shared:
     """Map a data set as `jaxcmh.train` does with this seed.
 
     Args:
         split: the data set.
-        features: one a view.
+        method: what it will be trained with.
+        features: one per view.
         seed: draws the anchors.
         runs: how many will share this; many are worth singular value decompositions.
     """
     key = random.key(seed)
     choices = enumerate(zip(features, split.train.views))
     pairs = [feature_maps.fit(f, random.fold_in(key, m), x) for m, (f, x) in choices]
-    data = core.prepare([phi for _, phi in pairs], split.train.labels)
+    data = core.prepare([phi for _, phi in pairs], split.train.labels, across=method.across)
     if runs >= SVD_RUNS:
         data = data._replace(svd=_decomposed(data))
     database = () if split.database is split.train else split.database.views
@@ -96,10 +97,9 @@ def compiled(
     *,
     bits: int,
     max_iterations: int,
-    tolerance: float,
     lanes: int = LANES,
     memory: float | None = None,
-) -> tuple[Callable[[Shared, Sequence[int], Sequence[Any]], Lane], int, int]:
+) -> tuple[Callable[[Shared, Sequence[int], Sequence[Any], float], Lane], int, int]:
     """Compile training and encoding of as many lanes as memory allows.
 
     Args:
@@ -107,13 +107,13 @@ def compiled(
         shared: from `ready`, or what has its shapes.
         varied: hyper-parameters in which lanes differ, and "seed" where they have seeds of their own; what all have in
             common is computed once for all.
-        bits, max_iterations, tolerance: as for `core.fit`.
+        bits, max_iterations: as for `core.fit`.
         lanes: at most so many.
         memory: GB that the process may have at its peak; no bound if None.
 
     Returns:
-        A function (shared, seeds, params) -> `Lane` with a leading axis, the number of lanes that it takes, and the
-        number of threads that may call it at once.
+        A function (shared, seeds, params, tolerance) -> `Lane` with a leading axis, which compiles nothing more; the
+        number of lanes that it takes, and the number of threads that may call it at once.
 
     Raises:
         ValueError: not even one lane fits.
@@ -121,16 +121,17 @@ def compiled(
     names, views = type(method.params)._fields, len(shared.data.views)
     axes = tuple(0 if name in varied else None for name in ("seed", *names))
     bare = method._replace(params=None, prepare=None, max_iterations=0, tolerance=0.0)
-    function = partial(_trained.lower, bare, axes=axes, bits=bits, max_iterations=max_iterations, tolerance=tolerance)
+    function = partial(_trained.lower, bare, axes=axes, bits=bits, max_iterations=max_iterations)
 
-    def arguments(seeds: Sequence[int], params: Sequence[Any]) -> tuple[Array, Any]:
+    def arguments(seeds: Sequence[int], params: Sequence[Any], tolerance: float) -> tuple[Array, Any, Array]:
+        dtype = shared.data.mask.dtype
         keys = jnp.stack([random.fold_in(random.key(seed), views) for seed in seeds])
         keys = keys if "seed" in varied else keys[0]
         columns = ([getattr(p, name) for p in params] if name in varied else getattr(params[0], name) for name in names)
-        return keys, type(method.params)(*(jnp.asarray(column, shared.data.mask.dtype) for column in columns))
+        return keys, type(method.params)(*(jnp.asarray(c, dtype) for c in columns)), jnp.asarray(tolerance, dtype)
 
     def prepared(count: int) -> Any:
-        return function(shared, *arguments([0] * count, [method.params] * count), count=count).compile()
+        return function(shared, *arguments([0] * count, [method.params] * count, 0.0), count=count).compile()
 
     base, limit = peak_memory(), float("inf") if memory is None else memory
     call, calls = prepared(lanes), CALLS
@@ -144,9 +145,9 @@ def compiled(
             raise ValueError(f"memory: one run needs {needed:.1f} GB, {base:.1f} GB of it for the data; got {memory:g}")
     outside = jax.config.read("jax_enable_x64")
 
-    def train(shared: Shared, seeds: Sequence[int], params: Sequence[Any]) -> Lane:
+    def train(shared: Shared, seeds: Sequence[int], params: Sequence[Any], tolerance: float) -> Lane:
         with jax.enable_x64(outside):  # which a thread of its own does not know
-            return jax.block_until_ready(call(shared, *arguments(seeds, params)))
+            return jax.block_until_ready(call(shared, *arguments(seeds, params, tolerance)))
 
     return train, lanes, calls
 
@@ -157,17 +158,17 @@ def _bytes(call: Any) -> int:
     return size.temp_size_in_bytes + size.output_size_in_bytes
 
 
-@partial(jax.jit, static_argnames=("method", "axes", "count", "bits", "max_iterations", "tolerance"))
+@partial(jax.jit, static_argnames=("method", "axes", "count", "bits", "max_iterations"))
 def _trained(
     method: Method,
     shared: Shared,
     keys: Array,
     params: Any,
+    tolerance: Array,
     axes: tuple[int | None, ...],
     count: int,
     bits: int,
     max_iterations: int,
-    tolerance: float,
 ) -> Lane:
     data = shared.data
 

@@ -6,7 +6,7 @@ from typing import Any
 
 
 def to_optuna(lines: Sequence[Mapping[str, Any]], *, storage: str | None = None, name: str = "jaxcmh") -> Any:
-    """An optuna study with a trial a result line; its value is the mAP, mean over the directions.
+    """An optuna study with one trial per result line; its value is the mAP, mean over the directions.
 
     Args:
         lines: result lines of one method and one kind of database codes, such as `studies.run` returns.
@@ -21,9 +21,9 @@ def to_optuna(lines: Sequence[Mapping[str, Any]], *, storage: str | None = None,
         ModuleNotFoundError: optuna is not installed (the extra `optuna`).
     """
     for field in ("method", "database", "data_hash"):
-        found = sorted({line[field] for line in lines})
-        if len(found) != 1:
-            raise ValueError(f"lines: expected one {field}; got {', '.join(found) or 'no lines'}")
+        values = sorted({line[field] for line in lines})
+        if len(values) != 1:
+            raise ValueError(f"lines: expected one {field}; got {', '.join(values) or 'no lines'}")
     values = {key: [line["params"][key] for line in lines] for key in lines[0]["params"]}
     values |= {"bits": [line["bits"] for line in lines]}
     varied = {key: column for key, column in values.items() if len(set(column)) > 1}

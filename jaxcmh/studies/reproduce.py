@@ -7,8 +7,7 @@ from typing import Any
 from jaxcmh import studies
 from jaxcmh.datasets import Split, load_dataset
 from jaxcmh.progress import Progress
-from jaxcmh.results import runs
-from jaxcmh.studies import Study
+from jaxcmh.studies import Study, runs
 from jaxcmh.studies.plans import inside
 from jaxcmh.studies.plans.plan import Plan
 
@@ -23,39 +22,44 @@ def wanted(plan: Plan, tables: Sequence[int], figures: Sequence[int], names: Seq
     Raises:
         ValueError: no such table, figure or study; the message lists what there is.
     """
-    own = dict.fromkeys(study.name for study in plan.studies("wiki", 10_000))
+    own = dict.fromkeys(study.name for data in ("wiki", *plan.datasets) for study in plan.studies(data, 10_000))
     for name in names:
         if name not in own:
             raise ValueError(f"--study: no study {name!r}; there are {_listed(own)}")
-    found = set(names)
+    chosen = set(names)
     for word, numbers, there in (("table", tables, plan.tables), ("figure", figures, plan.figures)):
         for number in numbers:
             if number not in there:
                 raise ValueError(f"--{word}: no {word} {number}; those with experiments are {_listed(there)}")
-            found |= set(there[number])
-    return found or set(own)
+            chosen |= set(there[number])
+    return chosen or set(own)
 
 
 def _listed(names: Any) -> str:
     return ", ".join(map(str, names))
 
 
-def quick(study: Study) -> Study:
+def shortened(study: Study) -> Study:
     """A small version of a study: one seed, two code lengths, three values of what is varied; its runs are among the
     whole study's.
 
-    >>> quick(Study("lambda", "sensitivity", "dcgh", vary={"lam": (1.0, 2.0, 3.0, 4.0, 5.0)})).vary
+    >>> shortened(Study("lambda", "sensitivity", "dcgh", vary={"lam": (1.0, 2.0, 3.0, 4.0, 5.0)})).vary
     {'lam': (1.0, 3.0, 5.0)}
     """
     return study._replace(
         seeds=1,
         bits=study.bits[:2],
-        vary={name: _few(values) for name, values in study.vary.items()},
-        settings=_few(study.settings),
+        vary={name: few(values) for name, values in study.vary.items()},
+        settings=few(study.settings),
     )
 
 
-def _few(values: Sequence[Any]) -> tuple:
+def few(values: Sequence[Any]) -> tuple:
+    """The first, the middle and the last.
+
+    >>> few(range(5))
+    (0, 2, 4)
+    """
     return tuple(values[i] for i in sorted({0, len(values) // 2, len(values) - 1}))
 
 
@@ -70,8 +74,8 @@ def deep_pictures(split: Split) -> Split:
         raise ValueError("no pictures to compute deep features of; name a file that has them with --deep")
     from jaxcmh.datasets.deep import image_embeddings
 
-    found = image_embeddings([255 - picture for picture in split.items.pictures])  # drawn in black on white
-    train, query = (part._replace(views=(found[part.ids], *part.views[1:])) for part in (split.train, split.query))
+    pictures = image_embeddings([255 - picture for picture in split.items.pictures])  # drawn in black on white
+    train, query = (part._replace(views=(pictures[part.ids], *part.views[1:])) for part in (split.train, split.query))
     return split._replace(train=train, query=query, database=train)
 
 
@@ -98,7 +102,7 @@ def run(
         ties, progress, memory, log: as for `studies.run`.
         deep: a data set with the same pairs and deep features, for the studies of kind "deep".
         root: where its files lie.
-        say: is told of a study that cannot be run here.
+        say: called with the reason why a study cannot be run here.
     Returns:
         The lines of these studies.
     """
@@ -117,7 +121,7 @@ def run(
             continue
         changed = studies.conditions(on, study.settings[0])  # fewer training rows than database rows: none are learned
         kinds = None if study.kind in COMPARED else runs.kinds(changed)[:1]
-        told = {"data": name, "ties": ties, "databases": kinds, "memory": memory, "progress": progress, "log": log}
+        options = {"data": name, "ties": ties, "databases": kinds, "memory": memory, "progress": progress, "log": log}
         alone = study.kind == "scaling"  # its times are a run's own
-        lines += studies.run(study, on, path, curves=study.name == CURVES, alone=alone, **told)
+        lines += studies.run(study, on, path, curves=study.name == CURVES, alone=alone, **options)
     return lines

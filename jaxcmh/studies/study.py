@@ -23,14 +23,13 @@ import numpy as np
 
 import jaxcmh
 from jaxcmh import checks, results
-from jaxcmh import progress as terminal
 from jaxcmh.datasets import Split, drop_labels, flip_labels, take, unpair
 from jaxcmh.learning.core import Method, endings
 from jaxcmh.methods import find
 from jaxcmh.model import Info, resolve_features, train
-from jaxcmh.results import runs
+from jaxcmh.progress import Progress, Stages, say
 from jaxcmh.retrieval import metrics
-from jaxcmh.studies import lanes
+from jaxcmh.studies import lanes, runs
 
 
 class Study(NamedTuple):
@@ -71,7 +70,7 @@ def run(
     memory: float | None = None,
     curves: bool = False,
     alone: bool = False,
-    progress: terminal.Progress | None = None,
+    progress: Progress | None = None,
     log: Callable[[dict], None] | None = None,
 ) -> list[dict]:
     """Compute what a result file lacks of a study, and return its lines.
@@ -93,7 +92,7 @@ def run(
         log: is given every line that is computed now, see `trackers.logger`.
 
     Returns:
-        The study's lines, one a run and kind of database codes, in the order of `points`.  Beside what
+        The study's lines, one per run and kind of database codes, in the order of `points`.  Beside what
         `results.record` says, a line has "study": its name, kind and what varies, and "setting".
 
     Raises:
@@ -111,14 +110,14 @@ def run(
     """
     wanted = points(study)
     path, steps = Path(path), progress
-    with _only_writer(path), terminal.progress(0) if steps is None else nullcontext(steps) as steps:
+    with _only_writer(path), jaxcmh.progress.progress(0) if steps is None else nullcontext(steps) as steps:
         stored = results.read(path) if path.exists() else []
         known = {line["key"]: line for line in stored if ("curves" in line) == curves}
         done = {line["key"]: line for line in stored if line.get("study", {}).get("name") == study.name}
-        told = {"name": study.name, "kind": study.kind, "vary": list(study.vary)}
+        named = {"name": study.name, "kind": study.kind, "vary": list(study.vary)}
 
         def keep(line: dict) -> None:
-            done[line["key"]] = line | {"study": told}
+            done[line["key"]] = line | {"study": named}
             results.append(path, done[line["key"]])
 
         order = []
@@ -312,16 +311,16 @@ class _Task(NamedTuple):
     kinds: Sequence[str]
     curves: bool
     memory: float | None
-    steps: terminal.Progress
+    steps: Progress
 
-    def line(self, point: Point, kind: str, measured: Mapping[str, Any], **told: Any) -> dict:
+    def line(self, point: Point, kind: str, measured: Mapping[str, Any], **more: Any) -> dict:
         """The result line of one kind of database codes."""
-        maps = {direction: getattr(found, "map", found) for direction, found in measured.items()}
+        maps = {direction: getattr(value, "map", value) for direction, value in measured.items()}
         hashes = self.protocol["data_hash"], self.protocol["split_hash"]
         report = {**self.protocol, "database": kind, "metrics": measured, **maps}
-        told |= {"setting": dict(point.setting), "peak_memory_gb": round(lanes.peak_memory(), 2)}
+        more |= {"setting": dict(point.setting), "peak_memory_gb": round(lanes.peak_memory(), 2)}
         info = _info(self.study, point, self.split)
-        return results.line(info, report, data=self.protocol["data"], hashes=hashes, **told)
+        return results.line(info, report, data=self.protocol["data"], hashes=hashes, **more)
 
 
 def _alone(task: _Task, points: Sequence[Point], missing: Set[int]) -> Iterator[dict]:
@@ -329,7 +328,7 @@ def _alone(task: _Task, points: Sequence[Point], missing: Set[int]) -> Iterator[
     for point in (points[number] for number in sorted(missing)):
         task.steps.step(f"{task.study.name}: {_described(task.study, point)}")
         for _ in range(2):  # the first time compiles, the second is timed
-            stages = terminal.Stages()
+            stages = Stages()
             with stages("train"):
                 model = train(
                     task.method,
@@ -380,25 +379,25 @@ def _together(task: _Task, points: Sequence[Point], missing: Set[int]) -> Iterat
     for seed, group in _grouped(points, range(len(points)), lambda point: 0 if one_for_all else point.seed).items():
         if missing.isdisjoint(group):
             continue
-        stages = terminal.Stages()
+        stages = Stages()
         task.steps.step(f"{task.study.name}: features and Gram matrices, seed {seed}")
         with stages("features"):
-            mapped = lanes.prepare(task.split, info.features, seed, len(group))
+            mapped = lanes.prepare(task.split, method, info.features, seed, len(group))
         for bits, members in _grouped(points, group, lambda point: point.bits).items():
             if missing.isdisjoint(members):
                 continue
             task.steps.step(f"{task.study.name}: {_described(task.study, points[members[0]])}")
             shared = lanes.ready(method, mapped, bits)
             if bits not in calls:
-                ends = {"max_iterations": info.max_iterations, "tolerance": info.tolerance}
-                options = {"bits": bits, "memory": task.memory, **ends}
+                options = {"bits": bits, "memory": task.memory, "max_iterations": info.max_iterations}
                 calls[bits] = lanes.compiled(method, shared, varied, lanes=min(lanes.LANES, len(members)), **options)
             call, width, at_once = calls[bits]
 
             def fit(chunk: Sequence[int], call=call, width=width, shared=shared) -> tuple[lanes.Lane, float]:
                 full = [points[number] for number in [*chunk, *[chunk[-1]] * (width - len(chunk))]]
                 start = time.perf_counter()
-                trained = call(shared, [point.seed for point in full], [point.params for point in full])
+                seeds, params = [point.seed for point in full], [point.params for point in full]
+                trained = call(shared, seeds, params, info.tolerance)
                 return trained, time.perf_counter() - start
 
             chunks = (members[i : i + width] for i in range(0, len(members), width))
@@ -434,15 +433,15 @@ def _measured(
     """The result lines of one of the runs that were trained together; none where the method has no solution."""
     lane = jax.tree.map(operator.itemgetter(number), trained)
     if not (lane.finite and np.isfinite(lane.objective).all()):
-        terminal.say(f"no finite solution, so no line: {_described(task.study, point)}")
+        say(f"no finite solution, so no line: {_described(task.study, point)}")
         return []
     labels = task.split.query.labels, task.split.database.labels
     options = {"ties": task.protocol["ties"], "at": task.protocol["at"], "curves": task.curves}
     start = time.perf_counter()
     measured = {kind: lanes.scores(lane, kind, judged, labels, **options) for kind in task.kinds}
-    told = {"objective": lane.objective, "converged": lane.converged, "diagnostics": lane.diagnostics}
-    told["times"] = {**times, "evaluate": time.perf_counter() - start}
-    return [task.line(point, kind, measured[kind], **told) for kind in task.kinds]
+    outcome = {"objective": lane.objective, "converged": lane.converged, "diagnostics": lane.diagnostics}
+    outcome["times"] = {**times, "evaluate": time.perf_counter() - start}
+    return [task.line(point, kind, measured[kind], **outcome) for kind in task.kinds]
 
 
 def _grouped(points: Sequence[Point], numbers: Iterable[int], field: Callable[[Point], int]) -> dict[int, list[int]]:

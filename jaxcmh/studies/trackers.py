@@ -49,9 +49,9 @@ def config(line: Line) -> dict[str, float | str]:
     {'method': 'dcgh', 'bits': 32, 'lam': 0.1, 'rows': 500}
     """
     names = dict.fromkeys(("method", "bits", "seed", *results.CONFIGURATION, *results.PROTOCOL))
-    told = {name: line[name] for name in names if line.get(name) is not None and name != "params"}
-    told |= {**line["params"], **line.get("setting", {})}
-    return {name: value if isinstance(value, int | float | str) else str(value) for name, value in told.items()}
+    settings = {name: line[name] for name in names if line.get(name) is not None and name != "params"}
+    settings |= {**line["params"], **line.get("setting", {})}
+    return {name: value if isinstance(value, int | float | str) else str(value) for name, value in settings.items()}
 
 
 def scores(line: Line) -> dict[str, float]:
@@ -64,23 +64,28 @@ def scores(line: Line) -> dict[str, float]:
     return maps | {f"seconds/{name}": float(value) for name, value in line["times"].items()}
 
 
+def _objective(line: Line) -> list[tuple[int, float]]:
+    """(iteration, objective) pairs, from the start on."""
+    return list(zip(*results.trace(line))) if line.get(OBJECTIVE) else []
+
+
 def _name(line: Line) -> str:
-    told = line["method"], f"{line['bits']} bits", f"seed {line['seed']}", line["database"], line["key"]
-    return "-".join(told).replace(" ", "-")
+    parts = line["method"], f"{line['bits']} bits", f"seed {line['seed']}", line["database"], line["key"]
+    return "-".join(parts).replace(" ", "-")
 
 
 def _tensorboard(line: Line, folder: Path) -> None:
     from tensorboardX import SummaryWriter
     from tensorboardX.summary import hparams
 
-    found = scores(line)
+    measured = scores(line)
     with SummaryWriter(str(folder / "tensorboard" / _name(line))) as writer:
         events: Any = writer.file_writer
-        for summary in hparams(config(line), found):  # the columns of the tab "HPARAMS"
+        for summary in hparams(config(line), measured):  # the columns of the tab "HPARAMS"
             events.add_summary(summary)
-        for step, value in enumerate(line.get(OBJECTIVE) or (), 1):
+        for step, value in _objective(line):
             writer.add_scalar(OBJECTIVE, value, step)
-        for name, value in found.items():
+        for name, value in measured.items():
             writer.add_scalar(name, value, line["max_iterations"])
 
 
@@ -98,7 +103,7 @@ def _mlflow(line: Line, folder: Path) -> None:
     experiment = known.experiment_id if known else client.create_experiment(PROJECT, place)
     now = get_current_time_millis()
     metrics = [Metric(name, value, now, line["max_iterations"]) for name, value in scores(line).items()]
-    metrics += [Metric(OBJECTIVE, value, now, step) for step, value in enumerate(line.get(OBJECTIVE) or (), 1)]
+    metrics += [Metric(OBJECTIVE, value, now, step) for step, value in _objective(line)]
     run = client.create_run(experiment, run_name=_name(line)).info.run_id
     client.log_batch(run, metrics, [Param(name, str(value)) for name, value in config(line).items()])
     client.set_terminated(run)
@@ -110,6 +115,6 @@ def _wandb(line: Line, folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     settings = wandb.Settings(console="off", silent=True)
     with wandb.init(project=PROJECT, name=_name(line), dir=folder, config=config(line), settings=settings) as run:
-        for step, value in enumerate(line.get(OBJECTIVE) or (), 1):
+        for step, value in _objective(line):
             run.log({OBJECTIVE: value}, step=step)
         run.summary.update(scores(line))

@@ -10,7 +10,7 @@ from jax import random
 
 import jaxcmh
 from jaxcmh.learning import core, encoders
-from jaxcmh.results import runs
+from jaxcmh.studies import runs
 
 
 def exclusive_or(n=600):

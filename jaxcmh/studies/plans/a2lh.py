@@ -5,14 +5,14 @@ are used. The sizes of its query sets are not given; those of its group's other 
 """
 
 from jaxcmh.studies import Study
-from jaxcmh.studies.plans.plan import Plan, kernel, parameters, powers
+from jaxcmh.studies.plans.plan import Plan, feature_map, parameters, powers
 
 BITS = (16, 32, 64, 128)
 WEIGHTS = ("alpha", "beta", "eta", "omega")
 
 
 def studies(data: str, rows: int) -> list[Study]:
-    features, params = kernel(2500, rows), parameters("a2lh", data)
+    features, params = feature_map("a2lh", data, rows), parameters("a2lh", data)
     common = {"params": params, "features": features}
     return [
         Study("curves", "bits", "a2lh", bits=(64,), seeds=1, **common),

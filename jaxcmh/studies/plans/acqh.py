@@ -2,7 +2,7 @@
 
 Apart from the paper: five seeds on one split, where it averages five random splits; the ranges of its Figs. 10-12 are
 not in the text, so mu and lambda run over 10^-5 .. 10 and the books are 2, 4 and 8. "Bits" are the dimension of the
-codewords; an item takes a byte a book whatever they are.
+codewords; an item takes one byte per book whatever they are.
 """
 
 from jaxcmh.learning.features import Features

@@ -5,8 +5,9 @@ where the paper does not say how many; its variant c is another method, FCMH.
 """
 
 from jaxcmh.learning.features import Features
+from jaxcmh.methods.dcgh import representations
 from jaxcmh.studies import Study
-from jaxcmh.studies.plans.plan import Plan, convergence, kernel, parameters, powers, sizes
+from jaxcmh.studies.plans.plan import Plan, convergence, feature_map, parameters, powers, sizes
 
 BITS = (8, 16, 32, 64)
 # Feature maps of Wiki beside the paper's: the kernel of the authors' code, and what validation queries drawn from the
@@ -16,7 +17,7 @@ TUNED = (Features("laplace", 1500, 1.4), Features("rbf", 1500, 0.35))
 
 
 def studies(data: str, rows: int) -> list[Study]:
-    features, base = kernel(1500, rows), {"params": parameters("dcgh", data)}
+    features, base = feature_map("dcgh", data, rows), {"params": parameters("dcgh", data)}
     common = {**base, "features": features}
     shares = tuple({"unpaired": tenths / 10} for tenths in range(11))
     return [
@@ -80,4 +81,5 @@ plan = Plan(
         ("dcgh", "wiki"): "the kernel: with that of the authors' code (bits, laplace kernel) every value is within "
         ".014; and the paper draws 693 random queries, where this is the official split",
     },
+    representation=representations,
 )

@@ -6,17 +6,16 @@ Apart from the paper: five seeds where it averages 15 runs; its Fig. 5 has no ra
 
 from jaxcmh.learning.features import Features
 from jaxcmh.studies import Study
-from jaxcmh.studies.plans.plan import Plan, kernel, parameters, powers, shape, sizes
+from jaxcmh.studies.plans.plan import Plan, feature_map, parameters, powers, sizes
 
 BITS = (16, 32, 64, 128)
-ANCHORS = {"mirflickr25k": 1500, "nuswide10": 1000}
 # Beside the paper's kernel, whose width is the mean distance to the anchors: half of it, the images standardised.
 HALF_WIDTH = (Features("rbf", 500, 0.5, True), Features("rbf", 500, 0.5))
 TENTHS = tuple(tenths / 10 for tenths in range(1, 10))
 
 
 def studies(data: str, rows: int) -> list[Study]:
-    params, features = parameters("imads", data), kernel(ANCHORS.get(shape(data), 500), rows)
+    params, features = parameters("imads", data), feature_map("imads", data, rows)
     common = {"params": params, "features": features}
     weights = {name: powers(-5, 5) for name in ("lam3", "lam4", "lam5", "alpha", "beta", "gamma", "theta")}
     return [

@@ -14,16 +14,13 @@ import jaxcmh
 from jaxcmh import results
 from jaxcmh.datasets import Part, Split
 from jaxcmh.learning import core, features
-from jaxcmh.methods import dcgh, find
+from jaxcmh.methods import find
 from jaxcmh.progress import Progress
-from jaxcmh.results import runs
 from jaxcmh.retrieval import topk
-from jaxcmh.studies import Study, points
+from jaxcmh.studies import Study, points, runs
 
 EMBEDDED = 2500  # rows of a t-SNE picture
-SHOWN, ANSWERS = 6, 10  # queries and answers a picture
-# What a method learns of each view, (n, r), from its final state and the data.
-REPRESENTATIONS = {"dcgh": dcgh.representations, "aah": lambda s, data: s.U}
+SHOWN, ANSWERS = 6, 10  # queries and answers per picture
 
 
 def learned(model: Any, split: Split) -> tuple[core.Data, Any]:
@@ -42,13 +39,15 @@ def learned(model: Any, split: Split) -> tuple[core.Data, Any]:
 
 
 def tsne(model: Any, split: Split) -> dict[str, dict[str, np.ndarray]]:
-    """Points in the plane for the raw views, their representations where the method has some, and the codes.
+    """Points in the plane for the raw views, their representations where the plan says which, and the codes.
 
     An item of several classes is shown in its first; of more than `EMBEDDED` rows so many are drawn.
 
     Raises:
         ModuleNotFoundError: the extra `tsne` is not installed.
     """
+    from jaxcmh.studies import plans
+
     try:
         from openTSNE import TSNE
     except ModuleNotFoundError:
@@ -58,18 +57,18 @@ def tsne(model: Any, split: Split) -> dict[str, dict[str, np.ndarray]]:
     rows = np.sort(np.random.default_rng(0).permutation(n)[:EMBEDDED])
     names = split.view_names or tuple(f"view {m}" for m in range(len(split.train.views)))
     spaces = {f"{name} features": x for name, x in zip(names, split.train.views)}
-    represented = REPRESENTATIONS.get(model.info.method.partition("-")[0])
-    if represented:
+    plan = plans.plans.get(model.info.method.partition("-")[0])
+    if plan and plan.representation:
         data, state = learned(model, split)
-        spaces |= {f"{name} representation": x for name, x in zip(names, represented(state, data))}
+        spaces |= {f"{name} representation": x for name, x in zip(names, plan.representation(state, data))}
     if model.codebooks is None:
         spaces["codes"] = topk.unpack(model.codes)
     embed = TSNE(random_state=0, n_jobs=1, initialization="pca")
-    found = {"labels": split.train.labels[rows].argmax(1), "label_names": np.array(split.label_names, dtype="U")}
+    arrays = {"labels": split.train.labels[rows].argmax(1), "label_names": np.array(split.label_names, dtype="U")}
     for name, x in spaces.items():
         x = x[rows].toarray() if hasattr(x, "toarray") else np.asarray(x)[rows]
-        found[name] = np.asarray(embed.fit(np.asarray(x, np.float64)), np.float32)
-    return {"": found}
+        arrays[name] = np.asarray(embed.fit(np.asarray(x, np.float64)), np.float32)
+    return {"": arrays}
 
 
 def residuals(model: Any, split: Split) -> dict[str, dict[str, np.ndarray]]:
@@ -77,12 +76,12 @@ def residuals(model: Any, split: Split) -> dict[str, dict[str, np.ndarray]]:
     data, state = learned(model, split)
     if not {"U", "P"} <= set(state._fields):
         raise ValueError(f"{model.info.method} rebuilds no views; residual distances are those of aah")
-    U, P, X = ([np.asarray(x) for x in found] for found in (state.U, state.P, data.views))
+    U, P, X = ([np.asarray(x) for x in arrays] for arrays in (state.U, state.P, data.views))
     norm = np.linalg.norm
     names = split.view_names or tuple(f"view {m}" for m in range(len(X)))
-    found = {f"{name} features to rebuilt": norm(x - u @ p.T, axis=1) for name, x, u, p in zip(names, X, U, P)}
-    found |= {f"{names[0]} to {name} projection": norm(U[0] - u, axis=1) for name, u in zip(names[1:], U[1:])}
-    return {"": found}
+    distances = {f"{name} features to rebuilt": norm(x - u @ p.T, axis=1) for name, x, u, p in zip(names, X, U, P)}
+    distances |= {f"{names[0]} to {name} projection": norm(U[0] - u, axis=1) for name, u in zip(names[1:], U[1:])}
+    return {"": distances}
 
 
 def pictures(model: Any, split: Split) -> dict[str, dict[str, np.ndarray]]:
@@ -96,17 +95,17 @@ def pictures(model: Any, split: Split) -> dict[str, dict[str, np.ndarray]]:
     rows = np.linspace(0, len(split.query.ids) - 1, SHOWN).astype(int)
     asked = Part(tuple(x[rows] for x in split.query.views), split.query.labels[rows], split.query.ids[rows])
     shown = {"image": 255 - np.asarray(split.items.pictures), "text": np.array(split.items.texts, dtype="U")}
-    found = {}
+    shown_by_direction = {}
     for view, (query, answer) in enumerate((("image", "text"), ("text", "image"))):
         _, ids = jaxcmh.search(model, asked.views[view], view, ANSWERS)
         ids = np.asarray(ids)
         right = (asked.labels[:, None, :] & split.train.labels[ids]).any(2)
-        found[f"{query} to {answer}"] = {
+        shown_by_direction[f"{query} to {answer}"] = {
             "queries": shown[query][asked.ids],
             "answers": shown[answer][split.train.ids[ids]],
             "right": right,
         }
-    return found
+    return shown_by_direction
 
 
 LOOKS: Mapping[str, Callable[[Any, Split], dict[str, dict[str, np.ndarray]]]] = {
@@ -148,15 +147,15 @@ def run(study: Study, split: Split, path: Path, *, data: str, ties: str, progres
         hashes=hashes,
         ties=ties,
     )
-    found = LOOKS[study.kind](outcome.model, split)
+    seen = LOOKS[study.kind](outcome.model, split)
     path.parent.mkdir(parents=True, exist_ok=True)
     lines = []
-    for name, arrays in found.items():
+    for name, arrays in seen.items():
         stem = "-".join(filter(None, [study.name, name])).replace(" ", "-").lower()
         np.savez_compressed(path.parent / f"{stem}.npz", allow_pickle=False, **arrays)
         line = {k: v for k, v in outcome.records[0].items() if k not in ("curves", "topn")}
-        told = {"study": {"name": study.name, "kind": study.kind, "vary": []}, "setting": {}, "arrays": f"{stem}.npz"}
-        lines.append(line | told)
+        more = {"study": {"name": study.name, "kind": study.kind, "vary": []}, "setting": {}, "arrays": f"{stem}.npz"}
+        lines.append(line | more)
         results.append(path, lines[-1])
     progress.advance()
     return lines

@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from jaxcmh.learning.features import Features
-from jaxcmh.methods import paper_params, registry
+from jaxcmh.methods import paper_features, paper_params, registry
 from jaxcmh.studies import Study
 
 
@@ -17,6 +17,7 @@ class Plan(NamedTuple):
         studies: (data set, number of training rows) -> studies, in the order they are run.
         tables, figures: number in the paper -> names of the studies it is made of.
         reasons: (method, benchmark) -> why printed values are not reached, in one sentence with what was measured.
+        representation: (final state, data) -> what the method learns of each view, (n, r), for pictures of it.
     """
 
     title: str
@@ -25,6 +26,7 @@ class Plan(NamedTuple):
     tables: Mapping[int, Sequence[str]]
     figures: Mapping[int, Sequence[str]]
     reasons: Mapping[tuple[str, str], str]
+    representation: Callable[[Any, Any], Sequence[Any]] | None = None
 
 
 def shape(data: str) -> str:
@@ -45,9 +47,18 @@ def parameters(method: str, data: str) -> Any:
         return registry[method].params
 
 
-def kernel(anchors: int, rows: int, fewer: int = 500) -> Features:
-    """The rbf kernel with a paper's number of anchors, or with fewer where there are not that many training rows."""
-    return Features("rbf", anchors if anchors <= rows else fewer)
+def feature_map(method: str, data: str, rows: int, fewer: int = 500) -> Features:
+    """The feature map that belongs to `parameters`, with fewer anchors where there are not that many training rows.
+
+    >>> feature_map("imads", "mirflickr25k:imads", 15_902).anchors, feature_map("a2lh", "wiki", 2_173).anchors
+    (1500, 500)
+    """
+    try:
+        features = paper_features(method, shape(data))
+    except ValueError:
+        features = registry[method].features
+    too_many = features.kind in ("rbf", "laplace") and features.anchors > rows
+    return features._replace(anchors=fewer) if too_many else features
 
 
 def powers(low: int, high: int) -> tuple[float, ...]:

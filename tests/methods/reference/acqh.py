@@ -25,10 +25,7 @@ def run(views, labels, start, params, iterations):
         P = M.T @ L + e @ t[None]
         G = sum(w.T @ x @ x.T @ w for w, x in zip(W, X)) + params.lam * np.eye(K)
         H = sum(w.T @ x @ S for w, x in zip(W, X)) + params.lam * P
-        # Of all words that fit as well, those whose squares are least, each counted as often as it is used.
-        use = 1 / np.sqrt(np.maximum(A.sum(1), 1))
-        AA = use * np.linalg.pinv(use[:, None] * (A @ A.T) * use, rcond=1e-12, hermitian=True) * use[:, None]
-        C = np.linalg.inv(G) @ H @ A.T @ AA
+        C = np.linalg.inv(G) @ H @ A.T @ np.linalg.pinv(A @ A.T, rcond=1e-12, hermitian=True)
         C[:, A.sum(1) == 0] = 0
         for i in range(n):
             z = np.zeros(K)

@@ -10,11 +10,11 @@ import filelock
 import pytest
 
 import jaxcmh
-from jaxcmh import progress as terminal
-from jaxcmh import results
+from jaxcmh import progress, results
 from jaxcmh.commands import cli
-from jaxcmh.results import runs
-from jaxcmh.studies import Study, conditions, points, run
+from jaxcmh.methods import find
+from jaxcmh.model import resolve_features
+from jaxcmh.studies import Study, conditions, lanes, points, run, runs
 
 STUDY = Study("weights", "surface", "dcgh", bits=(8,), seeds=2, vary={"alpha": (1.0, 100.0), "beta": (1.0, 10.0)})
 
@@ -112,6 +112,25 @@ def test_seeds_side_by_side_equal_single_runs(split, tmp_path, method):
         assert line["map"] == pytest.approx(outcome.records[1]["map"], abs=1e-6)
 
 
+def test_lanes_end_where_single_runs_converge(split, tmp_path):
+    study = STUDY._replace(vary={}, seeds=2, max_iterations=30, tolerance=0.02, features="rbf")
+    lines = run(study, split, tmp_path / "lines.jsonl", data="synthetic", databases=["learned"])
+    for line in lines:
+        options = {"seed": line["seed"], "max_iterations": 30, "tolerance": 0.02, "features": "rbf"}
+        single = runs.run(split, "dcgh", bits=8, data="synthetic", **options).records[0]
+        assert line["key"] == single["key"]
+        assert 0 < line["converged"] == single["converged"] < 30
+        assert line["objective"] == pytest.approx(single["objective"], rel=1e-5)
+
+
+def test_one_compiled_program_serves_every_tolerance(split):
+    method = find("dcgh")
+    shared = lanes.prepare(split, method, resolve_features("rbf", method, 2), 0, runs=2)
+    call, _, _ = lanes.compiled(method, shared, ["seed"], bits=8, max_iterations=6, lanes=2)
+    ends = [call(shared, [0, 1], [method.params] * 2, tolerance).converged for tolerance in (0.0, 0.9)]
+    assert [tuple(end.tolist()) for end in ends] == [(0, 0), (1, 1)]
+
+
 def test_the_eigendecomposition_changes_nothing(split, tmp_path, monkeypatch):
     study = STUDY._replace(seeds=1, vary={"lam": (1e-3, 1.0)}, features="rbf")
     plain = run(study, split, tmp_path / "a.jsonl", data="synthetic", ties="stable")
@@ -171,7 +190,7 @@ def test_two_processes_do_not_write_one_file(split, tmp_path):
     ],
 )
 def test_bad_sweeps_are_refused_in_one_line(words, message, capsys, monkeypatch):
-    monkeypatch.setattr(terminal, "start_jax", lambda: "device: cpu")
+    monkeypatch.setattr(progress, "start_jax", lambda: "device: cpu")
     assert cli.main(["sweep", "dcgh", "--data", "synthetic", *words]) == 2
     lines = [line for line in capsys.readouterr().err.splitlines() if line.startswith("jaxcmh: ")]
     assert len(lines) == 1
@@ -179,7 +198,7 @@ def test_bad_sweeps_are_refused_in_one_line(words, message, capsys, monkeypatch)
 
 
 def test_random_draws_are_the_same_each_time(capsys, monkeypatch, tmp_path):
-    monkeypatch.setattr(terminal, "start_jax", lambda: "device: cpu")
+    monkeypatch.setattr(progress, "start_jax", lambda: "device: cpu")
     monkeypatch.chdir(tmp_path)
     words = [
         "sweep",

@@ -468,7 +468,7 @@ SHARED = [
     ("name", "value", "message"),
     [
         *SHARED,
-        ("query_codes", np.zeros((2, 3), np.uint8), r"query_codes: expected 2 bytes a code.* got \(2, 3\)"),
+        ("query_codes", np.zeros((2, 3), np.uint8), r"query_codes: expected 2 bytes per code.* got \(2, 3\)"),
         ("query_codes", np.ones((2, 2)), r"query_codes: expected a non-empty uint8 matrix"),
     ],
 )

@@ -151,8 +151,8 @@ def test_verdicts():
         lines = [
             fake_lines.line(method, 32, seed, data="wiki", map={"i2t": value}) for seed, value in enumerate(scores)
         ]
-        (found,) = tables.against(lines, reasons)
-        return found
+        (verdict,) = tables.against(lines, reasons)
+        return verdict
 
     assert outcome(target - 0.009).verdict == "reached"
     low = outcome(target - 0.02)
@@ -171,8 +171,8 @@ def test_configurations_of_one_method_are_judged_apart():
     kernel = [{"kind": "laplace", "anchors": 500, "width": 1.0, "standardise": False}]
     other = [fake_lines.line("dcgh", 32, data="wiki", study=("laplace", "bits", []), features=kernel, lift=0.1)]
     longer = [fake_lines.line("dcgh", 32, data="wiki", study=("convergence", "convergence", []), max_iterations=20)]
-    found = tables.against([*plain, *again, *other, *longer])
-    assert [(v.method, v.seeds) for v in found] == [
+    outcomes = tables.against([*plain, *again, *other, *longer])
+    assert [(v.method, v.seeds) for v in outcomes] == [
         ("dcgh", 2),
         ("dcgh", 2),
         ("dcgh, laplace", 1),
@@ -207,3 +207,11 @@ def test_times_are_a_table_of_seconds():
     assert "2.00 ± 1.41" in tables.render(tables.seconds(two), "text")
     with pytest.raises(ValueError, match="expected at least one result line; got none"):
         tables.seconds([])
+
+
+def test_a_remark_on_sizes_is_of_the_data_set_that_has_them():
+    printed = [row for row in tables._printed() if row["paper"] == "imads" and "training pairs" in row["setting"]]
+    assert {row["dataset"] for row in printed} == {"nuswide"}
+    assert tables.published("imads", "wiki", "i2t", 16)[1] == ""
+    assert tables._reason("10,000 training pairs", "nuswide10") == "10,000 training pairs"
+    assert tables._reason("10,000 training pairs", "nuswide10:imads") == ""

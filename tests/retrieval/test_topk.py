@@ -143,9 +143,9 @@ def test_hamming_range_returns_every_item_within_the_radius(radius, masked):
     for i in range(300):
         order = np.argsort(distance[i], kind="stable")
         order = order[(distance[i, order] <= radius) & (mask[order] if masked else True)]
-        found = slice(offsets[i], offsets[i + 1])
-        np.testing.assert_array_equal(ids[found], order)
-        np.testing.assert_array_equal(distances[found], distance[i, order])
+        own = slice(offsets[i], offsets[i + 1])
+        np.testing.assert_array_equal(ids[own], order)
+        np.testing.assert_array_equal(distances[own], distance[i, order])
 
 
 def test_arranged_codes_come_back_row_by_row():
@@ -198,12 +198,12 @@ def test_lookup_topk_is_a_sort_of_the_table_sums(n, words, k):
 def test_lookup_topk_orders_items_of_equal_codes_by_id(k):
     queries, items, books = lookup_case(1000, 4)  # 64 different items
     scores, ids = (np.asarray(x) for x in lookup_topk(queries, items, books, k))
-    for row, found in zip(scores, ids):
-        order = np.lexsort((found, -row))
+    for row, at in zip(scores, ids):
+        order = np.lexsort((at, -row))
         np.testing.assert_array_equal(order, np.arange(k))
         for score in set(row[:-1][row[:-1] > row[-1]]):
-            same = (items == items[found[row == score][0]]).all(axis=1)
-            np.testing.assert_array_equal(found[row == score], np.flatnonzero(same))
+            same = (items == items[at[row == score][0]]).all(axis=1)
+            np.testing.assert_array_equal(at[row == score], np.flatnonzero(same))
 
 
 def test_lookup_topk_masked_and_spread_over_devices():
@@ -212,9 +212,9 @@ def test_lookup_topk_masked_and_spread_over_devices():
     rows = np.flatnonzero(mask)
     scores, at = lookup_topk(queries, items[rows], books, 50)
     for devices in (None, mesh.row_mesh()):
-        found = lookup_topk(queries, items, books, 50, mask=mask, mesh=devices)
-        np.testing.assert_array_equal(found[0], scores)
-        np.testing.assert_array_equal(found[1], rows[at])
+        answers = lookup_topk(queries, items, books, 50, mask=mask, mesh=devices)
+        np.testing.assert_array_equal(answers[0], scores)
+        np.testing.assert_array_equal(answers[1], rows[at])
 
 
 def test_lookup_topk_batched_over_many_queries():

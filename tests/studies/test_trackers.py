@@ -25,20 +25,20 @@ def installed(tracker):
 @pytest.fixture(scope="module")
 def line(tmp_path_factory):
     """A line of a study, and the one that the tracker was told."""
-    study, told = Study("one", "bits", "dcgh", bits=(8,), seeds=1, max_iterations=3), []
+    study, logged = Study("one", "bits", "dcgh", bits=(8,), seeds=1, max_iterations=3), []
     split = jaxcmh.load_dataset("synthetic", train=120, query=20, noise=0.8)
     path = tmp_path_factory.mktemp("study") / "results.jsonl"
-    options = {"data": "synthetic", "databases": ["learned"], "log": told.append}
+    options = {"data": "synthetic", "databases": ["learned"], "log": logged.append}
     run(study, split, path, **options)
     run(study, split, path, **options)  # what is kept already is not told again
-    assert told == results.read(path)
-    return told[0]
+    assert logged == results.read(path)
+    return logged[0]
 
 
 def events(folder):
     """Scalars of the event files in a folder: name -> {step: value}."""
     event_pb2 = importlib.import_module("tensorboardX.proto.event_pb2")
-    found, names = {}, set()
+    scalars, names = {}, set()
     for file in folder.rglob("events.*"):
         content, at = file.read_bytes(), 0
         while at < len(content):  # records: length (8 bytes), its checksum (4), the event, its checksum (4)
@@ -48,17 +48,17 @@ def events(folder):
             for value in event.summary.value:
                 names.add(value.tag)
                 if value.HasField("simple_value"):
-                    found.setdefault(value.tag, {})[event.step] = value.simple_value
-    return found, names
+                    scalars.setdefault(value.tag, {})[event.step] = value.simple_value
+    return scalars, names
 
 
 @installed("tensorboard")
 def test_tensorboard_holds_the_line(line, tmp_path):
     trackers.logger("tensorboard", tmp_path)(line)
-    found, names = events(tmp_path / "tensorboard")
-    assert found["objective"] == {step: pytest.approx(v, rel=1e-6) for step, v in enumerate(line["objective"], 1)}
+    scalars, names = events(tmp_path / "tensorboard")
+    assert scalars["objective"] == {step: pytest.approx(v, rel=1e-6) for step, v in zip(*results.trace(line))}
     for direction, value in line["map"].items():
-        assert found[f"mAP/{direction}"] == {3: pytest.approx(value, rel=1e-6)}
+        assert scalars[f"mAP/{direction}"] == {3: pytest.approx(value, rel=1e-6)}
     assert "_hparams_/session_start_info" in names
 
 
@@ -72,14 +72,14 @@ def test_mlflow_holds_the_line(line, tmp_path, monkeypatch):
     log(line | {"seed": 1})
     client = importlib.import_module("mlflow").MlflowClient(f"sqlite:///{tmp_path / 'mlflow.db'}")
     experiment = client.get_experiment_by_name("jaxcmh").experiment_id
-    kept = {found.data.params["seed"]: found for found in client.search_runs([experiment])}
+    kept = {run_of_seed.data.params["seed"]: run_of_seed for run_of_seed in client.search_runs([experiment])}
     assert set(kept) == {"0", "1"}
     first = kept["0"]
     assert first.info.status == "FINISHED"
     assert first.data.params == {name: str(value) for name, value in trackers.config(line).items()}
     assert {name: first.data.metrics[f"mAP/{name}"] for name in line["map"]} == line["map"]
     trace = sorted((m.step, m.value) for m in client.get_metric_history(first.info.run_id, "objective"))
-    assert trace == list(enumerate(line["objective"], 1))
+    assert trace == list(zip(*results.trace(line)))
 
 
 @installed("wandb")
@@ -114,9 +114,9 @@ def test_sweep_and_train_log_where_their_results_lie(tmp_path, monkeypatch, caps
     assert len(list((tmp_path / "swept" / "tensorboard").iterdir())) == len(lines) == 2
     train = ["train", "dcgh", "--data", "synthetic", "--bits", "8", "--max-iterations", "3", "--out", "trained"]
     assert cli.main([*train, "--log", "tensorboard"]) == 0
-    found, _ = events(tmp_path / "trained" / "tensorboard")
+    scalars, _ = events(tmp_path / "trained" / "tensorboard")
     maps = [line["map"]["t2i"] for line in results.read(tmp_path / "trained")]
-    assert any(found["mAP/t2i"][3] == pytest.approx(value, rel=1e-6) for value in maps)
+    assert any(scalars["mAP/t2i"][3] == pytest.approx(value, rel=1e-6) for value in maps)
 
 
 def test_without_the_flag_no_socket_is_opened_and_no_tracker_imported(tmp_path):

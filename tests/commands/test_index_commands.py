@@ -9,10 +9,10 @@ import pytest
 
 import jaxcmh
 from jaxcmh import index as indexes
-from jaxcmh import progress as terminal
+from jaxcmh import progress
 from jaxcmh.commands import cli
 from jaxcmh.index import faiss, files
-from jaxcmh.results import runs
+from jaxcmh.studies import runs
 
 pytestmark = pytest.mark.xdist_group("index_commands")  # the trained run is shared
 RNG = np.random.default_rng(0)
@@ -32,7 +32,7 @@ def run(tmp_path_factory):
 @pytest.fixture(autouse=True)
 def here(monkeypatch, tmp_path):
     """An empty folder with files of codes; jax keeps the settings of the tests."""
-    monkeypatch.setattr(terminal, "start_jax", lambda: "device: cpu")
+    monkeypatch.setattr(progress, "start_jax", lambda: "device: cpu")
     monkeypatch.chdir(tmp_path)
     np.save("codes.npy", CODES)
     return tmp_path
@@ -64,16 +64,16 @@ def test_codes_are_built_added_and_searched(capsys, here):
     assert "40 items of 16 bits" in call(capsys, "index", "build", "codes.npy", "--ids", "ids.txt", "--out", "a.index")
     np.save("more.npy", CODES[:3] ^ 1)
     (here / "more.txt").write_text("x\ny\nz\n")
-    told = call(capsys, "index", "add", "a.index", "more.npy", "--ids", "more.txt", "--out", "b.index")
-    assert told == "b.index: 43 items of 16 bits, 3 of them new\n"
+    printed = call(capsys, "index", "add", "a.index", "more.npy", "--ids", "more.txt", "--out", "b.index")
+    assert printed == "b.index: 43 items of 16 bits, 3 of them new\n"
     assert len(indexes.load("a.index")) == 40
     call(capsys, "index", "add", "a.index", "more.npy", "--ids", "more.txt")
     assert indexes.load("a.index").ids.values.tolist() == indexes.load("b.index").ids.values.tolist()
-    found = answers(capsys, "b.index", "--query", "more.npy", "-k", 4)
+    listed = answers(capsys, "b.index", "--query", "more.npy", "-k", 4)
     distances, ids = indexes.search(indexes.load("b.index"), CODES[:3] ^ 1, 4)
-    assert [(a["query"], a["rank"]) for a in found] == [(f"row {i}", r) for i in range(3) for r in range(1, 5)]
-    assert [a["distance"] for a in found] == distances.ravel().tolist()
-    assert [a["item"] for a in found] == ids.ravel().tolist()
+    assert [(a["query"], a["rank"]) for a in listed] == [(f"row {i}", r) for i in range(3) for r in range(1, 5)]
+    assert [a["distance"] for a in listed] == distances.ravel().tolist()
+    assert [a["item"] for a in listed] == ids.ravel().tolist()
     table = call(capsys, "index", "search", "b.index", "--query", "more.npy", "-k", 2)
     assert "row 2" in table
     assert "distance" in table
@@ -120,19 +120,19 @@ def test_a_run_becomes_an_index_that_texts_and_features_search(capsys, run):
     call(capsys, "index", "add", "learned.index", "images.npy", "--model", run / "model.safetensors", "--view", 0)
     assert len(indexes.load("learned.index")) == len(index) + len(images)
 
-    found = answers(capsys, "new.index", "--text", "dog", "--text", "cloud rain", "--model", run, "-k", 3)
-    assert [a["query"] for a in found] == ["dog"] * 3 + ["cloud rain"] * 3
-    found = answers(capsys, "new.index", "--query", "images.npy", "--model", run, "-k", 1)
-    assert all(a["distance"] == 0 for a in found)
+    listed = answers(capsys, "new.index", "--text", "dog", "--text", "cloud rain", "--model", run, "-k", 3)
+    assert [a["query"] for a in listed] == ["dog"] * 3 + ["cloud rain"] * 3
+    listed = answers(capsys, "new.index", "--query", "images.npy", "--model", run, "-k", 1)
+    assert all(a["distance"] == 0 for a in listed)
 
     assert "expected with --text" in refused(capsys, "index", "search", "new.index", "--text", "dog")
     other = indexes.build(CODES, model=jaxcmh.train("dcgh", split.train.views, split.train.labels, bits=16, seed=1))
     indexes.save(other, "other.index")
-    told = refused(capsys, "index", "search", "other.index", "--query", "images.npy", "--model", run)
-    assert "model: is not the one that encoded the items" in told
+    line = refused(capsys, "index", "search", "other.index", "--query", "images.npy", "--model", run)
+    assert "model: is not the one that encoded the items" in line
     indexes.save(indexes.build(CODES[:, :1]), "short.index")
-    told = refused(capsys, "index", "add", "short.index", "images.npy", "--model", run)
-    assert "model: makes codes of 16 bits, but the index holds codes of 8" in told
+    line = refused(capsys, "index", "add", "short.index", "images.npy", "--model", run)
+    assert "model: makes codes of 16 bits, but the index holds codes of 8" in line
 
 
 def test_exports_are_what_the_library_writes_and_can_be_built_from(capsys):
@@ -159,10 +159,10 @@ def test_lookup_codes_with_codebooks_of_a_file(capsys):
     np.save("books.npy", books)
     np.save("vectors.npy", vectors)
     call(capsys, "index", "build", "codes.npy", "--codebooks", "books.npy", "--out", "a.index")
-    found = answers(capsys, "a.index", "--query", "vectors.npy", "-k", 3)
+    listed = answers(capsys, "a.index", "--query", "vectors.npy", "-k", 3)
     scores, ids = indexes.search(indexes.build(CODES, codebooks=books), vectors, 3)
-    assert [a["item"] for a in found] == ids.ravel().tolist()
-    assert [a["score"] for a in found] == scores.ravel().tolist()
+    assert [a["item"] for a in listed] == ids.ravel().tolist()
+    assert [a["score"] for a in listed] == scores.ravel().tolist()
     facts = json.loads(call(capsys, "index", "info", "a.index", "--json"))
     assert (facts["codes"], facts["books"], facts["words"], facts["dimensions"]) == ("look-up", 2, 256, 5)
     assert "index: pgvector takes packed codes" in refused(capsys, "export", "pgvector", "a.index", "--out", "a.sql")
@@ -180,11 +180,11 @@ def test_milvus_takes_an_index(capsys, here):
 
 
 @pytest.mark.parametrize(
-    ("words", "told"),
+    ("words", "named"),
     [
         (["index", "build", "no.npy", "--out", "new"], "items: no such file: no.npy"),
         (["index", "build", "codes.npy", "--out", "a.index"], "--out: a.index is there already"),
-        (["index", "build", "codes.npy", "--ids", "two.txt", "--out", "new"], "ids: expected 40, one an item"),
+        (["index", "build", "codes.npy", "--ids", "two.txt", "--out", "new"], "ids: expected 40, one per item"),
         (["index", "build", "codes.npy", "--ids", "same.npy", "--out", "new"], "ids: expected each once; got 0"),
         (["index", "build", "codes.npy", "--bits", "9", "--out", "new"], "items: expected zeros behind bit 9"),
         (["index", "build", "real.npy", "--out", "new"], "items: expected uint8 codes"),
@@ -210,19 +210,19 @@ def test_milvus_takes_an_index(capsys, here):
         (["export", "milvus", "a.index", "--uri", "x y.db", "--collection", "a"], "uri: expected http://host:port"),
     ],
 )
-def test_mistakes_are_named_in_one_line_and_nothing_is_written(capsys, here, monkeypatch, words, told):
+def test_mistakes_are_named_in_one_line_and_nothing_is_written(capsys, here, monkeypatch, words, named):
     indexes.save(indexes.build(CODES), "a.index")
     indexes.save(indexes.build(CODES, codebooks=np.ones((2, 256, 3))), "books.index")
     whole = (here / "a.index").read_bytes()
     (here / "cut.index").write_bytes(whole[:-5])
     (here / "flipped.index").write_bytes(whole[:-5] + bytes([whole[-5] ^ 4]) + whole[-4:])
     with monkeypatch.context() as later:
-        later.setattr(indexes, "FORMAT", 2)
+        later.setattr("jaxcmh.index.index.FORMAT", 2)
         indexes.save(indexes.build(CODES), "later.index")
     np.save("same.npy", np.zeros(40, int))
     np.save("taken.npy", np.arange(40) + 100 * (np.arange(40) != 7))
     np.save("real.npy", np.full((2, 3), np.nan))
     (here / "two.txt").write_text("a\nb\n")
     before = {file.name: file.read_bytes() for file in here.iterdir()}
-    assert told in refused(capsys, *words)
+    assert named in refused(capsys, *words)
     assert {file.name: file.read_bytes() for file in here.iterdir()} == before

@@ -83,23 +83,23 @@ def folder(place, method, seed, lift, queries=40, **changes):
 
 def test_runs_are_compared_over_queries_and_seeds(tmp_path):
     places = [folder(tmp_path / f"{m}{s}", m, s, lift) for m, lift in (("dcgh", 0.05), ("aah", 0)) for s in (0, 1)]
-    (found,) = significance.compare(places)
-    assert (found.first, found.second, found.seeds, found.queries) == ("dcgh", "aah", (2, 2), 39)
-    assert found.low < found.difference < found.high
-    assert found.holm < 0.01
+    (comparison,) = significance.compare(places)
+    assert (comparison.first, comparison.second, comparison.seeds, comparison.queries) == ("dcgh", "aah", (2, 2), 39)
+    assert comparison.low < comparison.difference < comparison.high
+    assert comparison.holm < 0.01
     assert runs.read_run(places[0]).per_query["learned i2t"].shape == (40,)
-    text = tables.render(significance.grid([found]))
+    text = tables.render(significance.grid([comparison]))
     assert "single seed" not in text
-    assert f"{found.difference:+.4f}" in text
+    assert f"{comparison.difference:+.4f}" in text
 
 
 def test_a_single_seed_is_flagged_and_holm_counts_all_pairs(tmp_path):
     places = [folder(tmp_path / m, m, 0, lift) for m, lift in (("dcgh", 0.05), ("aah", 0), ("acqh", 0.001))]
-    found = significance.compare(places)
-    assert [(c.first, c.second) for c in found] == [("dcgh", "aah"), ("dcgh", "acqh"), ("aah", "acqh")]
-    assert [c.holm for c in found] == significance.holm([c.p for c in found])
-    assert tables.render(significance.grid(found)).count("single seed!") == 3
-    assert significance.as_dict(found[0])["single_seed"] is True
+    comparisons = significance.compare(places)
+    assert [(c.first, c.second) for c in comparisons] == [("dcgh", "aah"), ("dcgh", "acqh"), ("aah", "acqh")]
+    assert [c.holm for c in comparisons] == significance.holm([c.p for c in comparisons])
+    assert tables.render(significance.grid(comparisons)).count("single seed!") == 3
+    assert significance.as_dict(comparisons[0])["single_seed"] is True
 
 
 def test_runs_that_do_not_compare_are_refused(tmp_path):

@@ -20,7 +20,7 @@ def record(method: str, bits: int = 16, **changes) -> dict:
         "recall": [0.0, *recall[1:]],
     }
     line = {
-        "format": 1,
+        "format": 2,
         "data": "toy",
         "data_hash": "d",
         "split_hash": "s",
@@ -34,14 +34,15 @@ def record(method: str, bits: int = 16, **changes) -> dict:
         "bits": bits,
         "params": {},
         "max_iterations": 3,
-        "tolerance": 0.0,
+        "tolerance": 0.3,
         "features": [],
         "hash_function": "ridge",
         "seed": 0,
         "map": {"i2t": 0.3 + shift + bits / 1000, "t2i": 0.6 + shift},
         "topn": [1, 5, 10],
         "curves": {"i2t": curve, "t2i": curve},
-        "objective": [4.0, 3.0, 2.5],
+        "objective": [4.0, 3.0, 2.5, 2.5],
+        "converged": 2,
         "times": {"train": bits / 100},
         "environment": {},
         **changes,
@@ -82,14 +83,42 @@ def test_the_csv_holds_the_points(tmp_path):
     assert [float(row["precision"]) for row in first] == curve["precision"][1:]
 
 
-def test_convergence_is_relative_to_the_first_value(tmp_path):
-    plots.convergence([record("dcgh")], tmp_path / "c")
+def drawn_objective(tmp_path, **changes):
+    plots.convergence([record("dcgh", **changes)], tmp_path / "c")
     rows = points(tmp_path / "c.csv")
-    assert [(row["iteration"], float(row["objective / first"])) for row in rows] == [
-        ("1.0", 1.0),
-        ("2.0", 0.75),
-        ("3.0", 0.625),
-    ]
+    return [(float(row["iteration"]), float(row[plots.OBJECTIVE]), row.get("ring")) for row in rows]
+
+
+def test_convergence_begins_at_the_start_and_ends_where_the_training_converged(tmp_path):
+    assert drawn_objective(tmp_path) == [(0, 1.0, "0"), (1, 0.75, "0"), (2, 0.625, "1")]
+
+
+def test_a_training_that_did_not_converge_has_no_ring(tmp_path):
+    assert [ring for *_, ring in drawn_objective(tmp_path, converged=0)] == [None] * 4
+
+
+def test_the_caption_says_whether_trainings_converged(tmp_path, monkeypatch):
+    captions = []
+    monkeypatch.setattr(plots, "draw", lambda *_, caption, **__: captions.append(caption))
+    for changes in ({}, {"converged": 0}, {"converged": 0, "tolerance": 0.0}):
+        plots.convergence([record("dcgh", **changes)], tmp_path / "c")
+    assert ["a ring marks" in caption for caption in captions] == [True, True, False]
+    assert ["did not converge" in caption for caption in captions] == [False, True, False]
+
+
+def test_lines_of_the_first_format_begin_after_the_first_iteration(tmp_path):
+    line = {name: value for name, value in record("dcgh", format=1).items() if name != "converged"}
+    plots.convergence([line], tmp_path / "c")
+    assert [row["iteration"] for row in points(tmp_path / "c.csv")] == ["1.0", "2.0", "3.0", "4.0"]
+
+
+def test_an_objective_that_hardly_moves_has_ticks_that_tell_the_distance_from_its_start(tmp_path, monkeypatch):
+    ticks = []
+    monkeypatch.setattr(plots, "beside_one", lambda value, exponent: ticks.append((value, exponent)) or "tick")
+    drawn_objective(tmp_path)
+    assert not ticks
+    drawn_objective(tmp_path, objective=[1.0, 1.00002, 1.00005, 1.00005])
+    assert {exponent for _, exponent in ticks} == {-5}
 
 
 def test_at_most_eight_lines_are_coloured(tmp_path):

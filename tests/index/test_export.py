@@ -168,11 +168,11 @@ def test_a_missing_engine_is_named_with_its_extra(tmp_path, monkeypatch, call):
 def test_faiss_finds_the_same(name):
     pytest.importorskip("faiss")
     index = INDEXES[name]
-    found = to_faiss.to_faiss(index)
-    assert found.ntotal == len(index)
+    converted = to_faiss.to_faiss(index)
+    assert converted.ntotal == len(index)
     if len(index) == 0:
         return
-    distances, ids = found.search(queries(name), 9)
+    distances, ids = converted.search(queries(name), 9)
     if index.ids.values.dtype.kind == "U":
         ids = index.ids.values[ids]
     assert_same_answers(index, name, distances, ids)
@@ -198,29 +198,29 @@ def test_foreign_faiss_indexes_are_read_verbatim():
     for kind in ("ResidualQuantizer", "LocalSearchQuantizer"):
         for search_type in ("ST_LUT_nonorm", "ST_norm_float"):
             how = getattr(faiss.AdditiveQuantizer, search_type)
-            found = getattr(faiss, f"Index{kind}")(6, 3, 3, faiss.METRIC_INNER_PRODUCT, how)
-            found.train(vectors)
-            found.add(vectors)
-            index = to_faiss.from_faiss(found)
+            quantizer = getattr(faiss, f"Index{kind}")(6, 3, 3, faiss.METRIC_INNER_PRODUCT, how)
+            quantizer.train(vectors)
+            quantizer.add(vectors)
+            index = to_faiss.from_faiss(quantizer)
             assert index.codebooks.shape == (3, 8, 6)
             scores, ids = indexes.search(index, vectors[:5], 9)
-            theirs, _ = found.search(vectors[:5], 9)
+            theirs, _ = quantizer.search(vectors[:5], 9)
             np.testing.assert_allclose(scores, theirs, rtol=1e-4, atol=1e-4)
-            composed = found.reconstruct_n(0, 200)
+            composed = quantizer.reconstruct_n(0, 200)
             np.testing.assert_allclose((composed[ids] * vectors[:5, None]).sum(2), scores, rtol=1e-4, atol=1e-4)
 
 
 def test_other_faiss_indexes_are_refused(tmp_path):
     faiss = pytest.importorskip("faiss")
-    for found, message in (
+    for refused, message in (
         (faiss.IndexFlatL2(4), "expected a flat binary or an additive index; got IndexFlatL2"),
         (faiss.IndexBinaryHNSW(32, 4), "got IndexBinaryHNSW"),
         (faiss.IndexResidualQuantizer(4, 2, 4), "scores by inner product"),
-        (faiss.IndexResidualQuantizer(4, 2, 9, faiss.METRIC_INNER_PRODUCT), r"at most 8 bits a word; got \[9, 9\]"),
+        (faiss.IndexResidualQuantizer(4, 2, 9, faiss.METRIC_INNER_PRODUCT), r"at most 8 bits per word; got \[9, 9\]"),
         ("items", "expected a FAISS index; got str"),
     ):
         with pytest.raises(ValueError, match=message):
-            to_faiss.from_faiss(found)
+            to_faiss.from_faiss(refused)
     to_faiss.write(INDEXES["strings"], tmp_path / "items.faiss")
     to_faiss.names_of(tmp_path / "items.faiss").write_text('["a"')
     with pytest.raises(ValueError, match=r"items.faiss.ids.json is no list of ids"):
@@ -239,10 +239,10 @@ def milvus_file(tmp_path_factory):
 @pytest.mark.xdist_group("milvus")
 @pytest.mark.parametrize("name", ["integers", "strings", "12 bits"])
 def test_milvus_finds_the_same(milvus_file, name):
-    index, told = INDEXES[name], []
+    index, steps = INDEXES[name], []
     collection = name.replace("12 bits", "short")
-    uploaded = milvus.upload(index, milvus_file, collection, batch=25, progress=lambda *sent: told.append(sent))
-    assert told == [(25, 60), (50, 60), (60, 60)]
+    uploaded = milvus.upload(index, milvus_file, collection, batch=25, progress=lambda *sent: steps.append(sent))
+    assert steps == [(25, 60), (50, 60), (60, 60)]
     for items in (uploaded, milvus.connect(milvus_file, collection)):
         assert items.bits == index.bits
         distances, ids = milvus.search(items, queries(name), 9)
@@ -325,10 +325,10 @@ def test_only_what_an_embedded_milvus_that_starts_refuses_is_tried_again(monkeyp
 @pytest.fixture(scope="module")
 def psql():
     """Runs psql on a server started for these tests; as nobody where that is root, which PostgreSQL refuses."""
-    found = importlib.util.find_spec("pgserver")
-    if found is None or found.origin is None:
+    spec = importlib.util.find_spec("pgserver")
+    if spec is None or spec.origin is None:
         pytest.skip("no PostgreSQL server with pgvector is installed (extra pgvector)")
-    package = Path(found.origin).parent
+    package = Path(spec.origin).parent
     with tempfile.TemporaryDirectory() as folder:
         home, who = Path(folder), {}
         if os.geteuid() == 0:
@@ -367,8 +367,10 @@ def test_pgvector_finds_the_same(psql, tmp_path, name):
         return
     distances, ids = [], []
     for query in queries(name):
-        found = pgvector.select(table, query, bits=index.bits, k=9)
-        rows = json.loads(psql("-c", f"SELECT json_agg(json_build_array(id, distance)) FROM ({found[:-1]}) AS found"))
+        statement = pgvector.select(table, query, bits=index.bits, k=9)
+        rows = json.loads(
+            psql("-c", f"SELECT json_agg(json_build_array(id, distance)) FROM ({statement[:-1]}) AS answers")
+        )
         ids.append([row[0] for row in rows])
         distances.append([row[1] for row in rows])
     assert_same_answers(index, name, np.array(distances), np.array(ids))

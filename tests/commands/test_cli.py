@@ -14,8 +14,7 @@ import numpy as np
 import pytest
 
 import jaxcmh
-from jaxcmh import progress as terminal
-from jaxcmh import results
+from jaxcmh import progress, results
 from jaxcmh.commands import cli
 from jaxcmh.results import report, runs
 
@@ -32,7 +31,7 @@ def patch():
 @pytest.fixture(scope="module")
 def trained(patch, tmp_path_factory):
     """A run folder, trained by the command on a small synthetic set; jax keeps the settings of the tests."""
-    patch.setattr(terminal, "start_jax", lambda: "device: cpu")
+    patch.setattr(progress, "start_jax", lambda: "device: cpu")
     patch.chdir(tmp_path_factory.mktemp("work"))
     assert cli.main(["train", "dcgh", "--data", "synthetic", "--bits", str(BITS), "--out", "made/run"]) == 0
     return "made/run"
@@ -40,7 +39,7 @@ def trained(patch, tmp_path_factory):
 
 @pytest.fixture(autouse=True)
 def quiet_start(patch):
-    patch.setattr(terminal, "start_jax", lambda: "device: cpu")
+    patch.setattr(progress, "start_jax", lambda: "device: cpu")
 
 
 def call(capsys, *words):
@@ -75,7 +74,7 @@ def test_help_of_every_command(capsys):
 def test_help_loads_nothing_heavy_and_takes_under_half_a_second():
     heavy = ("jax", "numpy", "scipy", "pandas", "matplotlib", "PIL", "skimage")
     program = (
-        "import sys; from jaxcmh.cli import main; code = main(['--help']); "
+        "import sys; from jaxcmh.commands.cli import main; code = main(['--help']); "
         f"print([name for name in {heavy} if name in sys.modules], code)"
     )
     spent = []
@@ -95,9 +94,9 @@ def test_help_loads_nothing_heavy_and_takes_under_half_a_second():
 
 
 @pytest.mark.parametrize(
-    ("words", "told"),
+    ("words", "parts"),
     [
-        (["trian"], ['"trian"', 'Did you mean "train"', "data, demo, train, evaluate, search"]),
+        (["trian"], ['"trian"', 'Did you mean "train"', "demo, train, evaluate, search, data"]),
         (["data", "inof", "icons"], ['"inof"', "info"]),
         (["train", "dcgh", "--bit", "32"], ["--bit.", "Did you mean --bits?", "--seed", "--out"]),
         (["train", "dchg"], ["no method 'dchg'; did you mean 'dcgh'?", "dcgh-d"]),
@@ -119,16 +118,16 @@ def test_help_loads_nothing_heavy_and_takes_under_half_a_second():
         (["search", "absent", "--text", "a", "--query", "b.npy"], ["give one of"]),
     ],
 )
-def test_mistakes_are_named_in_one_line(capsys, tmp_path, monkeypatch, words, told):
+def test_mistakes_are_named_in_one_line(capsys, tmp_path, monkeypatch, words, parts):
     monkeypatch.chdir(tmp_path)
     line = refused(capsys, *words)
-    for part in told:
+    for part in parts:
         assert part in line
     assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize(
-    ("option", "value", "told"),
+    ("option", "value", "named"),
     [
         ("--max-iterations", "0", "max_iterations"),
         ("--seed", "-1", "seed"),
@@ -139,9 +138,9 @@ def test_mistakes_are_named_in_one_line(capsys, tmp_path, monkeypatch, words, to
         ("--param", "alpha=nan", "alpha"),
     ],
 )
-def test_values_out_of_range_are_named(capsys, tmp_path, monkeypatch, option, value, told):
+def test_values_out_of_range_are_named(capsys, tmp_path, monkeypatch, option, value, named):
     monkeypatch.chdir(tmp_path)
-    assert told in refused(capsys, "train", "dcgh", "--data", "synthetic", "--bits", BITS, option, value)
+    assert named in refused(capsys, "train", "dcgh", "--data", "synthetic", "--bits", BITS, option, value)
     assert not list(tmp_path.iterdir())
 
 
@@ -264,11 +263,11 @@ def test_search_by_vectors_agrees_with_the_library(capsys, trained, tmp_path):
     np.save(tmp_path / "q.npy", split.query.views[1][:2])
     distances, ids = jaxcmh.search(jaxcmh.load(trained), split.query.views[1][:2], 1, k=3)
     code, out, _ = call(capsys, "search", trained, "--query", tmp_path / "q.npy", "-k", 3, "--json")
-    found = [json.loads(line) for line in out.splitlines()]
+    listed = [json.loads(line) for line in out.splitlines()]
     assert code == 0
-    assert [(a["query"], a["rank"]) for a in found] == [(f"row {i}", r) for i in (0, 1) for r in (1, 2, 3)]
-    assert [a["distance"] for a in found] == np.ravel(distances).tolist()
-    assert [a["item"] for a in found] == split.train.ids[np.ravel(ids)].tolist()
+    assert [(a["query"], a["rank"]) for a in listed] == [(f"row {i}", r) for i in (0, 1) for r in (1, 2, 3)]
+    assert [a["distance"] for a in listed] == np.ravel(distances).tolist()
+    assert [a["item"] for a in listed] == split.train.ids[np.ravel(ids)].tolist()
     code, out, _ = call(capsys, "search", trained, "--query", tmp_path / "q.npy", "-k", 3)
     assert code == 0
     assert out.count("\n    1 ") == 2
@@ -311,15 +310,15 @@ def test_search_refuses_what_does_not_fit(capsys, trained, tmp_path):
 def test_data_info(capsys):
     split = jaxcmh.load_dataset("synthetic")
     code, out, _ = call(capsys, "data", "info", "synthetic", "--json")
-    told = json.loads(out)
+    facts = json.loads(out)
     assert code == 0
-    assert told["parts"]["train"].startswith(f"{len(split.train.ids):,} rows")
-    assert told["classes"] == {str(c): int(split.train.labels[:, c].sum()) for c in range(10)}
-    assert told["data hash"] == results.data_hash(split)
-    assert told["chance mAP"] == round(results.chance(split.query.labels, split.database.labels), 4)
+    assert facts["parts"]["train"].startswith(f"{len(split.train.ids):,} rows")
+    assert facts["classes"] == {str(c): int(split.train.labels[:, c].sum()) for c in range(10)}
+    assert facts["data hash"] == results.data_hash(split)
+    assert facts["chance mAP"] == round(results.chance(split.query.labels, split.database.labels), 4)
     code, out, _ = call(capsys, "data", "info", "synthetic")
     assert code == 0
-    assert told["data hash"] in out
+    assert facts["data hash"] in out
 
 
 def test_data_inspect(capsys, tmp_path):
@@ -327,10 +326,10 @@ def test_data_inspect(capsys, tmp_path):
     labels = np.eye(3, dtype=np.uint8)[np.arange(30) % 3]
     np.savez(tmp_path / "pairs.npz", I_tr=rng.random((30, 4)), T_tr=rng.random((30, 5)), L_tr=labels)
     code, out, _ = call(capsys, "data", "inspect", tmp_path / "pairs.npz", "--json")
-    told = json.loads(out)
+    facts = json.loads(out)
     assert code == 0
-    assert set(told["arrays"]) == {"I_tr", "T_tr", "L_tr"}
-    assert "problem" in told  # there are no queries
+    assert set(facts["arrays"]) == {"I_tr", "T_tr", "L_tr"}
+    assert "problem" in facts  # there are no queries
     code, out, _ = call(capsys, "data", "inspect", tmp_path / "pairs.npz")
     assert code == 0
     assert "30 x 4 float64" in out
@@ -372,16 +371,16 @@ def test_the_demo_leaves_results_plots_page_and_a_model(demo):
 
 def test_the_page_of_the_demo_shows_the_first_answers(demo):
     text = Path(demo, "index.html").read_text()
-    told = json.loads(re.search(r'id="data">(.*?)</script>', text, re.S)[1])
+    page = json.loads(re.search(r'id="data">(.*?)</script>', text, re.S)[1])
     split, model = jaxcmh.load_dataset("icons"), jaxcmh.load(f"{demo}/best")
-    ranking = next(r for r in told["rankings"] if (r["database"], r["direction"], r["bits"]) == ("learned", "t2i", 32))
+    ranking = next(r for r in page["rankings"] if (r["database"], r["direction"], r["bits"]) == ("learned", "t2i", 32))
     scores, ids = jaxcmh.search(model, split.query.views[1], 1, k=10)
     assert ranking["ids"] == np.asarray(ids).tolist()
     assert ranking["scores"] == np.asarray(scores).tolist()
     stored = runs.read_run(f"{demo}/best").per_query["learned t2i"]
     assert ranking["ap"] == pytest.approx(np.round(stored, 4).tolist())
     labels = [np.flatnonzero(row).tolist() for row in split.query.labels]
-    assert told["queries"]["labels"] == labels
+    assert page["queries"]["labels"] == labels
 
 
 def test_a_new_text_and_a_new_picture_are_searched_within_two_seconds(capsys, demo, tmp_path):
@@ -390,7 +389,7 @@ def test_a_new_text_and_a_new_picture_are_searched_within_two_seconds(capsys, de
     picture = Image.new("RGB", (90, 90), "white")
     ImageDraw.Draw(picture).polygon([(45, 5), (85, 50), (60, 50), (60, 85), (30, 85), (30, 50), (5, 50)], fill="black")
     picture.save(tmp_path / "arrow.png")
-    readme = (Path(__file__).parents[1] / "README.md").read_text()
+    readme = (Path(__file__).parents[2] / "README.md").read_text()
     assert 'jaxcmh search runs/demo/best --text "happy smiling face"       # or --image' in readme
     for words in (["--text", "happy smiling face"], ["--image", tmp_path / "arrow.png"]):
         code, out, _ = call(capsys, "search", f"{demo}/best", *words, "-k", 5)
@@ -400,7 +399,7 @@ def test_a_new_text_and_a_new_picture_are_searched_within_two_seconds(capsys, de
         assert searched < 2
     code, out, _ = call(capsys, "search", f"{demo}/best", "--text", "happy smiling face", "-k", 5, "--json")
     labels = [json.loads(line)["labels"] for line in out.splitlines()]
-    assert sum("Emoji" in found for found in labels) >= 4
+    assert sum("Emoji" in named for named in labels) >= 4
 
 
 def test_search_refuses_raw_queries_it_cannot_read(capsys, demo, tmp_path):
@@ -421,7 +420,7 @@ def process(folder, *words, **options):
     # What a shell starts in the background ignores Ctrl-C, and hands that down to tests and their children.
     program = (
         "import signal, sys; signal.signal(signal.SIGINT, signal.default_int_handler); "
-        "from jaxcmh.cli import main; sys.exit(main())"
+        "from jaxcmh.commands.cli import main; sys.exit(main())"
     )
     command = [sys.executable, "-c", program, *words]
     return subprocess.Popen(command, cwd=folder, env=environment, text=True, **options)
@@ -471,3 +470,26 @@ def test_interrupting_exits_130_at_once_and_leaves_nothing(tmp_path):
     assert err.strip().splitlines()[-1] == "jaxcmh: interrupted; nothing unfinished was left behind"
     assert "Traceback" not in err
     assert not (tmp_path / "runs").exists()
+
+
+# -- time -------------------------------------------------------------------------------------------------------------
+
+
+def test_what_threads_compile_side_by_side_counts_once_for_the_whole(monkeypatch):
+    from concurrent.futures import ThreadPoolExecutor
+    from contextvars import copy_context
+
+    clock = iter(range(100))
+    monkeypatch.setattr(progress.time, "perf_counter", lambda: float(next(clock)))
+    compiled = progress._compilation()
+    whole, parts = progress.Stages(), progress.Stages()
+
+    def part():  # begins at 1, 4; compiles until 2, 5 for a second and a half; ends at 3, 6
+        with parts("part"):
+            compiled("/jax/core/compile/backend_compile_duration", 1.5)
+
+    with whole("all"), ThreadPoolExecutor(1) as pool:
+        for _ in range(2):
+            pool.submit(copy_context().run, part).result()
+    assert whole.seconds == {"all": 4.0, "compile": 3.0}
+    assert parts.seconds == {"part": 1.0, "compile": 3.0}

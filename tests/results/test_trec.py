@@ -27,9 +27,9 @@ def test_other_programs_find_the_same_average_precision(trained, tmp_path, datab
         qrels = ir_measures.read_trec_qrels(str(tmp_path / "out" / f"{direction}.qrels"))
         run = list(ir_measures.read_trec_run(str(tmp_path / "out" / f"{direction}.run")))
         assert len(run) == 10 * 60
-        found = {m.query_id: m.value for m in ir_measures.iter_calc([ir_measures.AP], qrels, run)}
+        measured = {m.query_id: m.value for m in ir_measures.iter_calc([ir_measures.AP], qrels, run)}
         ap = dict(zip(map(str, split.query.ids.tolist()), expected["metrics"][direction].ap.tolist()))
-        assert found == pytest.approx(ap, abs=1e-6)
+        assert measured == pytest.approx(ap, abs=1e-6)
 
 
 def test_a_depth_cuts_every_ranking(trained, tmp_path):

@@ -24,7 +24,8 @@ from jaxcmh.datasets import (
     save_split,
     synthetic,
 )
-from jaxcmh.datasets.raw import opened, photo_features
+from jaxcmh.datasets.pictures import opened
+from jaxcmh.datasets.raw import photo_features
 
 WORDS = {"red": (220, 30, 30), "green": (30, 200, 40), "blue": (20, 40, 230)}
 
@@ -268,7 +269,7 @@ def test_damaged_facts_are_told(tmp_path):
 def test_the_commands_of_the_readme(folder, tmp_path, capsys, monkeypatch):
     """From a folder to an answer, as the README has it."""
     monkeypatch.chdir(tmp_path)
-    readme = (Path(__file__).parents[1] / "README.md").read_text()
+    readme = (Path(__file__).parents[2] / "README.md").read_text()
     section = readme.partition("## Your own pictures, texts and files")[2].partition("```sh")[2].partition("```")[0]
     check, features, train, by_text, by_image, inspect = (
         shlex.split(c, comments=True)[1:] for c in section.splitlines()[1:]

@@ -3,11 +3,11 @@
 import json
 from pathlib import Path
 
+import fake_lines
 import numpy as np
 import pytest
 
-from jaxcmh import progress as terminal
-from jaxcmh import results, studies
+from jaxcmh import progress, results, studies
 from jaxcmh.commands import cli
 from jaxcmh.datasets import NAMED, load_dataset
 from jaxcmh.methods import registry
@@ -15,7 +15,7 @@ from jaxcmh.results import tables
 from jaxcmh.studies import reproduce
 from jaxcmh.studies.plans import inside, plans
 from jaxcmh.studies.plans.plan import shape
-from jaxcmh.studies.reproduce import quick, wanted
+from jaxcmh.studies.reproduce import shortened, wanted
 
 pytestmark = pytest.mark.xdist_group("plans")
 ROWS = {"wiki": 2173, "mirflickr25k": 18_015, "nuswide10": 184_577, "iaprtc12": 18_000, "icons": 1068}
@@ -36,7 +36,7 @@ BITS = {
 
 @pytest.fixture(autouse=True)
 def quiet_start(monkeypatch):
-    monkeypatch.setattr(terminal, "start_jax", lambda: "device: cpu")
+    monkeypatch.setattr(progress, "start_jax", lambda: "device: cpu")
 
 
 def planned(paper, data):
@@ -49,7 +49,7 @@ def test_every_study_is_one_that_can_be_run(paper, data):
     for study in planned(paper, data):
         points = studies.points(study)  # its method, hyper-parameters and bits exist
         assert len(set(map(str, points))) == len(points) > 0
-        assert len(studies.points(quick(study))) <= len(points)
+        assert len(studies.points(shortened(study))) <= len(points)
         assert study.method.partition("-")[0] == paper
         for setting in study.settings:
             assert set(setting) <= set(studies.CONDITIONS)
@@ -81,10 +81,25 @@ def test_tables_and_figures_name_studies_and_every_reason_a_method(paper):
         for number, names in places.items():
             chosen = wanted(plan, *([[number], []] if word == "tables" else [[], [number]]), [])
             assert chosen == set(names)
-            assert chosen <= {study.name for study in planned(paper, "wiki")}
+            assert chosen <= {study.name for data in plan.datasets for study in planned(paper, data)}
     for method, data in plan.reasons:
         assert method.partition("-")[0] in registry
         assert data in ROWS
+
+
+def test_aah_beside_deep_methods_is_trained_on_their_sizes_and_compared_with_table_five():
+    (study,) = planned("aah", "mirflickr25k:aah-deep")
+    assert wanted(plans["aah"], [5], [], []) == {study.name}
+    assert NAMED["mirflickr25k"].recipes["aah-deep"][:2] == (2000, 10_000)
+    changes = {"data": "mirflickr25k:aah-deep", "database": "encoded", "n_train": 10_000, "n_database": 18_015}
+    lines = [fake_lines.line("aah", bits, study=(study.name, study.kind, []), **changes) for bits in study.bits]
+    printed = {(v.direction, v.bits): v.published for v in tables.against(lines)}
+    assert printed == {
+        **dict(zip([("i2t", 16), ("i2t", 32), ("i2t", 64)], [0.7048, 0.7148, 0.7204])),
+        **dict(zip([("t2i", 16), ("t2i", 32), ("t2i", 64)], [0.8051, 0.8120, 0.8168])),
+    }
+    assert {v.verdict for v in tables.against(lines)} <= {"reached", "not reached"}
+    assert tables.published("aah", "mirflickr25k:aah", "i2t", 16)[0] == 0.7145  # Table II
 
 
 def call(capsys, *words):
@@ -123,8 +138,8 @@ def test_a_paper_end_to_end_and_again(capsys, tmp_path, tiny):
 
 def test_with_fewer_training_rows_than_database_rows_all_codes_are_encoded(tmp_path, tiny):
     study = studies.Study("size", "training_size", "aah", bits=(8,), seeds=1, settings=({"training_size": 60},))
-    told = {"data": "tiny", "ties": "stable", "progress": terminal.Progress(0)}
-    (line,) = reproduce.run([study], load_dataset(tiny), tmp_path, **told)
+    options = {"data": "tiny", "ties": "stable", "progress": progress.Progress(0)}
+    (line,) = reproduce.run([study], load_dataset(tiny), tmp_path, **options)
     assert (line["database"], line["n_train"], line["n_database"]) == ("encoded", 60, 120)
 
 
@@ -141,7 +156,7 @@ def test_missing_data_are_skipped_with_a_line_that_says_what_is_wanted(capsys, t
 
 
 @pytest.mark.parametrize(
-    ("words", "told"),
+    ("words", "message"),
     [
         (("reproduce", "dcg"), "Did you mean"),
         (("reproduce", "dcgh", "--table", "9"), "no table 9; those with experiments are 1, 2, 3"),
@@ -150,11 +165,11 @@ def test_missing_data_are_skipped_with_a_line_that_says_what_is_wanted(capsys, t
         (("reproduce", "dcgh", "--dataset", "wikki"), "did you mean 'wiki'"),
     ],
 )
-def test_names_that_do_not_exist_are_refused_in_one_line(capsys, words, told):
+def test_names_that_do_not_exist_are_refused_in_one_line(capsys, words, message):
     code, out, err = call(capsys, *words)
     lines = [line for line in err.splitlines() if line.startswith("jaxcmh: ")]
     assert (code, len(lines), out) == (2, 1, "")
-    assert told in lines[0]
+    assert message in lines[0]
     assert "Traceback" not in err
 
 
@@ -163,15 +178,15 @@ def test_first_answers_and_residuals_leave_arrays_beside_the_lines(tmp_path):
     from jaxcmh.studies import Study
 
     split = jaxcmh.load_dataset("synthetic", train=120, query=20, dims=(12, 15), labels=4)
-    path, steps = tmp_path / "results.jsonl", terminal.Progress(0)
+    path, steps = tmp_path / "results.jsonl", progress.Progress(0)
     study = Study("residuals", "residuals", "aah", bits=(8,), seeds=1)
-    told = {"data": "synthetic", "ties": "expected", "progress": steps}
-    (line,) = inside.run(study, split, path, **told)
+    options = {"data": "synthetic", "ties": "expected", "progress": steps}
+    (line,) = inside.run(study, split, path, **options)
     with np.load(tmp_path / line["arrays"]) as stored:
         assert {stored[name].shape for name in stored.files} == {(120,)}
-    assert inside.run(study, split, path, **told) == results.read(path) == [json.loads(json.dumps(line))]
+    assert inside.run(study, split, path, **options) == results.read(path) == [json.loads(json.dumps(line))]
     with pytest.raises(ValueError, match="no pictures and texts"):
-        inside.run(Study("first answers", "pictures", "imads", bits=(8,), seeds=1), split, path, **told)
+        inside.run(Study("first answers", "pictures", "imads", bits=(8,), seeds=1), split, path, **options)
 
 
 def test_the_state_a_look_inside_sees_is_that_of_the_model():
@@ -195,12 +210,27 @@ def test_the_state_a_look_inside_sees_is_that_of_the_model():
     ],
 )
 def test_the_tables_of_the_experiments_are_those_of_the_committed_lines(data, study, database):
-    folder = Path(__file__).parents[1] / "experiments"
+    folder = Path(__file__).parents[2] / "experiments"
     lines = [line for line in results.read(folder / "results" / data) if line["study"]["name"] == study]
     assert all("+" not in line["environment"]["commit"] for line in lines)  # made by a committed state of the package
     table = tables.study([line for line in lines if line["database"] == database])
-    told = (folder / "README.md").read_text()
+    text = (folder / "README.md").read_text()
     cells = [results.show(cell) for _, cells in table.rows for cell in cells if cell]
     assert len(cells) > 7
-    assert [cell for cell in cells if cell not in told] == []
+    assert [cell for cell in cells if cell not in text] == []
     assert {line["seed"] for line in lines} == set(range(5))
+
+
+def test_a_plan_is_found_by_its_file_alone(tmp_path, monkeypatch):
+    import jaxcmh.studies.plans as package
+
+    (tmp_path / "toy.py").write_text(
+        "from jaxcmh.studies import Study\n"
+        "from jaxcmh.studies.plans.plan import Plan\n"
+        "plan = Plan('Toy', ('wiki',), lambda data, rows: [Study('bits', 'bits', 'dcgh')], {1: ('bits',)}, {}, {})\n"
+    )
+    monkeypatch.setattr(package, "__path__", [*package.__path__, str(tmp_path)])
+    there = package.collect()
+    assert list(there) == [*plans, "toy"]
+    assert list(plans) == [name for name in registry if name in plans]
+    assert wanted(there["toy"], [1], [], []) == {"bits"}

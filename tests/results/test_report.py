@@ -3,6 +3,7 @@
 import json
 import re
 
+import fake_lines
 import numpy as np
 import pytest
 from browser import browse, in_browser
@@ -48,14 +49,14 @@ def data(path):
 
 
 def test_the_page_holds_what_was_given(tmp_path):
-    told = data(write(tmp_path / "p.html"))
-    assert told["queries"]["names"] == ["item 0", "item 1", "item 2", "item 3"]
-    assert told["queries"]["texts"][0] == "word0 </script><b>"
-    assert told["queries"]["labels"] == [[0], [1], [2], [0]]
-    assert told["rankings"][0]["ids"] == [[0, 1, 2], [1, 2, 3], [2, 3, 4], [3, 4, 5]]
-    assert told["rankings"][0]["ap"] == [0.9, 0.2, None, 0.5]
-    assert [r["method"] for r in told["rankings"]] == ["dcgh", "dcgh", "aah"]
-    assert told["database"]["pictures"][0].startswith("data:image/svg+xml;base64,")
+    shown = data(write(tmp_path / "p.html"))
+    assert shown["queries"]["names"] == ["item 0", "item 1", "item 2", "item 3"]
+    assert shown["queries"]["texts"][0] == "word0 </script><b>"
+    assert shown["queries"]["labels"] == [[0], [1], [2], [0]]
+    assert shown["rankings"][0]["ids"] == [[0, 1, 2], [1, 2, 3], [2, 3, 4], [3, 4, 5]]
+    assert shown["rankings"][0]["ap"] == [0.9, 0.2, None, 0.5]
+    assert [r["method"] for r in shown["rankings"]] == ["dcgh", "dcgh", "aah"]
+    assert shown["database"]["pictures"][0].startswith("data:image/svg+xml;base64,")
 
 
 def test_the_page_escapes_and_refers_to_nothing_outside(tmp_path):
@@ -141,3 +142,12 @@ def test_the_page_works_for_unlabelled_queries(tmp_path):
     assert seen["directions"] == 0
     assert "mAP" not in seen["texts"]
     assert "Label" not in seen["texts"]
+
+
+def test_the_endings_of_trainings_are_told():
+    lines = fake_lines.bits(seeds=2, lengths=(16,), methods=("dcgh",))
+    assert report.endings(lines) == "at most 5 iterations, tolerance 0.1: 2 trainings converged after 4 iterations"
+    lines[0]["converged"] = 0
+    assert report.endings(lines).endswith("1 training converged after 4 iterations, 1 did not converge")
+    fixed = [line | {"tolerance": 0.0, "converged": 0} for line in lines]
+    assert report.endings(fixed) == "5 iterations, whether converged or not"

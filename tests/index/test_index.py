@@ -37,9 +37,9 @@ def lookup_model(split):
 def test_search_returns_the_users_ids(ids):
     expected_ids = np.arange(60) if ids is None else np.asarray(ids)
     distances, at = topk.hamming_topk(QUERIES, CODES, 7)
-    found = indexes.search(indexes.build(CODES, ids), QUERIES, 7)
-    np.testing.assert_array_equal(found[0], distances)
-    np.testing.assert_array_equal(found[1], expected_ids[np.asarray(at)])
+    answers = indexes.search(indexes.build(CODES, ids), QUERIES, 7)
+    np.testing.assert_array_equal(answers[0], distances)
+    np.testing.assert_array_equal(answers[1], expected_ids[np.asarray(at)])
 
 
 def test_adding_then_removing_is_building_from_the_rest():
@@ -74,8 +74,8 @@ def test_a_mask_of_members_restricts_both_searches():
     names = [f"n{i}" for i in range(60)]
     index = indexes.build(CODES, names)
     mask = indexes.members(index, names[20:40])
-    found = indexes.search(index, QUERIES, 20, mask=mask)[1]
-    assert all(set(row) == set(names[20:40]) for row in found.tolist())
+    answers = indexes.search(index, QUERIES, 20, mask=mask)[1]
+    assert all(set(row) == set(names[20:40]) for row in answers.tolist())
     offsets, distances, ids = indexes.search_range(index, QUERIES, 14, mask=mask)
     exact = np.bitwise_count(QUERIES[:, None] ^ CODES).sum(axis=2)
     assert np.diff(offsets).tolist() == (exact[:, 20:40] <= 14).sum(axis=1).tolist()
@@ -113,8 +113,8 @@ def test_raw_features_of_either_view_go_in_and_find_what_their_codes_find(kind, 
 def test_an_index_of_learned_codes_gives_what_the_model_gives(split, model):
     index = indexes.build(model.codes, split.train.ids, model=model)
     _, rows = jaxcmh.search(model, split.query.views[1], 1, 5)
-    found = indexes.search(index, split.query.views[1], 5, model=model, view=1)[1]
-    np.testing.assert_array_equal(found, np.asarray(split.train.ids)[np.asarray(rows)])
+    answers = indexes.search(index, split.query.views[1], 5, model=model, view=1)[1]
+    np.testing.assert_array_equal(answers, np.asarray(split.train.ids)[np.asarray(rows)])
 
 
 def test_an_index_spread_over_devices_gives_the_same():
@@ -179,7 +179,7 @@ def test_any_flipped_byte_is_noticed(tmp_path):
 
 
 def test_files_of_another_version_or_kind_are_refused(tmp_path, monkeypatch, model):
-    monkeypatch.setattr(indexes, "FORMAT", 2)
+    monkeypatch.setattr("jaxcmh.index.index.FORMAT", 2)
     indexes.save(indexes.build(CODES), tmp_path / "later")
     monkeypatch.undo()
     with pytest.raises(ValueError, match="has format 2; this version reads up to 1"):
@@ -227,7 +227,7 @@ NAMED = indexes.build(CODES[:2], ["a", "b"])
     ("call", "message"),
     [
         (lambda: indexes.build(CODES, np.zeros(60, int)), "ids: expected each once; got 0 more than once"),
-        (lambda: indexes.build(CODES, np.arange(59)), r"ids: expected 60, one an item; got shape \(59,\)"),
+        (lambda: indexes.build(CODES, np.arange(59)), r"ids: expected 60, one per item; got shape \(59,\)"),
         (lambda: indexes.build(CODES, np.arange(60.0)), "ids: expected .* integers .*float64"),
         (lambda: indexes.build(CODES.astype(float)), "items: expected uint8 codes"),
         (lambda: indexes.build(CODES, view=0), "view: expected with a model only"),

@@ -18,7 +18,7 @@ pytestmark = pytest.mark.xdist_group("reading")  # one report of everything serv
 
 def store(folder, lines):
     folder.mkdir(exist_ok=True)
-    text = "".join(json.dumps(results._nan_to_none(line)) + "\n" for line in lines)
+    text = "".join(json.dumps(results.lines._nan_to_none(line)) + "\n" for line in lines)
     (folder / "results.jsonl").write_text(text)
     return folder
 
@@ -113,36 +113,36 @@ def test_a_folder_without_results_is_named(tmp_path, content, message):
 
 
 def score_lines(points):
-    told = ("grid", "surface", ["alpha", "beta"])
+    study = ("grid", "surface", ["alpha", "beta"])
     return [
-        fake_lines.line(study=told, params={"alpha": a, "beta": b}, seed=s, map={"i2t": v}) for a, b, s, v in points
+        fake_lines.line(study=study, params={"alpha": a, "beta": b}, seed=s, map={"i2t": v}) for a, b, s, v in points
     ]
 
 
 def test_importance_is_the_share_of_variance_each_explains_alone():
-    found = report.importance(
+    importance = report.importance(
         score_lines([(a, b, 0, 0.3 * a + 0.1 * b) for a in (0, 1) for b in (0, 1)]), ["alpha", "beta"], "i2t"
     )
-    assert found["names"]["alpha"] == {"share": 0.9, "range": 0.3, "best": 1.0}
-    assert found["names"]["beta"] == {"share": 0.1, "range": 0.1, "best": 1.0}
-    assert found["seeds"] is None
+    assert importance["names"]["alpha"] == {"share": 0.9, "range": 0.3, "best": 1.0}
+    assert importance["names"]["beta"] == {"share": 0.1, "range": 0.1, "best": 1.0}
+    assert importance["seeds"] is None
 
 
 def test_seed_spread_and_designs_of_one_at_a_time():
     points = [(a, 1, s, 0.1 * a + 0.02 * s) for a in (1, 2, 3) for s in (0, 1)] + [(1, b, 0, 0.5) for b in (0, 2)]
-    found = report.importance(score_lines(points), ["alpha", "beta"], "i2t")
-    assert found["seeds"] == pytest.approx(0.02 / np.sqrt(2), abs=1e-5)
-    assert found["names"]["alpha"]["best"] == 3.0
-    assert found["names"]["alpha"]["range"] == pytest.approx(0.2)
+    importance = report.importance(score_lines(points), ["alpha", "beta"], "i2t")
+    assert importance["seeds"] == pytest.approx(0.02 / np.sqrt(2), abs=1e-5)
+    assert importance["names"]["alpha"]["best"] == 3.0
+    assert importance["names"]["alpha"]["range"] == pytest.approx(0.2)
 
 
 def test_importance_of_a_random_search_is_that_of_groups_of_values():
     rng = np.random.default_rng(0)
     points = [(a, b, 0, 0.5 + 0.3 * a) for a, b in rng.random((300, 2))]
-    found = report.importance(score_lines(points), ["alpha", "beta"], "i2t")["names"]
-    assert found["alpha"]["share"] > 0.95
-    assert found["beta"]["share"] < 0.2
-    assert found["alpha"]["best"] > 0.9
+    importance = report.importance(score_lines(points), ["alpha", "beta"], "i2t")["names"]
+    assert importance["alpha"]["share"] > 0.95
+    assert importance["beta"]["share"] < 0.2
+    assert importance["alpha"]["best"] > 0.9
 
 
 # -- in a browser -----------------------------------------------------------------------------------------------------
@@ -191,8 +191,8 @@ def test_the_report_works_in_a_browser(written, tmp_path, width):
 @in_browser
 def test_ten_thousand_points_are_drawn_within_two_seconds(tmp_path, undrawn):
     rng = np.random.default_rng(0)
-    told = ("random search", "sensitivity", ["alpha", "beta"])
-    base = fake_lines.line(study=told, curves={}, objective=[1.0])
+    study = ("random search", "sensitivity", ["alpha", "beta"])
+    base = fake_lines.line(study=study, curves={}, objective=[1.0])
     lines = [
         base | {"params": {"alpha": float(a), "beta": float(b)}, "map": {"i2t": float(a * b), "t2i": float(a)}}
         for a, b in rng.random((10_000, 2))
@@ -245,6 +245,6 @@ def test_mistakes_are_one_line(tmp_path, capsys, arguments, message):
     store(tmp_path / "a", fake_lines.bits())
     store(tmp_path / "mixed", [fake_lines.line(), fake_lines.line("aah", ties="stable")])
     assert main([argument.format(tmp_path) for argument in arguments]) == 2
-    told = capsys.readouterr().err.strip().splitlines()
-    assert message in told[-1]
-    assert "Traceback" not in "".join(told)
+    lines = capsys.readouterr().err.strip().splitlines()
+    assert message in lines[-1]
+    assert "Traceback" not in "".join(lines)

@@ -10,8 +10,8 @@ from jaxcmh.results import figures, plots
 
 
 def study(lines):
-    (found,) = figures.studies(lines)
-    return found
+    (parted,) = figures.studies(lines)
+    return parted
 
 
 @pytest.fixture
@@ -30,23 +30,23 @@ def undrawn(monkeypatch):
 
 def test_lines_part_into_studies():
     lines = [*fake_lines.bits(), *fake_lines.sensitivity(), fake_lines.line(), fake_lines.line(data="other")]
-    found = figures.studies(lines)
-    assert [(s.name, s.kind, s.vary, s.data) for s in found] == [
+    parted = figures.studies(lines)
+    assert [(s.name, s.kind, s.vary, s.data) for s in parted] == [
         ("all methods", "bits", (), "toy"),
         ("sensitivity of alpha", "sensitivity", ("alpha",), "toy"),
         ("runs", "bits", (), "toy"),
         ("runs", "bits", (), "other"),
     ]
-    assert sum(len(s.lines) for s in found) == len(lines)
+    assert sum(len(s.lines) for s in parted) == len(lines)
 
 
 @pytest.mark.parametrize(
-    ("told", "message"),
+    ("claimed", "message"),
     [({"name": "x", "kind": "guess"}, "kind must be one of bits, sensitivity"), ("bits", "expected a name and a kind")],
 )
-def test_a_study_that_is_none_is_refused(told, message):
+def test_a_study_that_is_none_is_refused(claimed, message):
     with pytest.raises(ValueError, match=message):
-        figures.studies([fake_lines.line() | {"study": told}])
+        figures.studies([fake_lines.line() | {"study": claimed}])
 
 
 def test_every_kind_draws(tmp_path, undrawn):
@@ -82,17 +82,17 @@ def test_sensitivity_is_the_mean_over_seeds_on_a_logarithmic_axis(tmp_path, undr
 
 
 def test_one_at_a_time_keeps_the_others_at_their_base(tmp_path, undrawn):
-    told = ("weights", "sensitivity", ["alpha", "beta"])
+    named = ("weights", "sensitivity", ["alpha", "beta"])
     values = [(a, 10.0) for a in (0.1, 1.0, 10.0)] + [(1.0, b) for b in (1.0, 100.0)]
-    lines = [fake_lines.line(study=told, params={"alpha": a, "beta": b}, seed=i) for i, (a, b) in enumerate(values)]
+    lines = [fake_lines.line(study=named, params={"alpha": a, "beta": b}, seed=i) for i, (a, b) in enumerate(values)]
     figures.draw(study(lines), tmp_path / "s", tmp_path)
     assert undrawn["s-alpha"][1][0][0].lines["dcgh"][0] == [0.1, 1.0, 10.0]
     assert undrawn["s-beta"][1][0][0].lines["dcgh"][0] == [1.0, 10.0, 100.0]
 
 
 def test_names_listed_side_by_side_share_one_figure(tmp_path, undrawn):
-    told = ("both", "sensitivity", ["alpha", "beta"])
-    lines = [fake_lines.line(study=told, params={"alpha": v, "beta": 1 - v}) for v in (0.1, 0.5, 0.9)]
+    named = ("both", "sensitivity", ["alpha", "beta"])
+    lines = [fake_lines.line(study=named, params={"alpha": v, "beta": 1 - v}) for v in (0.1, 0.5, 0.9)]
     figures.draw(study(lines), tmp_path / "s", tmp_path)
     assert list(undrawn) == ["s-alpha"]
     assert undrawn["s-alpha"][2]["x"] == "α, and with it β"
@@ -129,9 +129,9 @@ def test_published_values_are_marked_on_the_bars(tmp_path, undrawn):
 def test_deep_features_stand_beside_those_of_the_data_set(tmp_path, undrawn):
     plain = [fake_lines.line("dcgh", 32, s, study=("bits", "bits", [])) for s in (0, 1)]
     deep = [fake_lines.line("dcgh", 32, s, study=("deep", "deep", []), data="toy:deep", data_hash="e") for s in (0, 1)]
-    found = figures.studies([*plain, *deep])[1]
-    assert len(found.lines) == 4
-    figures.draw(found, tmp_path / "s", tmp_path)
+    last = figures.studies([*plain, *deep])[1]
+    assert len(last.lines) == 4
+    figures.draw(last, tmp_path / "s", tmp_path)
     assert undrawn["s"][1][0][0].groups == ["dcgh, toy", "dcgh, toy:deep"]
 
 

@@ -209,7 +209,7 @@ def test_inspection_of_the_real_files(shared_data):
     report = inspect_files(shared_data / "wiki")
     assert report["layout"][0].startswith("MATLAB family")
     assert report["suspicious"] == ["nothing"]
-    assert report["labels"] == "10 classes, 1.00 a row (1 to 1)"
+    assert report["labels"] == "10 classes, 1.00 per row (1 to 1)"
     assert "all.image" in inspect_files(shared_data / "mirflickr25k")["problem"]
 
 

@@ -1,0 +1,80 @@
+"""What tells data sets apart, and what a random order scores on them: hashes, chance, kinds of database codes."""
+
+from collections.abc import Iterable
+from typing import Any
+
+import numpy as np
+
+from jaxcmh.store import digest
+
+
+def data_hash(split: Any) -> str:
+    """16 hex digits over every view, label and id of the split's three parts, in their order."""
+    arrays: list[Any] = []
+    for part in (split.train, split.query, split.database):
+        for view in part.views:
+            if hasattr(view, "tocsr"):
+                view = view.tocsr().sorted_indices()
+                arrays += [view.data, view.indices.astype(np.int64), view.indptr.astype(np.int64), view.shape]
+            else:
+                arrays.append(view)
+        arrays += [part.labels, part.ids]
+    return _digest(arrays)
+
+
+def split_hash(split: Any) -> str:
+    """16 hex digits over which items (ids) are training, query and database rows, in their order."""
+    return _digest(part.ids for part in (split.train, split.query, split.database))
+
+
+def _digest(values: Iterable[Any]) -> str:
+    arrays = map(_numbers, values)
+    return digest((f"{array.dtype.str}{array.shape}", array) for array in arrays)[:16]
+
+
+def _numbers(value: Any) -> np.ndarray:
+    """The array itself; ids may be strings, which are told apart by content, whatever their padding."""
+    array = np.ascontiguousarray(value)
+    if array.dtype.kind not in "OU":
+        return array
+    return np.frombuffer("\0".join(map(str, array.ravel().tolist())).encode(), np.uint8)
+
+
+def chance(query_labels: Any, database_labels: Any) -> float:
+    """Mean share of the database that is relevant to a query, over queries with a relevant item: mAP of a random order.
+
+    Args:
+        query_labels: (n_q, c) 0/1.
+        database_labels: (n, c) 0/1.
+
+    >>> chance(np.eye(2), np.eye(2))
+    0.5
+    """
+    return mean_share(relevant_share(query_labels, database_labels))
+
+
+def mean_share(share: np.ndarray) -> float:
+    """`chance`, from what `relevant_share` returned."""
+    return float(share[share > 0].mean()) if (share > 0).any() else 0.0
+
+
+def relevant_share(query_labels: Any, database_labels: Any) -> np.ndarray:
+    """(n_q,) the share of the database that is relevant to each query; arguments as for `chance`.
+
+    >>> relevant_share(np.eye(2), [[1, 0], [1, 0]]).tolist()
+    [1.0, 0.0]
+    """
+    query = np.asarray(query_labels, np.float32)
+    database = np.asarray(database_labels, np.float32).T
+    return np.concatenate([(query[i : i + 256] @ database > 0).mean(1) for i in range(0, len(query), 256)])
+
+
+def kinds(split: Any) -> tuple[str, ...]:
+    """The kinds of database codes a split allows: learned and encoded where the training set is the database.
+
+    A database that is not the training set but shares items with it is called encoded, for its items are not all
+    unseen.
+    """
+    if split.database is split.train:
+        return "learned", "encoded"
+    return ("held_out",) if not np.isin(split.database.ids, split.train.ids).any() else ("encoded",)

@@ -1,0 +1,150 @@
+"""Tables of result lines: mean and standard deviation of mAP over seeds; numbers of two protocols never meet in one."""
+
+import csv
+import json
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from io import StringIO
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from jaxcmh.results.lines import CONFIGURATION, OF_THE_SETTING, check, describe, direction_name, one_protocol, score
+
+
+class Cell(NamedTuple):
+    """mAP of one row and column: mean and sample standard deviation over `seeds` seeds (sd is nan for one seed).
+
+    `published` is the value a paper prints for the same, where there is one.
+    """
+
+    mean: float
+    sd: float
+    seeds: int
+    published: float | None = None
+
+
+class Table(NamedTuple):
+    """A pivot of results.
+
+    Attributes:
+        index: names of the fields that make the rows.
+        columns: one tuple of field values per column; `fields` names them.
+        fields: names of the fields that make the columns.
+        rows: (values of the index fields, one Cell or None per column).
+        caption: the protocol all cells share, in words.
+    """
+
+    index: tuple[str, ...]
+    fields: tuple[str, ...]
+    columns: tuple[tuple, ...]
+    rows: tuple[tuple[tuple, tuple[Cell | None, ...]], ...]
+    caption: str
+
+
+def table(
+    records: Iterable[Mapping[str, Any]],
+    rows: Sequence[str] = ("method",),
+    columns: Sequence[str] = ("direction", "bits"),
+) -> Table:
+    """Mean mAP over seeds, one row and column for each value of the named fields.
+
+    Args:
+        records: result lines.
+        rows, columns: fields of a record, "direction", or names of a hyper-parameter or setting. Any protocol field
+            that is not among them must be equal in all records, and two records in one cell may differ in nothing but
+            the seed. "data" among them, or a setting such as the number of training rows, says that the data differ.
+    Raises:
+        ValueError: the records mix protocols or configurations, or a field does not exist.
+
+    >>> table([])
+    Traceback (most recent call last):
+    ValueError: no results given
+    """
+    records = list(records)
+    rows, columns = tuple(rows), tuple(columns)
+    for number, line in enumerate(records):
+        check(line, f"records[{number}]")
+    settings_named = {name for line in records for name in line.get("setting", {})} & {*rows, *columns}
+    other_data = settings_named or "data" in rows + columns
+    protocol = one_protocol(records, rows + columns + (OF_THE_SETTING if other_data else ()))
+    cells: dict[tuple[tuple, tuple], dict[int, float]] = {}
+    settings: dict[tuple[tuple, tuple], str] = {}
+    for line in records:
+        for direction, value in line["map"].items():
+            entry = {**line["params"], **line.get("setting", {}), **line, "direction": direction}
+            unknown = [name for name in rows + columns if name not in entry]
+            if unknown:
+                raise ValueError(
+                    f"results have no field {unknown[0]!r}; there are direction, {', '.join(sorted(line))}"
+                )
+            place = tuple(_atom(entry[name]) for name in rows), tuple(_atom(entry[name]) for name in columns)
+            setting = json.dumps([line.get("setting", {}), *(line[name] for name in CONFIGURATION)], sort_keys=True)
+            if settings.setdefault(place, setting) != setting:
+                raise ValueError(
+                    f"two results of different configuration fall on {dict(zip(rows, place[0]))}: "
+                    "name the field they differ in as a row or column"
+                )
+            if cells.setdefault(place, {}).setdefault(line["seed"], value) != value:
+                raise ValueError(f"two results for {dict(zip(rows, place[0]))}, seed {line['seed']}, disagree")
+    heads = tuple(dict.fromkeys(place[0] for place in cells))
+    tops = tuple(sorted({place[1] for place in cells}, key=lambda top: [(isinstance(v, str), v) for v in top]))
+    body = tuple((head, tuple(averaged(cells.get((head, top))) for top in tops)) for head in heads)
+    caption = f"{score(protocol.get('at'))}, {describe(protocol)}"
+    return Table(rows, columns, tops, body, caption)
+
+
+def _atom(value: Any) -> Any:
+    return value if isinstance(value, str | int | float) else json.dumps(value)
+
+
+def averaged(values: Mapping[int, float] | None) -> Cell | None:
+    """The cell of one value per seed; None of no value."""
+    if not values:
+        return None
+    numbers = list(values.values())
+    return Cell(float(np.mean(numbers)), float(np.std(numbers, ddof=1)) if len(numbers) > 1 else math.nan, len(numbers))
+
+
+def head(field: str, value: Any) -> str:
+    """The head over a column.
+
+    >>> head("bits", 16), head("direction", "i2t"), head("database", "learned")
+    ('16 bits', 'image → text', 'learned')
+    """
+    return f"{value} bits" if field == "bits" else direction_name(str(value))
+
+
+def best(table: Table, digits: int = 3) -> set[tuple[int, int]]:
+    """(row, column) of the best cells; ties at the printed precision are all best."""
+    places = set()
+    for j in range(len(table.columns)):
+        column = [round(cell.mean, digits) if cell else -math.inf for cell in (cells[j] for _, cells in table.rows)]
+        highest = max(column, default=-math.inf)
+        places |= {(i, j) for i, value in enumerate(column) if value == highest > -math.inf}
+    return places
+
+
+def show(cell: Cell | None, digits: int = 3) -> str:
+    """A cell in print: the mean, ± its standard deviation over more than one seed, the published value in parentheses.
+
+    >>> show(Cell(0.3594, 0.0131, 5, 0.3729))
+    '0.359 ± 0.013 (0.373)'
+    """
+    if cell is None:
+        return "-"
+    spread = "" if cell.seeds == 1 else f" ± {cell.sd:.{digits}f}"
+    return f"{cell.mean:.{digits}f}{spread}" + ("" if cell.published is None else f" ({cell.published:.{digits}f})")
+
+
+def to_csv(table: Table) -> str:
+    """The table as long CSV: index fields, column fields, mean, sd (empty for one seed), seeds, published if known."""
+    text = StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    cells = [(*head, *top, cell) for head, row in table.rows for top, cell in zip(table.columns, row) if cell]
+    known = any(cell.published is not None for *_, cell in cells)
+    writer.writerow([*table.index, *table.fields, "map", "sd", "seeds", *(["published"] if known else [])])
+    for *place, cell in cells:
+        spread = "" if math.isnan(cell.sd) else repr(cell.sd)
+        writer.writerow([*place, repr(cell.mean), spread, cell.seeds, *([cell.published] if known else [])])
+    return text.getvalue()

@@ -1,0 +1,126 @@
+"""One training on a data set, evaluated in every way its split allows; and the folder it leaves, see `results.runs`."""
+
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
+
+import numpy as np
+
+import jaxcmh
+from jaxcmh import results
+from jaxcmh.datasets.identity import kinds
+from jaxcmh.progress import Stages
+from jaxcmh.results.runs import FILES, Run, folder, free, keep, per_query, read_run, stored
+
+__all__ = [
+    "FILES",
+    "Outcome",
+    "Run",
+    "evaluate",
+    "folder",
+    "free",
+    "keep",
+    "kinds",
+    "per_query",
+    "read_run",
+    "run",
+    "stored",
+]
+
+
+class Outcome(NamedTuple):
+    """A trained model and what its evaluation gave.
+
+    Attributes:
+        model: the trained model.
+        reports: database kind -> what `jaxcmh.evaluate` returned, curves included.
+        records: one result line per kind of database codes.
+        codes: name -> codes of training items and queries, with their ids.
+        doubts: what looks wrong, see `results.doubts`.
+    """
+
+    model: Any
+    reports: dict[str, dict]
+    records: list[dict]
+    codes: dict[str, np.ndarray]
+    doubts: list[str]
+
+
+def run(
+    split: Any,
+    method: Any,
+    *,
+    bits: int,
+    data: str,
+    hashes: tuple[str, str] | None = None,
+    ties: str = "expected",
+    at: int | None = None,
+    times: Mapping[str, float] | None = None,
+    say: Callable[[str], None] = lambda _: None,
+    **options: Any,
+) -> Outcome:
+    """Train on a split and evaluate with every kind of database codes it allows.
+
+    Args:
+        split: what `load_dataset` returned.
+        method, bits, options: arguments of `jaxcmh.train`.
+        data: name or path of the data set, for the result lines.
+        hashes: (`results.data_hash`, `results.split_hash`), when they are known already.
+        ties, at: arguments of `jaxcmh.evaluate`.
+        times: seconds spent before, such as {"load": 1.2}, kept with the result.
+        say: called with what is being done.
+    Raises:
+        ValueError: see `jaxcmh.train` and `jaxcmh.evaluate`.
+    """
+    stages = Stages()
+    say("training")
+    if options.get("hash_function") == "mlp":
+        options.setdefault(
+            "progress",
+            lambda view, passes, loss: say(f"hash function of view {view}, pass {passes}, held-out loss {loss:.3f}"),
+        )
+    with stages("train"):
+        model = jaxcmh.train(method, split.train.views, split.train.labels, bits=bits, **options)
+    say("evaluating")
+    with stages("evaluate"):
+        reports = {kind: evaluate(model, split, kind, ties=ties, at=at) for kind in kinds(split)}
+        codes = {
+            "train_ids": split.train.ids,
+            "query_ids": split.query.ids,
+            "learned": np.asarray(model.codes),
+            **{f"encoded_{m}": np.asarray(codes) for m, codes in enumerate(model.encoded)},
+            **{f"query_{m}": np.asarray(jaxcmh.encode(model, x, m)) for m, x in enumerate(split.query.views)},
+        }
+    spent = {**(times or {}), **stages.seconds}
+    hashes = hashes or (results.data_hash(split), results.split_hash(split))
+    chance = results.chance(split.query.labels, split.database.labels)
+    of_the_run = {"data": data, "hashes": hashes, "times": spent}
+    records = [results.record(model, {**report, "chance": chance}, **of_the_run) for report in reports.values()]
+    binary = {"learned": codes["learned"]} if model.codebooks is None else {}
+    doubts = {
+        f"{line['database']} database: {doubt}": None
+        for line in records
+        for doubt in results.doubts(line["map"], chance)
+    }
+    return Outcome(model, reports, records, codes, [*doubts, *results.doubts({}, chance, binary)])
+
+
+def evaluate(model: Any, split: Any, kind: str, *, ties: str = "expected", at: int | None = None) -> dict[str, Any]:
+    """Evaluate a model on a split with one kind of database codes; arguments and report as `jaxcmh.evaluate`.
+
+    Raises:
+        ValueError: the split does not allow this kind.
+    """
+    if kind not in kinds(split):
+        raise ValueError(f"database: this data set allows {' and '.join(kinds(split))} codes; got {kind!r}")
+    views = None if split.database is split.train else split.database.views
+    report = jaxcmh.evaluate(
+        model,
+        split.query.views,
+        split.query.labels,
+        split.database.labels,
+        database=kind if views is None else "held_out",
+        ties=ties,
+        at=at,
+        database_views=views,
+    )
+    return {**report, "database": kind}
