@@ -84,13 +84,27 @@ def test_rows_come_back_from_reduced_rows(precision):
         np.testing.assert_allclose(found, data.features[0] @ mixture + B @ turn, atol=max(near["atol"], 1e-6))
 
 
-@pytest.mark.parametrize("form", [reduction.triangle_by_gram, reduction.triangle_by_qr])
+def test_without_products_between_views_all_others_are_there():
+    data = core.prepare(*problem(), across=False)
+    Z, R = columns(data)
+    first, second = slice(0, 7), slice(7, 12)
+    expected, found = Z.T @ Z, R.T @ R
+    far = np.abs(found - expected)[first, second].max()
+    found[first, second], found[second, first] = expected[first, second], expected[second, first]
+    np.testing.assert_allclose(found, expected, atol=NEAR[None] * np.abs(expected).max())
+    assert far > 1e-3 * np.abs(expected).max()
+    B = jnp.where(random.normal(random.key(0), (90, 8)) > 0, 1.0, -1.0)
+    np.testing.assert_allclose(R.T @ data.coordinates(B), Z.T @ np.asarray(B), atol=1e-3)
+
+
+@pytest.mark.parametrize(
+    "form", [lambda blocks: reduction.triangle_by_gram(blocks, (6, 6)), lambda z: reduction.triangle_by_qr(z, 6)]
+)
 def test_blocks_of_rows_one_after_another_equal_the_whole(form):
     z = np.random.default_rng(0).normal(size=(50, 6)).astype(np.float32)
-    whole = np.asarray(form(iter([jnp.asarray(z)]), 6))
+    whole = np.asarray(form(iter([jnp.asarray(z)])))
     for size in (1, 7, 49):
-        blocks = (jnp.asarray(z[i : i + size]) for i in range(0, 50, size))
-        R = np.asarray(form(blocks, 6))
+        R = np.asarray(form(jnp.asarray(z[i : i + size]) for i in range(0, 50, size)))
         np.testing.assert_allclose(np.abs(R), np.abs(whole), atol=1e-5)
         np.testing.assert_allclose(R.T @ R, z.T.astype(np.float64) @ z, atol=1e-4)
 

@@ -33,9 +33,9 @@ def test_the_label_graph_is_the_similarity_of_label_sets(kept, monkeypatch):
         assert len(found.EX[0]) < len(labels)
         np.testing.assert_array_equal(similarity(found), S)
         np.testing.assert_array_equal(found.D, S.sum(1))
-        for X, EX, xDx in zip(views, found.EX, found.xDx):
+        for X, EX, squares in zip(views, found.EX, found.weighted_squares):
             np.testing.assert_allclose(found.T(EX)[found.node], S @ X)
-            np.testing.assert_allclose(xDx, (S.sum(1)[:, None] * X * X).sum())
+            np.testing.assert_allclose(squares, (S.sum(1)[:, None] * X * X).sum())
 
 
 def test_the_neighbour_graph_links_mutual_neighbours_and_oneself():

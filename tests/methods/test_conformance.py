@@ -298,6 +298,17 @@ def test_reduced_rows_and_n_rows_learn_the_same_bits(name):
         chex.assert_trees_all_close(*encoders, rtol=1e-4, atol=1e-6 * max(float(jnp.abs(W).max()) for W in encoders[0]))
 
 
+@parametrised(name for name in dict.fromkeys(program.values()) if not methods[name].across)
+def test_a_method_that_needs_no_products_between_views_learns_the_same_without(name):
+    method, (views, labels) = methods[name], problem(n=200)
+    options = {"bits": 8, "max_iterations": 3, "tolerance": 0}
+    data = [core.prepare(views, labels, across=across) for across in (True, False)]
+    whole, parts = (core.fit(method, d, random.key(0), **options) for d in data)
+    np.testing.assert_allclose(parts.objective, whole.objective, rtol=1e-3)
+    same = [method.codes(found.state, d, method.params) for found, d in zip((whole, parts), data)]
+    assert (same[0] == same[1]).mean() > 0.95
+
+
 @every_program
 def test_sharded_and_padded_rows_give_the_same_result(name):
     method, data = methods[name], prepared()
