@@ -2,6 +2,7 @@
 
 import os
 import time
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -102,7 +103,7 @@ def train(
             the cross entropy on held-out samples.
 
     Returns:
-        A `Model`.
+        A `Model`.  A training with a tolerance that `max_iterations` end before it has converged gives a warning.
 
     Raises:
         ValueError: an argument is not as described; the message names it, what was given and what is allowed.
@@ -137,19 +138,29 @@ def train(
     ends = {"max_iterations": max_iterations, "tolerance": tolerance}
     state, objective, converged = core.fit(method, data, random.fold_in(key, len(views)), params, bits=bits, **ends)
     jax.block_until_ready(state)
+    if tolerance > 0 and not converged:
+        last = abs(float(objective[-1]) / float(objective[-2]) - 1)
+        warnings.warn(
+            f"{method.name} had not converged after {max_iterations} iterations: the last one changed the objective "
+            f"by {last:.1e} of itself, and tolerance is {tolerance:.1e}",
+            stacklevel=2,
+        )
     learned = time.perf_counter()
     with jax.enable_x64(data.mask.dtype == jnp.float64):
-        encoders, unlabelled, codes, diagnostics = _finish(core.bare(method), state, data, params, bits)
-        if hash_function == "mlp":
-            encoders = mlp(codes, data, random.fold_in(key, len(views) + 1), progress=progress)
-        if not all(bool(jnp.isfinite(W).all()) for W in jax.tree.leaves(encoders)):
-            raise ValueError(f"params: {method.name} has no finite solution for {params} on these features")
+        found = _finish(core.bare(method), state, data, params, bits)
         codebooks = method.codebooks(state) if method.codebooks else None
-        if codebooks is None:
-            packed, encoded = topk.pack(codes), tuple(pack_signs(phi, W) for phi, W in zip(data.features, encoders))
-        else:
-            packed = codes
-            encoded = tuple(choose_words(phi, m, codebooks, unlabelled) for m, phi in enumerate(data.features))
+    # Whatever it was trained in, a model is in the precision of those who use it.
+    found, codebooks, data, objective = _as_used(jax.block_until_ready((found, codebooks, data, objective)))
+    encoders, unlabelled, codes, diagnostics = found
+    if hash_function == "mlp":
+        encoders = mlp(codes, data, random.fold_in(key, len(views) + 1), progress=progress)
+    if not all(bool(jnp.isfinite(W).all()) for W in jax.tree.leaves(encoders)):
+        raise ValueError(f"params: {method.name} has no finite solution for {params} on these features")
+    if codebooks is None:
+        packed, encoded = topk.pack(codes), tuple(pack_signs(phi, W) for phi, W in zip(data.features, encoders))
+    else:
+        packed = codes
+        encoded = tuple(choose_words(phi, m, codebooks, unlabelled) for m, phi in enumerate(data.features))
     jax.block_until_ready(encoded)
     finished = time.perf_counter()
 
@@ -182,6 +193,17 @@ def finish(method: Method, state: Any, data: core.Data, params: Any) -> tuple[tu
 @partial(jax.jit, static_argnames=("method", "bits"))
 def _finish(method: Method, state: Any, data: core.Data, params: Any, bits: int) -> Any:
     return finish(method, state, core.ready(method, data, bits), params)
+
+
+def _as_used(tree: Any) -> Any:
+    """Floats in the precision that they have here by default."""
+    dtype = jnp.zeros(()).dtype
+
+    def cast(a: Array) -> Array:
+        return a.astype(dtype) if jnp.issubdtype(a.dtype, jnp.floating) and a.dtype != dtype else a
+
+    with jax.enable_x64(True):
+        return jax.tree.map(cast, tree)
 
 
 @partial(jax.jit, static_argnames="view")

@@ -1,6 +1,7 @@
 import json
 import os
 import struct
+import warnings
 
 import jax
 import numpy as np
@@ -177,14 +178,14 @@ def test_a_damaged_model_file_is_refused(trained, tmp_path):
     content = path.read_bytes()
     flipped = bytearray(content)
     flipped[-9] ^= 4
-    later = content.replace(b'\\"format\\": 1', b'\\"format\\": 9')
+    later = content.replace(f'\\"format\\": {model_module.FORMAT}'.encode(), b'\\"format\\": 9')
     assert later != content
     for damaged, message in (
         (content[: len(content) // 2], "is truncated or not a jaxcmh model"),
         (b"", "is truncated or not a jaxcmh model"),
         (b"\x80\x04pickled", "is truncated or not a jaxcmh model"),
         (bytes(flipped), "is damaged: its contents do not match its checksum"),
-        (later, "has format 9; this version reads up to 1"),
+        (later, f"has format 9; this version reads up to {model_module.FORMAT}"),
     ):
         path.write_bytes(damaged)
         with pytest.raises(ValueError, match=message):
@@ -209,6 +210,28 @@ def test_a_failed_save_leaves_the_old_file(trained, tmp_path, monkeypatch):
 def test_saving_into_no_folder_is_refused(trained, tmp_path):
     with pytest.raises(ValueError, match="path: expected a file in an existing folder"):
         jaxcmh.save(trained, tmp_path / "nowhere" / "model.safetensors")
+
+
+def test_train_warns_of_an_objective_that_still_moves():
+    views, labels = pairs()
+    told = r"dcgh had not converged after 2 iterations: the last one changed the objective by \d\.\de-\d\d of itself"
+    with pytest.warns(UserWarning, match=told):
+        model = jaxcmh.train("dcgh", views, labels, bits=16, max_iterations=2, tolerance=1e-9)
+    assert model.converged == 0
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        jaxcmh.train("dcgh", views, labels, bits=16, max_iterations=2, tolerance=0)
+        assert jaxcmh.train("dcgh", views, labels, bits=16, max_iterations=2, tolerance=1e9).converged == 1
+
+
+@pytest.mark.parametrize(("method", "hash_function"), [("dcgh", "ridge"), ("dcgh", "mlp"), ("acqh", "ridge")])
+def test_a_model_trained_in_float64_is_used_like_any_other(method, hash_function):
+    views, labels = pairs()
+    options = {"bits": 16, "max_iterations": 3, "tolerance": 0, "hash_function": hash_function}
+    model = jaxcmh.train(method, views, labels, **options, precision="float64")
+    assert not {leaf.dtype for leaf in jax.tree.leaves(model) if hasattr(leaf, "dtype")} & {np.dtype(np.float64)}
+    for view, x in enumerate(views):
+        np.testing.assert_array_equal(jaxcmh.encode(model, x, view), model.encoded[view])
 
 
 def nan_in_row(row):

@@ -11,7 +11,7 @@ import optax
 from jax import Array, lax, random
 
 from jaxcmh.learning.core import Data
-from jaxcmh.learning.linalg import LEAST, lstsq, svd
+from jaxcmh.learning.linalg import lstsq, smallest_ridge, svd
 
 SVD = tuple[Array, Array, Array]  # left (p, q), values (q,), right (q, q)
 
@@ -41,8 +41,8 @@ def decomposed(data: Data) -> tuple[SVD, ...]:
 def ridge_by_svd(decomposition: SVD, B: Array, weight: float | Array) -> Array:
     """The W (q, r) that minimises |X W - B|² + weight |W|², what `lstsq` gives, for X (p, q) and B (p, r)."""
     left, values, right = decomposition
-    shrunk = values / (values**2 + weight + LEAST * jnp.vdot(values, values))
-    return right.T @ (shrunk[:, None] * (left.T @ B))
+    least = smallest_ridge(values)
+    return right.T @ ((values / (values**2 + weight + least))[:, None] * (left.T @ B))
 
 
 class MLP(NamedTuple):

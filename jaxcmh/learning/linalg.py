@@ -127,7 +127,7 @@ def polar(M: Array, beside: Array | None = None) -> Array:
 
 def smallest_ridge(A: Array) -> Array:
     """A ridge below which float32 says nothing of the columns of A; the same in float64, so that both agree."""
-    return LEAST * sqnorm(A)
+    return LEAST * sqnorm(A) + jnp.finfo(A.dtype).tiny
 
 
 def ridge_factor(A: Array, ridge: Array | float) -> Array:
@@ -191,7 +191,8 @@ def sums_of_words(A: Array, words: int, counts: Array, target: Array) -> Array:
     cell, size = A + words * jnp.arange(books, dtype=A.dtype), words * books
     pairs = jnp.broadcast_to(counts[:, None, None], (len(A), books, books))
     together = jnp.zeros((size, size), target.dtype).at[cell[:, :, None], cell[:, None, :]].add(pairs)
-    small = 4 * jnp.finfo(target.dtype).eps * jnp.trace(together)
+    # With less than 1e-8 rounding would fill in float64 what is open, and rows in another order learn other words.
+    small = max(4 * float(jnp.finfo(target.dtype).eps), 1e-8) * jnp.trace(together)
     T = upper_factor(together + small * jnp.eye(size, dtype=target.dtype))
     C = jnp.zeros((size, k), target.dtype)
     for _ in range(3):

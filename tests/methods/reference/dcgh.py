@@ -9,12 +9,16 @@ def polar(M):
 
 
 def run(views, labels, start, params, iterations):
-    """Codes (n, r) after `iterations` from the state `start` (a dict of arrays with rows as samples)."""
+    """Codes (n, r) after `iterations` from the state `start` (a dict of arrays with rows as samples).
+
+    H and E of the state have one row per label set: samples with equal labels have equal rows in E, of length 1 in all.
+    """
+    _, member, counts = np.unique(labels, axis=0, return_inverse=True, return_counts=True)
     X = [x.T for x in views]
     Y = labels.T / np.linalg.norm(labels.T, axis=0)
     S = Y.T @ Y
-    H, W, F = start["H"].T, [w.T for w in start["W"]], [f.T for f in start["F"]]
-    U, E = start["U"].T, start["E"].T
+    H, W, F = start["H"][member].T, [w.T for w in start["W"]], [f.T for f in start["F"]]
+    U, E = start["U"].T, (start["E"] / np.sqrt(counts)[:, None])[member].T
     r, n = H.shape
     centring = np.eye(n) - np.ones((n, n)) / n
     for _ in range(iterations):

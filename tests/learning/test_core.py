@@ -1,5 +1,6 @@
-"""What the functional layer refuses, each with one line that names the argument."""
+"""Training to convergence; and what the functional layer refuses, each with one line that names the argument."""
 
+import chex
 import jax
 import numpy as np
 import pytest
@@ -15,6 +16,7 @@ from jaxcmh.retrieval import metrics
 X = np.random.default_rng(0).normal(size=(40, 6))
 LABELS = (np.arange(40)[:, None] % 4 == np.arange(4)).astype(np.uint8)
 DCGH, OTHER, KEY = methods.registry["dcgh"], methods.registry["aah"], random.key(0)
+IMADS = methods.variants["imads"]["mapping"]
 CODES = np.zeros((3, 1), np.uint8)
 
 
@@ -52,6 +54,9 @@ def sweep(**changed):
         (lambda: fit(bits=12), "bits: expected a positive multiple of 8; got 12"),
         (lambda: fit(bits=8.0), "bits: expected a positive multiple of 8; got 8.0"),
         (lambda: fit(bits=40), r"views: expected more rows than bits \(40\) and classes \(4\); got 40"),
+        (lambda: fit(tolerance=-1.0), "tolerance: expected"),
+        (lambda: fit(tolerance=np.nan), "tolerance: expected"),
+        (lambda: core.prepare([X, X], LABELS, "float16"), "precision: expected one of float32, float64; got 'float16'"),
         (lambda: fit(max_iterations=0), "max_iterations: expected an integer of at least 1; got 0"),
         (lambda: fit(params=OTHER.params), r"params: expected dcgh's Params"),
         (lambda: fit(params=DCGH.params._replace(alpha=np.nan)), "params.alpha: expected finite numbers; got nan"),
@@ -66,6 +71,56 @@ def sweep(**changed):
 def test_bad_input_is_named(call, message):
     with pytest.raises(ValueError, match=message):
         call()
+
+
+def moving(tolerance, objective):
+    """The iteration in which a training of this objective has converged; 0 if it has not."""
+    changes = np.abs(np.diff(objective)) < tolerance * np.abs(objective[:-1])
+    return int(changes.argmax()) + 1 if changes.any() else 0
+
+
+@pytest.mark.parametrize("tolerance", [1e-9, 3e-3, 0.3])
+def test_a_training_stays_as_it_is_once_converged(tolerance):
+    data = core.prepare([X, X[:, :5]], LABELS, "float64")
+    options = {"bits": 8, "max_iterations": 12}
+    free = core.fit(IMADS, data, KEY, **options, tolerance=0)
+    assert free.objective.shape == (13,)
+    assert free.converged == 0
+    found = core.fit(IMADS, data, KEY, **options, tolerance=tolerance)
+    end = moving(tolerance, np.asarray(free.objective))
+    assert int(found.converged) == end
+    np.testing.assert_array_equal(found.objective[: end + 1], free.objective[: end + 1])
+    np.testing.assert_array_equal(found.objective[end:], found.objective[end] if end else free.objective)
+    short = core.fit(IMADS, data, KEY, bits=8, max_iterations=end or 12, tolerance=0)
+    chex.assert_trees_all_equal(found.state, short.state)
+
+
+def test_a_tolerance_of_0_never_converges_even_at_a_fixed_point():
+    found = fit(max_iterations=30, tolerance=0)
+    np.testing.assert_allclose(found.objective[-2], found.objective[-1], rtol=1e-6)
+    assert found.converged == 0
+
+
+def test_lanes_of_a_sweep_converge_by_themselves_and_a_new_tolerance_compiles_nothing():
+    data, keys = core.prepare([X, X[:, :5]], LABELS, "float64"), random.split(KEY, 4)
+    grid = IMADS.params._replace(lam3=np.array([1e4, 1e2, 1.0, 1e-2]))
+    free = core.sweep(IMADS, data, keys, grid, bits=8, max_iterations=12, tolerance=0)
+    programs = core._sweep._cache_size()
+    found = core.sweep(IMADS, data, keys, grid, bits=8, max_iterations=12, tolerance=1e-2)
+    assert core._sweep._cache_size() == programs
+    ends = [moving(1e-2, objective) for objective in np.asarray(free.objective)]
+    assert found.converged.tolist() == ends
+    assert len(set(ends)) > 1
+    for before, after, end in zip(np.asarray(free.objective), np.asarray(found.objective), ends):
+        np.testing.assert_array_equal(after[: end + 1], before[: end + 1])
+
+
+def test_the_objective_begins_at_the_start_value():
+    data = core.prepare([X, X], LABELS, "float64")
+    with jax.enable_x64(True):
+        wide = core.ready(DCGH, data, 8)
+        value = DCGH.objective(DCGH.init(KEY, wide, DCGH.params, 8), wide, DCGH.params)
+    np.testing.assert_allclose(core.fit(DCGH, data, KEY, bits=8, max_iterations=1).objective[0], value, rtol=1e-9)
 
 
 def test_hyper_parameters_may_be_traced_from_outside():

@@ -24,7 +24,7 @@ def test_the_mlp_learns_what_ridge_cannot():
     codes, data = exclusive_or()
     linear = encoders.ridge(codes, data, 1e-3)
     networks = encoders.mlp(codes, data, random.key(1), hidden=64)
-    for x, W, network in zip(data.views, linear, networks):
+    for x, W, network in zip(data.features, linear, networks):
         right = [((encoders.project(e, x) > 0) == (codes > 0)).mean() for e in (W, network)]
         assert right[0] < 0.65
         assert right[1] > 0.9
@@ -43,7 +43,7 @@ def test_training_stops_early_and_returns_the_best_network():
         assert [passes for told_view, passes, _ in seen if told_view == view] == list(range(1, len(losses) + 1))
         assert len(losses) == np.argmin(losses) + 1 + 4 < 200
         samples = np.asarray(random.permutation(random.fold_in(random.key(1), 0), 200))[:20]
-        margins = (codes * encoders.project(network, data.views[view]))[samples]
+        margins = (codes * encoders.project(network, data.features[view]))[samples]
         np.testing.assert_allclose(jnp.log1p(jnp.exp(-margins)).mean(), min(losses), rtol=1e-5)
 
 

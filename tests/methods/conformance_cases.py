@@ -11,51 +11,26 @@ Kinds:
     lower        not optimal in one go, but it lowers the objective
 An update that is absent here is no block minimiser (a multiplier step, a weight with a closed form of its own ...),
 and its method says so beside the entry.
+
+The data of these checks have no more samples than columns, so that reduced rows are the rows themselves.
 """
 
 from collections.abc import Callable
 from functools import partial
 from typing import NamedTuple
 
-import jax.numpy as jnp
-from jax import Array
-
 from jaxcmh.learning.core import Method
-from jaxcmh.learning.linalg import sqnorm
-from jaxcmh.methods import a2lh, aah, dcgh, imads, registry, variants
+from jaxcmh.learning.graph import similar
+from jaxcmh.methods import a2lh, a2lh_multipliers, aah, imads, registry, variants
 
 
 class Case(NamedTuple):
     blocks: dict[str, tuple[str, str]]  # name of the update -> (field of the state, kind)
     objective: Callable | None = None  # what the updates minimise, where it is not the objective itself
-    monotone: bool = True  # every listed update lowers the objective
     local: bool = True  # over sharded rows a step reduces small matrices only
-    rows: Callable | None = None  # (state, data) -> the same state with every field over all n rows, for `objective`
     rtol: float = 1e-7  # within which objectives of the same run, computed in another order, agree
-
-
-class DCGHRows(NamedTuple):
-    H: Array
-    B: tuple[Array, ...]
-    W: tuple[Array, ...]
-    U: Array
-    F: tuple[Array, ...]
-    E: Array
-
-
-def dcgh_rows(s, data):
-    """B and F as the paper has them, where the method keeps their coefficients A and D."""
-    return DCGHRows(s.H, dcgh.in_rows(s.A, s, data), s.W, s.U, dcgh.in_rows(s.D, s, data), s.E)
-
-
-def dcgh_objective(s, data, p):
-    """Eq. 4 over all n rows and pairs, as printed but for |X W|, which is |X| (eq. 13)."""
-    Y = data.unit_labels
-    loss = p.alpha * sqnorm(s.H - s.E @ s.U)
-    for X, B, W, F in zip(data.views, s.B, s.W, s.F):
-        loss += sqnorm(B) - 2 * jnp.vdot(B, X @ W) + sqnorm(X) + p.alpha * sqnorm(B - F @ s.U)
-        loss += p.beta * sqnorm(s.H @ B.T - s.H.shape[1] * Y @ Y.T)
-    return loss
+    float32: float = 0.003  # of mAP within which float32 and float64 agree
+    density: float = 0.3  # of labels beside each sample's own, where float32 and float64 are compared
 
 
 _dcgh = Case(
@@ -66,10 +41,14 @@ _dcgh = Case(
         "update_U": ("U", "orthonormal"),
         "update_F": ("F", "orthonormal"),
         "update_E": ("E", "orthonormal"),
-    },
-    objective=dcgh_objective,
-    rows=dcgh_rows,
+    }
 )
+
+
+def aah_lagrangian(s, data, p):
+    """The Lagrangian as a function of U alone, where the state keeps its sums over neighbours beside it."""
+    return aah.lagrangian(s._replace(TU=tuple(similar(data.extra, U) for U in s.U)), data, p)
+
 
 # Absent: update_C takes a step along the multipliers and raises the penalty.
 _aah = Case(
@@ -79,13 +58,13 @@ _aah = Case(
         "update_P": ("P", "orthonormal"),
         "update_B": ("B", "real"),
     },
-    objective=aah.lagrangian,
+    objective=aah_lagrangian,
 )
 
 
-def a2lh_objective(s, data, p, objective=a2lh.objective):
-    """The objective as a function of A alone, where the state keeps products of A beside it."""
-    return objective(s._replace(ZU=a2lh.ZTZ_times(s.A, s.ZB, data)), data, p)
+def of_codes(s, data, p, objective=a2lh.objective):
+    """The objective as a function of the codes themselves, where the state keeps their reduced rows beside them."""
+    return objective(s._replace(B_p=s.B), data, p)
 
 
 _a2lh = Case(
@@ -94,20 +73,20 @@ _a2lh = Case(
         "update_R": ("R", "real"),
         "update_C": ("C", "real"),
         "update_B": ("B", "binary"),
-        "update_U": ("A", "real"),
+        "update_U": ("U", "real"),
         "update_V": ("V", "orthonormal"),
     },
-    objective=a2lh_objective,
+    objective=of_codes,
 )
 _a2lh_m = Case(
     {
         "update_mu": ("mu", "simplex"),
         "update_C": ("C", "real"),
         "update_B_bit_by_bit": ("B", "lower"),
-        "update_U": ("A", "real"),
+        "update_U": ("U", "real"),
         "update_V": ("V", "orthonormal"),
     },
-    objective=partial(a2lh_objective, objective=a2lh.variants["m"].objective),
+    objective=partial(of_codes, objective=a2lh.variants["m"].objective),
 )
 _a2lh_b = Case(
     {
@@ -115,10 +94,10 @@ _a2lh_b = Case(
         "update_R": ("R", "real"),
         "update_C": ("C", "real"),
         "update_relaxed_B": ("B", "real"),
-        "update_U": ("A", "real"),
+        "update_U": ("U", "real"),
         "update_V": ("V", "orthonormal"),
     },
-    objective=a2lh_objective,
+    objective=of_codes,
 )
 # Absent: update_mu and update_U count with V = K, which the multipliers only approach; update_Lam takes a step.
 _a2lh_multipliers = Case(
@@ -126,10 +105,10 @@ _a2lh_multipliers = Case(
         "update_R": ("R", "real"),
         "update_C": ("C", "real"),
         "update_B": ("B", "binary"),
-        "update_V_by_multipliers": ("V", "orthonormal"),
+        "update_V": ("V", "orthonormal"),
         "update_K": ("K", "orthonormal"),
     },
-    objective=a2lh.lagrangian,
+    objective=partial(of_codes, objective=a2lh_multipliers.lagrangian),
 )
 
 # Absent: update_D takes a step along the multipliers.
@@ -140,8 +119,8 @@ _imads = Case(
 _imads_r = Case({"update_relaxed_B": ("B", "lower"), "update_P": ("P", "real")})
 _imads_mapping = Case(
     {
-        "update_bases": ("bases", "real"),
-        "update_V": ("A", "real in turn"),
+        "update_U_m": ("U_m", "real"),
+        "update_V": ("V", "real in turn"),
         "update_W": ("W", "real"),
         "update_U": ("U", "real"),
         "update_Q": ("Q", "real"),
@@ -156,7 +135,12 @@ _acqh = Case(
         "update_t": ("t", "real"),
         "update_C": ("C", "real"),
         "update_A": ("A", "words"),
-    }
+    },
+    # With more label sets than this, rounding turns a word somewhere and the next follow it to another minimum: mAP by
+    # seed differs by a standard deviation of .01, and not in the mean.  Here what is learned agrees to the last digit;
+    # encoded items choose among words that the few label sets leave open, and differ by .002 in the mean.
+    float32=0.005,
+    density=0.0,
 )
 
 cases: dict[str, Case] = {
@@ -185,7 +169,11 @@ cases: dict[str, Case] = {
     "imads-s": _imads,
     "imads-r": _imads_r,
 }
+# Without a name, so that a variant that differs by a number alone runs what is compiled for its method.
 methods: dict[str, Method] = {
-    **registry,
-    **{f"{name}-{variant}": method for name in variants for variant, method in variants[name].items()},
+    name: method._replace(name="any")
+    for name, method in {
+        **registry,
+        **{f"{name}-{variant}": method for name in variants for variant, method in variants[name].items()},
+    }.items()
 }

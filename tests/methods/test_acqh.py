@@ -18,9 +18,9 @@ def pairs(n=80, c=5, dims=(9, 7)):
     return [labels @ rng.normal(size=(c, d)) + 0.5 * rng.normal(size=(n, d)) for d in dims], labels
 
 
-def started(steps, bits=8, **options):
+def started(steps, bits=8, precision="float64", **options):
     views, labels = pairs(**options)
-    data = core.with_extra(acqh.method, core.prepare(views, labels))
+    data = core.ready(acqh.method, core.prepare(views, labels, precision), bits)
     state = acqh.init(random.key(0), data, acqh.Params(), bits)
     for _ in range(steps):
         state = core.step(acqh.method, state, data, acqh.Params())
@@ -30,7 +30,7 @@ def started(steps, bits=8, **options):
 def test_the_objective_over_label_sets_is_the_printed_one_over_samples():
     with jax.enable_x64(True):
         state, data = started(2)
-        X, L = [np.asarray(x) for x in data.views], np.asarray(data.labels)
+        X, L = [np.asarray(x) for x in data.features], np.asarray(data.per_sample(data.sets))
         Z, t = np.asarray(acqh.items(state)[data.member]), np.asarray(state.t[data.member])
         expected = 1e-4 * ((Z - L @ state.M - t[:, None]) ** 2).sum() + 1e-3 * (np.asarray(state.M) ** 2).sum()
         expected += sum(((x @ W @ Z.T - L @ L.T) ** 2).sum() for x, W in zip(X, state.W))
@@ -38,18 +38,20 @@ def test_the_objective_over_label_sets_is_the_printed_one_over_samples():
 
 
 def test_every_sample_as_a_label_set_of_its_own_changes_nothing():
+    data = core.prepare(*pairs(), "float64")
+    options = {"bits": 8, "max_iterations": 3, "tolerance": 0}
     with jax.enable_x64(True):
-        _, data = started(0)
-        n = len(data.labels)
-        alone = data._replace(sets=data.labels, member=jnp.arange(n), counts=jnp.ones(n))
-        runs = [core.fit(acqh.method, d, random.key(0), bits=8, max_iterations=3) for d in (data, alone)]
-        np.testing.assert_allclose(runs[1][1], runs[0][1], rtol=1e-7)
-        together, apart = (acqh.items(state)[d.member] for (state, _), d in zip(runs, (data, alone)))
-        np.testing.assert_allclose(apart, together, atol=1e-4 * jnp.abs(together).max())
+        alone = data._replace(
+            sets=data.per_sample(data.sets), member=jnp.arange(80, dtype=jnp.int32), counts=jnp.ones(80)
+        )
+        together, apart = (core.fit(acqh.method, d, random.key(0), **options) for d in (data, alone))
+        np.testing.assert_allclose(apart.objective, together.objective, rtol=1e-7)
+        whole, parts = (acqh.items(found.state)[d.member] for found, d in ((together, data), (apart, alone)))
+        np.testing.assert_allclose(parts, whole, atol=1e-4 * jnp.abs(whole).max())
 
 
 def test_words_out_of_use_are_zero():
-    state, data = started(1)
+    state, data = started(1, precision=None)
     state = acqh.update_C(state, data, acqh.Params())
     for words, used in zip(state.C, state.A.T):
         assert np.abs(words).sum(1)[np.unique(used)].all()
@@ -100,17 +102,15 @@ def test_items_without_labels_get_the_words_of_their_regressed_labels():
     assert np.corrcoef(exact.ravel(), approximate.ravel())[0, 1] > 0.99
 
 
-def test_spreading_the_estimates_matches_the_learned_items():
-    views, labels = pairs(n=400)
-    model = jaxcmh.train("acqh", views, labels, bits=16)
-    items, C = model.unlabelled, np.asarray(model.codebooks, np.float64)
-    G = np.asarray(items.G, np.float64)
-    learned = sum(C[b][np.asarray(model.codes)[:, b]] for b in range(4))
-    spread = np.trace(np.cov(learned.T) @ G)
-    for m, x in enumerate(views):
-        h = np.asarray(features.apply(model.maps[m], x) @ items.V[m] + items.offset[m], np.float64)
-        estimated = np.linalg.solve(G, h.T).T
-        np.testing.assert_allclose(np.trace(np.cov(estimated.T) @ G), spread, rtol=0.05)
+def test_estimates_are_spread_as_widely_as_the_targets_of_labels():
+    with jax.enable_x64(True):
+        state, data = started(4, n=400, bits=16)
+        _, N, G = acqh.targets(state, data, acqh.Params())
+        wanted = np.cov((data.per_sample(data.sets) @ N[:-1] @ G.T).T)
+        items = acqh.unlabelled(state, data, acqh.Params())
+        for X, V, offset in zip(data.features, items.V, items.offset):
+            estimated = jnp.linalg.solve(G.T, (X @ V + offset).T)
+            np.testing.assert_allclose(np.trace(np.cov(estimated)), np.trace(wanted), rtol=1e-6)
 
 
 def test_a_look_up_model_takes_no_mlp_and_comes_back_from_its_file(tmp_path):

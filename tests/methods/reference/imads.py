@@ -7,7 +7,7 @@ def mapping(views, labels, start, params, iterations):
     """U (c, r) of stage one, after `iterations` from the state `start` (a dict of arrays with rows as samples)."""
     X1, X2 = (x.T for x in views)
     L, inv = labels.T, np.linalg.inv
-    V1, V2 = ((np.hstack([*views, labels]) @ A).T for A in start["A"])
+    V1, V2 = (V.T for V in start["V"])
     (W1, W2), U, (Q,) = (w.T for w in start["W"]), start["U"].T, (q.T for q in start["Q"])
     I = np.eye(len(U))
     l1, l2, l3, l4, l5 = params[:5]

@@ -15,7 +15,7 @@ def run(views, labels, start, params, iterations):
     n, inv = L.shape[1], np.linalg.inv
     S = 2 * L.T @ L - np.ones((n, n))
     B, C, V = start["B"].T, start["C"].T, list(start["V"])
-    U = (np.hstack([*views, L.T, np.ones((n, 1)), start["seen"]]) @ start["A"]).T
+    U = start["U"].T
     k, q = B.shape[0], U.shape[0]
     zeta, alpha, beta, eta = params.zeta, params.alpha, params.beta, params.eta
     for _ in range(iterations):
