@@ -92,7 +92,7 @@ def update_mu(s: State, data: Data, p: Params) -> State:
     return s._replace(mu=jax.nn.softmax(jnp.log(Delta) / (1 - p.zeta)))
 
 
-def toward(P: Array, B: Array, weight: Array, data: Data) -> tuple[Array, Array, Array]:
+def toward(P: Array, B: Array, weight: Array | float, data: Data) -> tuple[Array, Array, Array]:
     """H (p, r), scale (r,) and W (r, r): (H / scale) Wᵀ is the Z that minimises |P Zᵀ - r S|² + weight |Z - B|².
 
     W are the axes of PᵀP + weight I, and scale its square roots along them.  Where P has no rank, it is only rounding,
