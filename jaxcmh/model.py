@@ -38,7 +38,7 @@ class Info(NamedTuple):
     max_iterations: int
     tolerance: float
     params: tuple[tuple[str, float], ...]
-    features: tuple[Features, ...]  # one a view
+    features: tuple[Features, ...]  # one per view
     hash_function: str
     n: int  # training pairs
     dims: tuple[int, ...]  # raw features of each view
@@ -57,8 +57,8 @@ class Info(NamedTuple):
 class Model:
     """A trained model; a pytree.  `lookup` models keep word indices and codebooks, the others packed bits."""
 
-    maps: tuple[FeatureMap, ...]  # one a view
-    encoders: tuple[Array | MLP, ...]  # hash functions, one a view: (q_m, bits) where linear
+    maps: tuple[FeatureMap, ...]  # one per view
+    encoders: tuple[Array | MLP, ...]  # hash functions, one per view: (q_m, bits) where linear
     codes: Array  # (n, bits/8) or (n, books) uint8: codes learned with the labels
     encoded: tuple[Array, ...]  # the same items encoded from each view by the hash functions
     codebooks: Array | None  # (books, words, bits) for look-up search
@@ -360,7 +360,7 @@ def search(model: Model, x: Any, view: int, k: int) -> tuple[Array, Array]:
         model: a trained model.
         x: (n_q, d) raw features of one view.
         view: which view they are of, from 0.
-        k: results a query, at most the number of training items.
+        k: results per query, at most the number of training items.
 
     Returns:
         scores and ids, both (n_q, k): Hamming distances ascending, or look-up scores descending; ids are rows of
@@ -490,7 +490,7 @@ def _restored(header: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> Mo
 
 def _check_count(views: Any, name: str, count: int) -> None:
     if not isinstance(views, Sequence) or len(views) != count:
-        raise ValueError(f"{name}: expected a sequence of {count} arrays, one a view; got {_described(views)}")
+        raise ValueError(f"{name}: expected a sequence of {count} arrays, one per view; got {_described(views)}")
     rows = [checks.rows(x, f"{name}[{m}]").shape[0] for m, x in enumerate(views)]
     if len(set(rows)) > 1:
         raise ValueError(f"{name}: expected the same number of rows in each view; got {rows}")

@@ -280,7 +280,7 @@ def test_train_refuses(change, message):
         ({"ties": "random"}, "ties: expected one of expected, stable; got 'random'"),
         ({"at": 0}, "at: expected an integer from 1 to 150.*; got 0"),
         ({"at": 151}, "at: expected an integer from 1 to 150.*; got 151"),
-        ({"query_views": pairs()[0][:1]}, "query_views: expected a sequence of 2 arrays, one a view; got 1"),
+        ({"query_views": pairs()[0][:1]}, "query_views: expected a sequence of 2 arrays, one per view; got 1"),
         ({"query_views": [pairs()[0][0][:9], pairs()[0][1][:8]]}, "query_views: expected the same number of rows"),
         ({"query_views": pairs()[0][::-1]}, "x: expected 8 columns, as in training; got shape"),
         ({"database_labels": pairs(149)[1]}, "database_labels: expected 150 rows"),

@@ -110,7 +110,7 @@ class Method(NamedTuple):
     updates: tuple[Callable[[Any, Data, Any], Any], ...]  # block updates (state, data, params) -> state
     objective: Callable[[Any, Data, Any], Array]  # (state, data, params) -> scalar: the specification
     codes: Callable[[Any, Data, Any], Array]  # -> (n, bits) in {-1, +1}, or (n, books) int32 word indices
-    encoder: Callable[[Any, Data, Any], tuple[Array, ...]]  # -> linear hash functions (q_m, bits), one a view
+    encoder: Callable[[Any, Data, Any], tuple[Array, ...]]  # -> linear hash functions (q_m, bits), one per view
     max_iterations: int = 10
     tolerance: float = 0.0  # relative change of the objective that ends a training; 0 for a fixed number of iterations
     features: Features = Features()
@@ -264,7 +264,7 @@ def sweep(
 
     Args:
         method, data, bits, max_iterations, tolerance: as in `fit`.
-        keys: (s,) keys, one a configuration.
+        keys: (s,) keys, one per configuration.
         params: the method's Params with leaves of shape () or (s,).
         lanes: configurations in flight at once.  More lanes need more memory; beyond a few, decompositions
             in vectorised lanes stop paying on CPU.
@@ -315,7 +315,7 @@ def _checked(
         raise ValueError(f"params: expected {method.name}'s Params{method.params._fields}; got {params!r}")
     for name, value in params._asdict().items():
         if np.shape(value) not in ((), keys.shape):
-            raise ValueError(f"params.{name}: expected one number{' or one a key' if axes else ''}; got {value!r}")
+            raise ValueError(f"params.{name}: expected one number{' or one per key' if axes else ''}; got {value!r}")
         if not isinstance(value, Tracer) and not np.isfinite(value).all():
             raise ValueError(f"params.{name}: expected finite numbers; got {value!r}")
     with jax.enable_x64(data.mask.dtype == jnp.float64):

@@ -196,7 +196,7 @@ def _epoch(
 class Unlabelled(NamedTuple):
     """How a look-up method finds words for items without labels: see `nearest_words`."""
 
-    V: tuple[Array, ...]  # (q_m, K) one a view
+    V: tuple[Array, ...]  # (q_m, K) one per view
     offset: tuple[Array, ...]  # (K,) h = φ V + offset
     G: Array  # (K, K)
 

@@ -62,7 +62,10 @@ def sweep(**changed):
         (lambda: fit(params=DCGH.params._replace(alpha=np.nan)), "params.alpha: expected finite numbers; got nan"),
         (lambda: fit(params=DCGH.params._replace(alpha=jnp.ones(2))), "params.alpha: expected one number; got"),
         (lambda: sweep(keys=KEY), r"keys: expected \(s,\) keys"),
-        (lambda: sweep(params=DCGH.params._replace(beta=jnp.ones(2))), "params.beta: expected one number or one a key"),
+        (
+            lambda: sweep(params=DCGH.params._replace(beta=jnp.ones(2))),
+            "params.beta: expected one number or one per key",
+        ),
         (lambda: sweep(lanes=0), "lanes: expected an integer of at least 1; got 0"),
         (lambda: mesh.row_mesh(99), "devices: expected some of jax.devices"),
         (lambda: mesh.pad_rows(core.prepare([X, X], LABELS), 0), "multiple: expected an integer of at least 1"),
