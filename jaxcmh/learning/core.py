@@ -241,7 +241,7 @@ def fit(
         >>> data = prepare([np.eye(40)[:, :30], np.eye(40)[:, 10:]], np.arange(40)[:, None] % 4 == np.arange(4))
         >>> state, objective, converged = fit(jaxcmh.methods.registry["dcgh"], data, random.key(0), bits=8)
         >>> state.H.shape, objective.shape, int(converged)
-        ((40, 8), (11,), 0)
+        ((4, 8), (11,), 0)
     """
     params, bits, *ends = _checked(method, data, key, params, bits, max_iterations, tolerance, axes=0)
     with jax.enable_x64(data.mask.dtype == jnp.float64):
@@ -284,7 +284,7 @@ def sweep(
         >>> grid = dcgh.params._replace(alpha=jnp.array([1.0, 10.0, 100.0]))
         >>> states, objectives, converged = sweep(dcgh, data, random.split(random.key(0), 3), grid, bits=8)
         >>> states.H.shape, objectives.shape, converged.shape
-        ((3, 40, 8), (3, 11), (3,))
+        ((3, 4, 8), (3, 11), (3,))
     """
     params, bits, *ends = _checked(method, data, keys, params, bits, max_iterations, tolerance, axes=1)
     params = jax.tree.map(lambda leaf: jnp.broadcast_to(leaf, (len(keys),)), params)

@@ -64,7 +64,7 @@ def test_a_view_rebuilt_exactly_leaves_the_others_some_weight():
     views, labels = problem(dims=(8, 8))
     with jax.enable_x64(True):
         data = core.ready(a2lh.method, core.prepare([views[0], views[0]], labels, "float64"), 8)
-        state = a2lh.init(random.key(0), data, a2lh.method.params, 8)
+        state = a2lh.init(random.key(0), data, a2lh.method.params, 8, from_labels=True)
         assert np.abs(a2lh.distances(state, data)).max() < 1e-9
         np.testing.assert_allclose(a2lh.update_mu(state, data, a2lh.method.params).mu, [0.5, 0.5])
 

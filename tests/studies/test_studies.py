@@ -131,10 +131,10 @@ def test_one_compiled_program_serves_every_tolerance(split):
     assert [tuple(end.tolist()) for end in ends] == [(0, 0), (1, 1)]
 
 
-def test_the_eigendecomposition_changes_nothing(split, tmp_path, monkeypatch):
+def test_singular_values_shared_by_runs_change_nothing(split, tmp_path, monkeypatch):
     study = STUDY._replace(seeds=1, vary={"lam": (1e-3, 1.0)}, features="rbf")
     plain = run(study, split, tmp_path / "a.jsonl", data="synthetic", ties="stable")
-    monkeypatch.setattr("jaxcmh.studies.lanes.EIGEN_RUNS", 1)
+    monkeypatch.setattr("jaxcmh.studies.lanes.SVD_RUNS", 1)
     lines = run(study, split, tmp_path / "b.jsonl", data="synthetic", ties="stable")
     for one, other in zip(plain, lines, strict=True):
         assert one["map"] == pytest.approx(other["map"], abs=1e-6)

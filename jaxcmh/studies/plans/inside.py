@@ -29,8 +29,8 @@ def learned(model: Any, split: Split) -> tuple[core.Data, Any]:
 
     info = model.info
     views = [features.apply(fitted, x) for fitted, x in zip(model.maps, split.train.views)]
-    data = core.prepare(views, split.train.labels)
     method = find(info.method)
+    data = core.prepare(views, split.train.labels, across=method.across)
     key = jax.random.fold_in(jax.random.key(info.seed), len(views))
     params = method.params._replace(**dict(info.params))
     return data, core.fit(
@@ -76,7 +76,7 @@ def residuals(model: Any, split: Split) -> dict[str, dict[str, np.ndarray]]:
     data, state = learned(model, split)
     if not {"U", "P"} <= set(state._fields):
         raise ValueError(f"{model.info.method} rebuilds no views; residual distances are those of aah")
-    U, P, X = ([np.asarray(x) for x in arrays] for arrays in (state.U, state.P, data.views))
+    U, P, X = ([np.asarray(x) for x in arrays] for arrays in (state.U, state.P, data.features))
     norm = np.linalg.norm
     names = split.view_names or tuple(f"view {m}" for m in range(len(X)))
     distances = {f"{name} features to rebuilt": norm(x - u @ p.T, axis=1) for name, x, u, p in zip(names, X, U, P)}
