@@ -89,13 +89,11 @@ def test_lstsq_of_dependent_columns_fits_as_well_as_any():
     assert np.isfinite(linalg.lstsq((1.0, jnp.zeros((5, 5)), jnp.zeros((5, 2))))).all()
 
 
-def test_over_gram_and_ridge_factor_are_those_of_the_gram_matrix():
-    P, M = normal(30, 5), normal(9, 5, seed=1)
+def test_ridge_factor_is_that_of_the_gram_matrix():
+    P = normal(30, 5)
     with jax.enable_x64(True):
         T = linalg.ridge_factor(jnp.asarray(P), 0.2)
         np.testing.assert_allclose(T.T @ T, P.T @ P + 0.2 * np.eye(5), rtol=1e-10, atol=1e-12)
-        found = linalg.over_gram(jnp.asarray(M), jnp.asarray(P), 0.2)
-        np.testing.assert_allclose(found, M @ np.linalg.inv(P.T @ P + 0.2 * np.eye(5)), rtol=1e-10)
 
 
 @pytest.mark.parametrize("shape", [(40, 8), (6, 8)])

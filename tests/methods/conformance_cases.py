@@ -152,7 +152,7 @@ cases: dict[str, Case] = {
     "a2lh-m": _a2lh_m,
     "a2lh-b": _a2lh_b,
     "a2lh-multipliers": _a2lh_multipliers,
-    "a2lh-gaussian": _a2lh,
+    "a2lh-labels": _a2lh,
     "a2lh-counts": _a2lh,
     "acqh": _acqh,
     "acqh-2": _acqh,
