@@ -133,10 +133,11 @@ def hamming_metrics(
         ap = _expected_ap(tied, relevant, cuts[0], _sums(len(items)))
         hits = np.stack([_expected_hits(*row, cuts) for row in zip(tied, relevant)])
 
-    within, found = np.cumsum(tied, axis=1), np.cumsum(relevant, axis=1)
+    within, relevant_so_far = np.cumsum(tied, axis=1), np.cumsum(relevant, axis=1)
     nearest = np.maximum(np.arange(bits + 1), np.argmax(tied > 0, axis=1)[:, None])
-    curve = [np.take_along_axis(x, nearest, axis=1) for x in (within, found)]
-    return _metrics(ap, found[:, -1], cuts[1:], hits[:, 1:], curve, (within, found), ties, at)
+    radius = within, relevant_so_far
+    curve = [np.take_along_axis(x, nearest, axis=1) for x in radius]
+    return _metrics(ap, relevant_so_far[:, -1], cuts[1:], hits[:, 1:], curve, radius, ties, at)
 
 
 class Judged(NamedTuple):
@@ -213,9 +214,10 @@ def _summed_ap(counts: Array, harmonic: Array) -> tuple[Array, Array]:
     """Sum of average precisions under expected ties, and the number of queries in it, from (b, buckets, 2) counts."""
     with jax.enable_x64(True):
         tied, relevant = counts.sum(2, dtype=jnp.int64), counts[:, :, 1].astype(jnp.int64)
-        end, found = jnp.cumsum(tied, axis=1), jnp.cumsum(relevant, axis=1)
-        gain = _bucket_gain(harmonic, tied, relevant, end - tied, found - relevant, xp=jnp).sum(1)
-        return (gain / jnp.maximum(found[:, -1], 1)).sum(), (found[:, -1] > 0).sum().astype(jnp.float64)
+        end, relevant_so_far = jnp.cumsum(tied, axis=1), jnp.cumsum(relevant, axis=1)
+        gain = _bucket_gain(harmonic, tied, relevant, end - tied, relevant_so_far - relevant, xp=jnp).sum(1)
+        n_relevant = relevant_so_far[:, -1]
+        return (gain / jnp.maximum(n_relevant, 1)).sum(), (n_relevant > 0).sum().astype(jnp.float64)
 
 
 @jax.jit
@@ -288,10 +290,10 @@ def score_metrics(
         rows = [_ranked(*row, ties, [*cuts, *points], sums) for row in zip(np.asarray(keys), np.asarray(relevant))]
         return tuple(np.stack(column) for column in zip(*rows))
 
-    ap, found, hits = _in_blocks(measure, queries, query_sets, size=max(1, _SCORES // len(codes)))
+    ap, n_relevant, hits = _in_blocks(measure, queries, query_sets, size=max(1, _SCORES // len(codes)))
     curve = np.broadcast_to(points, (len(hits), len(points))), hits[:, len(cuts) :]
     empty = np.empty((len(hits), 0))
-    return _metrics(ap, found, cuts[1:], hits[:, 1 : len(cuts)], curve, (empty, empty), ties, at)
+    return _metrics(ap, n_relevant, cuts[1:], hits[:, 1 : len(cuts)], curve, (empty, empty), ties, at)
 
 
 # Border
@@ -459,9 +461,9 @@ def _stable(
             bucket = first + _distance(queries, words)
             relevant = _relevant(query_sets, labels)
             now = state.at[bucket].get(mode="promise_in_bounds") + 1 + (relevant.astype(jnp.int64) << 32)
-            rank, found = now.astype(jnp.int32), (now >> 32).astype(jnp.int32)
+            rank, relevant_so_far = now.astype(jnp.int32), (now >> 32).astype(jnp.int32)
             counted = relevant & (rank <= cuts[:, None])
-            gain += jnp.where(counted[0], found.astype(jnp.float64) / rank.astype(jnp.float64), 0.0)
+            gain += jnp.where(counted[0], relevant_so_far.astype(jnp.float64) / rank.astype(jnp.float64), 0.0)
             state = state.at[bucket].set(now, mode="promise_in_bounds", unique_indices=True)
             return (state, gain, hits + counted.astype(jnp.int32)), None
 
@@ -506,8 +508,9 @@ def _ranked(
         return (np.arange(1, hits[0] + 1) / ranks[: hits[0]]).sum() / max(hits[0], 1), len(ranks), hits
     keys = keys[order]
     last = np.append(np.flatnonzero(keys[1:] != keys[:-1]), len(keys) - 1)
-    tied, found = np.diff(last, prepend=-1), np.diff(np.cumsum(relevant)[last], prepend=0)
-    return _expected_ap(tied[None], found[None], cuts[0], sums)[0], relevant.sum(), _expected_hits(tied, found, cuts)
+    tied, relevant_tied = np.diff(last, prepend=-1), np.diff(np.cumsum(relevant)[last], prepend=0)
+    ap = _expected_ap(tied[None], relevant_tied[None], cuts[0], sums)[0]
+    return ap, relevant.sum(), _expected_hits(tied, relevant_tied, cuts)
 
 
 def _sums(n: int) -> tuple[np.ndarray, np.ndarray]:
@@ -516,18 +519,18 @@ def _sums(n: int) -> tuple[np.ndarray, np.ndarray]:
     return np.concatenate([[0.0], np.cumsum(1 / i[1:])]), gammaln(i + 1)
 
 
-def _bucket_gain(harmonic: Any, tied: Any, relevant: Any, before: Any, found: Any, xp: Any = np) -> Any:
+def _bucket_gain(harmonic: Any, tied: Any, relevant: Any, before: Any, relevant_before: Any, xp: Any = np) -> Any:
     """What a bucket adds to the sum of precisions at relevant ranks, in the mean over its orders.
 
-    Of its t = `tied` items m = `relevant` are relevant, of the T = `before` items ahead of it C = `found`.  Its p-th
-    place holds a relevant item in m / t of the orders, and then C + 1 + (p - 1) (m - 1) / (t - 1) relevant items in the
-    mean are at ranks up to T + p.  Their quotient, summed over p, with dH = sum_p 1 / (T + p):
+    Of its t = `tied` items m = `relevant` are relevant, of the T = `before` items ahead of it C = `relevant_before`.
+    Its p-th place holds a relevant item in m / t of the orders, and then C + 1 + (p - 1) (m - 1) / (t - 1) relevant
+    items in the mean are at ranks up to T + p.  Their quotient, summed over p, with dH = sum_p 1 / (T + p):
 
         (m / t) [(C + 1) dH + (m - 1) / (t - 1) (t - (T + 1) dH)]
     """
     step = harmonic[before + tied] - harmonic[before]
     slope = (relevant - 1) / xp.maximum(tied - 1, 1)
-    return relevant / xp.maximum(tied, 1) * ((found + 1) * step + slope * (tied - (before + 1) * step))
+    return relevant / xp.maximum(tied, 1) * ((relevant_before + 1) * step + slope * (tied - (before + 1) * step))
 
 
 def _expected_ap(tied: np.ndarray, relevant: np.ndarray, at: int, sums: tuple[np.ndarray, np.ndarray]) -> np.ndarray:
@@ -539,12 +542,12 @@ def _expected_ap(tied: np.ndarray, relevant: np.ndarray, at: int, sums: tuple[np
         at: rank from 1 to n.
         sums: from `_sums`.
     """
-    end, found = np.cumsum(tied, axis=1), np.cumsum(relevant, axis=1)
-    before, found = end - tied, found - relevant
+    end, relevant_so_far = np.cumsum(tied, axis=1), np.cumsum(relevant, axis=1)
+    before, relevant_before = end - tied, relevant_so_far - relevant
     whole = end <= at
     hits = (relevant * whole).sum(axis=1)
     some = np.flatnonzero(whole & (relevant > 0))
-    parts = _bucket_gain(sums[0], *(x.ravel()[some] for x in (tied, relevant, before, found)))
+    parts = _bucket_gain(sums[0], *(x.ravel()[some] for x in (tied, relevant, before, relevant_before)))
     gain = np.bincount(some // tied.shape[1], parts, minlength=len(tied))
     ap = gain / np.maximum(hits, 1)
     cut = np.argmin(whole, axis=1)  # the bucket that the cut divides, if it divides one
@@ -584,10 +587,10 @@ def _divided(bucket: Sequence[int], gain: float, hits: int, at: int, sums: tuple
 
 def _expected_hits(tied: np.ndarray, relevant: np.ndarray, cuts: Sequence[int]) -> np.ndarray:
     """(len(cuts),) mean number of relevant items up to each rank, from one query's (buckets,) counts."""
-    end, found = np.cumsum(tied), np.cumsum(relevant)
+    end, relevant_so_far = np.cumsum(tied), np.cumsum(relevant)
     bucket = np.searchsorted(end, cuts)
     missing = (end[bucket] - cuts) / tied[bucket]
-    return found[bucket] - relevant[bucket] * missing
+    return relevant_so_far[bucket] - relevant[bucket] * missing
 
 
 def _metrics(
@@ -616,10 +619,10 @@ def _metrics(
     if not measured.any():
         raise ValueError("query_labels: expected labels that database_labels shares; no query has any relevant item")
 
-    def means(retrieved: np.ndarray, found: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        retrieved, found = retrieved[measured], found[measured]
-        recall = found / n_relevant[measured, None]
-        return (found / np.maximum(retrieved, 1)).mean(axis=0), recall.mean(axis=0)
+    def means(retrieved: np.ndarray, relevant_retrieved: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        retrieved, relevant_retrieved = retrieved[measured], relevant_retrieved[measured]
+        recall = relevant_retrieved / n_relevant[measured, None]
+        return (relevant_retrieved / np.maximum(retrieved, 1)).mean(axis=0), recall.mean(axis=0)
 
     return Metrics(
         np.where(measured, ap, np.nan),
