@@ -38,6 +38,8 @@ _ITEMS = 16_384
 _QUERIES = 256
 # Look-up scores that one compiled call makes.
 _SCORES = 2**22
+# Parts of one that precisions are counted in where there is no float64; one itself fits in int32.
+_PARTS = 2**30
 
 
 class Metrics(NamedTuple):
@@ -122,7 +124,7 @@ def hamming_metrics(
         counts = _count(queries, query_sets, *chunks, bits=bits)
         if ties == "expected":
             return (counts,)
-        return counts, *_stable(counts, queries.T, query_sets.T, items, item_sets, jnp.asarray(cuts, jnp.int32))
+        return counts, *_stable_sums(counts, queries.T, query_sets.T, items, item_sets, jnp.asarray(cuts, jnp.int32))
 
     counts, *stable = _in_blocks(measure, queries, query_sets, size=_QUERIES)
     tied, relevant = counts.astype(np.int64).sum(axis=2), counts[:, :, 1].astype(np.int64)
@@ -185,15 +187,14 @@ def hamming_map(query_codes: Array, database_codes: Array, judged: Judged, *, ti
     queries = jnp.pad(queries, ((0, shape[0] * shape[1] - len(queries)), (0, 0))).reshape(*shape, -1)
     chunks = _chunked(items)
 
-    def measure(block: int) -> tuple[Array, Array]:
+    def measure(block: int) -> tuple[Any, Any]:
         sets = judged.query_sets[block]
         counts = _count(queries[block], sets, chunks, *judged.chunks, bits=bits)
         if ties == "expected":
-            with jax.enable_x64(True):  # or the table would become float32
-                return _summed_ap(counts, judged.harmonic)
+            return _in_float64(_summed_ap, counts, judged.harmonic)
         cuts = jnp.asarray([len(items)], jnp.int32)
-        gain, hits = _stable(counts, queries[block].T, sets.T, items, judged.item_sets, cuts)
-        return _summed_gain(gain, hits)
+        sums = _stable_sums(counts, queries[block].T, sets.T, items, judged.item_sets, cuts)
+        return _in_float64(_summed_gain, *sums)
 
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         total, measured = np.sum([np.asarray(pair) for pair in pool.map(measure, range(shape[0]))], axis=0)
@@ -209,22 +210,36 @@ def _device_words(codes: Array) -> Array:
     return lax.bitcast_convert_type(padded.reshape(len(codes), -1, 4), jnp.uint32)
 
 
-@jax.jit
-def _summed_ap(counts: Array, harmonic: Array) -> tuple[Array, Array]:
+def _has_float64() -> bool:
+    """Whether the device has float64; what follows the counts is otherwise computed on the host, in NumPy."""
+    return jax.default_backend() != "tpu"
+
+
+def _in_float64(function: Callable[..., tuple], *arguments: Any) -> tuple[Any, Any]:
+    """`function` of the arguments and of the module that computes it."""
+    if _has_float64():
+        with jax.enable_x64(True):  # or a float64 argument would become float32
+            return _on_device(function, *arguments)
+    return function(*map(np.asarray, arguments), np)
+
+
+@partial(jax.jit, static_argnums=0)
+def _on_device(function: Callable[..., tuple], *arguments: Array) -> tuple[Array, Array]:
+    with jax.enable_x64(True):
+        return function(*arguments, jnp)
+
+
+def _summed_ap(counts: Any, harmonic: Any, xp: Any) -> tuple[Any, Any]:
     """Sum of average precisions under expected ties, and the number of queries in it, from (b, buckets, 2) counts."""
-    with jax.enable_x64(True):
-        tied, relevant = counts.sum(2, dtype=jnp.int64), counts[:, :, 1].astype(jnp.int64)
-        end, relevant_so_far = jnp.cumsum(tied, axis=1), jnp.cumsum(relevant, axis=1)
-        gain = _bucket_gain(harmonic, tied, relevant, end - tied, relevant_so_far - relevant, xp=jnp).sum(1)
-        n_relevant = relevant_so_far[:, -1]
-        return (gain / jnp.maximum(n_relevant, 1)).sum(), (n_relevant > 0).sum().astype(jnp.float64)
+    tied, relevant = counts.sum(2, dtype=xp.int64), counts[:, :, 1].astype(xp.int64)
+    end, relevant_so_far = xp.cumsum(tied, axis=1), xp.cumsum(relevant, axis=1)
+    gain = _bucket_gain(harmonic, tied, relevant, end - tied, relevant_so_far - relevant, xp=xp).sum(1)
+    return _summed_gain(gain, relevant_so_far[:, -1:], xp)
 
 
-@jax.jit
-def _summed_gain(gain: Array, hits: Array) -> tuple[Array, Array]:
-    """The same from what `_stable` gives."""
-    with jax.enable_x64(True):
-        return (gain / jnp.maximum(hits[:, 0], 1)).sum(), (hits[:, 0] > 0).sum().astype(jnp.float64)
+def _summed_gain(gain: Any, hits: Any, xp: Any) -> tuple[Any, Any]:
+    """The same from what `_stable_sums` gives."""
+    return (gain / xp.maximum(hits[:, 0], 1)).sum(), (hits[:, 0] > 0).sum().astype(xp.float64)
 
 
 def score_metrics(
@@ -429,9 +444,16 @@ def _count(queries: Array, query_sets: Array, items: Array, item_sets: Array, we
     return lax.scan(add, start, (items, item_sets, weights))[0].reshape(len(queries), bits + 1, 2)
 
 
-@jax.jit
+def _stable_sums(*arguments: Any) -> tuple[Any, Array]:
+    """`_stable` of the arguments, with float64 sums from any device."""
+    wide = _has_float64()
+    gain, hits = _stable(*arguments, wide=wide)
+    return gain if wide else np.asarray(gain) / _PARTS, hits
+
+
+@partial(jax.jit, static_argnames="wide")
 def _stable(
-    counts: Array, queries: Array, query_sets: Array, items: Array, item_sets: Array, cuts: Array
+    counts: Array, queries: Array, query_sets: Array, items: Array, item_sets: Array, cuts: Array, *, wide: bool
 ) -> tuple[Array, Array]:
     """Walk the database in its order, all queries side by side.
 
@@ -445,14 +467,18 @@ def _stable(
         items: (n, words) uint32.
         item_sets: (n, label words) uint32.
         cuts: (k,) int32 ranks.
+        wide: whether to compute in float64.
 
     Returns:
         (b,) float64 sum, over the relevant items up to rank cuts[0], of the precision at their ranks, and (b, k) int32
-        number of relevant items up to each of the ranks.
+        number of relevant items up to each of the ranks.  Without `wide` the sum is an int64 number of `_PARTS`-ths: a
+        precision is rounded to float32 and down to a whole number of them, no sum is rounded, so the mean is right to
+        1e-7.
     """
     with jax.enable_x64(True):  # for this pass alone: float32 sums lose four digits here
         packed = counts.sum(axis=2, dtype=jnp.int64) + (counts[:, :, 1].astype(jnp.int64) << 32)
         state = (jnp.cumsum(packed, axis=1) - packed).reshape(-1)
+        real = jnp.float64 if wide else jnp.float32
         first = jnp.arange(len(counts), dtype=jnp.uint32) * jnp.uint32(counts.shape[1])
 
         def place(carry: tuple[Array, Array, Array], item: tuple[Array, Array]) -> tuple[Any, None]:
@@ -463,11 +489,15 @@ def _stable(
             now = state.at[bucket].get(mode="promise_in_bounds") + 1 + (relevant.astype(jnp.int64) << 32)
             rank, relevant_so_far = now.astype(jnp.int32), (now >> 32).astype(jnp.int32)
             counted = relevant & (rank <= cuts[:, None])
-            gain += jnp.where(counted[0], relevant_so_far.astype(jnp.float64) / rank.astype(jnp.float64), 0.0)
+            precision = relevant_so_far.astype(real) / rank.astype(real)
+            if not wide:
+                precision = (precision * _PARTS).astype(jnp.int32).astype(jnp.int64)
+            gain += jnp.where(counted[0], precision, 0)
             state = state.at[bucket].set(now, mode="promise_in_bounds", unique_indices=True)
             return (state, gain, hits + counted.astype(jnp.int32)), None
 
-        start = state, jnp.zeros(len(counts), jnp.float64), jnp.zeros((len(cuts), len(counts)), jnp.int32)
+        gain = jnp.zeros(len(counts), jnp.float64 if wide else jnp.int64)
+        start = state, gain, jnp.zeros((len(cuts), len(counts)), jnp.int32)
         (_, gain, hits), _ = lax.scan(place, start, (items, item_sets))
         return gain, hits.T
 
