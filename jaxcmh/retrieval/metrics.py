@@ -38,6 +38,8 @@ _ITEMS = 16_384
 _QUERIES = 256
 # Look-up scores that one compiled call makes.
 _SCORES = 2**22
+# Parts of one that precisions are counted in where there is no float64; one itself fits in int32.
+_PARTS = 2**30
 
 
 class Metrics(NamedTuple):
@@ -122,7 +124,7 @@ def hamming_metrics(
         counts = _count(queries, query_sets, *chunks, bits=bits)
         if ties == "expected":
             return (counts,)
-        return counts, *_stable(counts, queries.T, query_sets.T, items, item_sets, jnp.asarray(cuts, jnp.int32))
+        return counts, *_stable_sums(counts, queries.T, query_sets.T, items, item_sets, jnp.asarray(cuts, jnp.int32))
 
     counts, *stable = _in_blocks(measure, queries, query_sets, size=_QUERIES)
     tied, relevant = counts.astype(np.int64).sum(axis=2), counts[:, :, 1].astype(np.int64)
@@ -133,10 +135,11 @@ def hamming_metrics(
         ap = _expected_ap(tied, relevant, cuts[0], _sums(len(items)))
         hits = np.stack([_expected_hits(*row, cuts) for row in zip(tied, relevant)])
 
-    within, found = np.cumsum(tied, axis=1), np.cumsum(relevant, axis=1)
+    within, relevant_so_far = np.cumsum(tied, axis=1), np.cumsum(relevant, axis=1)
     nearest = np.maximum(np.arange(bits + 1), np.argmax(tied > 0, axis=1)[:, None])
-    curve = [np.take_along_axis(x, nearest, axis=1) for x in (within, found)]
-    return _metrics(ap, found[:, -1], cuts[1:], hits[:, 1:], curve, (within, found), ties, at)
+    radius = within, relevant_so_far
+    curve = [np.take_along_axis(x, nearest, axis=1) for x in radius]
+    return _metrics(ap, relevant_so_far[:, -1], cuts[1:], hits[:, 1:], curve, radius, ties, at)
 
 
 class Judged(NamedTuple):
@@ -184,15 +187,14 @@ def hamming_map(query_codes: Array, database_codes: Array, judged: Judged, *, ti
     queries = jnp.pad(queries, ((0, shape[0] * shape[1] - len(queries)), (0, 0))).reshape(*shape, -1)
     chunks = _chunked(items)
 
-    def measure(block: int) -> tuple[Array, Array]:
+    def measure(block: int) -> tuple[Any, Any]:
         sets = judged.query_sets[block]
         counts = _count(queries[block], sets, chunks, *judged.chunks, bits=bits)
         if ties == "expected":
-            with jax.enable_x64(True):  # or the table would become float32
-                return _summed_ap(counts, judged.harmonic)
+            return _in_float64(_summed_ap, counts, judged.harmonic)
         cuts = jnp.asarray([len(items)], jnp.int32)
-        gain, hits = _stable(counts, queries[block].T, sets.T, items, judged.item_sets, cuts)
-        return _summed_gain(gain, hits)
+        sums = _stable_sums(counts, queries[block].T, sets.T, items, judged.item_sets, cuts)
+        return _in_float64(_summed_gain, *sums)
 
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         total, measured = np.sum([np.asarray(pair) for pair in pool.map(measure, range(shape[0]))], axis=0)
@@ -208,21 +210,36 @@ def _device_words(codes: Array) -> Array:
     return lax.bitcast_convert_type(padded.reshape(len(codes), -1, 4), jnp.uint32)
 
 
-@jax.jit
-def _summed_ap(counts: Array, harmonic: Array) -> tuple[Array, Array]:
+def _has_float64() -> bool:
+    """Whether the device has float64; what follows the counts is otherwise computed on the host, in NumPy."""
+    return jax.default_backend() != "tpu"
+
+
+def _in_float64(function: Callable[..., tuple], *arguments: Any) -> tuple[Any, Any]:
+    """`function` of the arguments and of the module that computes it."""
+    if _has_float64():
+        with jax.enable_x64(True):  # or a float64 argument would become float32
+            return _on_device(function, *arguments)
+    return function(*map(np.asarray, arguments), np)
+
+
+@partial(jax.jit, static_argnums=0)
+def _on_device(function: Callable[..., tuple], *arguments: Array) -> tuple[Array, Array]:
+    with jax.enable_x64(True):
+        return function(*arguments, jnp)
+
+
+def _summed_ap(counts: Any, harmonic: Any, xp: Any) -> tuple[Any, Any]:
     """Sum of average precisions under expected ties, and the number of queries in it, from (b, buckets, 2) counts."""
-    with jax.enable_x64(True):
-        tied, relevant = counts.sum(2, dtype=jnp.int64), counts[:, :, 1].astype(jnp.int64)
-        end, found = jnp.cumsum(tied, axis=1), jnp.cumsum(relevant, axis=1)
-        gain = _bucket_gain(harmonic, tied, relevant, end - tied, found - relevant, xp=jnp).sum(1)
-        return (gain / jnp.maximum(found[:, -1], 1)).sum(), (found[:, -1] > 0).sum().astype(jnp.float64)
+    tied, relevant = counts.sum(2, dtype=xp.int64), counts[:, :, 1].astype(xp.int64)
+    end, relevant_so_far = xp.cumsum(tied, axis=1), xp.cumsum(relevant, axis=1)
+    gain = _bucket_gain(harmonic, tied, relevant, end - tied, relevant_so_far - relevant, xp=xp).sum(1)
+    return _summed_gain(gain, relevant_so_far[:, -1:], xp)
 
 
-@jax.jit
-def _summed_gain(gain: Array, hits: Array) -> tuple[Array, Array]:
-    """The same from what `_stable` gives."""
-    with jax.enable_x64(True):
-        return (gain / jnp.maximum(hits[:, 0], 1)).sum(), (hits[:, 0] > 0).sum().astype(jnp.float64)
+def _summed_gain(gain: Any, hits: Any, xp: Any) -> tuple[Any, Any]:
+    """The same from what `_stable_sums` gives."""
+    return (gain / xp.maximum(hits[:, 0], 1)).sum(), (hits[:, 0] > 0).sum().astype(xp.float64)
 
 
 def score_metrics(
@@ -288,10 +305,10 @@ def score_metrics(
         rows = [_ranked(*row, ties, [*cuts, *points], sums) for row in zip(np.asarray(keys), np.asarray(relevant))]
         return tuple(np.stack(column) for column in zip(*rows))
 
-    ap, found, hits = _in_blocks(measure, queries, query_sets, size=max(1, _SCORES // len(codes)))
+    ap, n_relevant, hits = _in_blocks(measure, queries, query_sets, size=max(1, _SCORES // len(codes)))
     curve = np.broadcast_to(points, (len(hits), len(points))), hits[:, len(cuts) :]
     empty = np.empty((len(hits), 0))
-    return _metrics(ap, found, cuts[1:], hits[:, 1 : len(cuts)], curve, (empty, empty), ties, at)
+    return _metrics(ap, n_relevant, cuts[1:], hits[:, 1 : len(cuts)], curve, (empty, empty), ties, at)
 
 
 # Border
@@ -427,9 +444,16 @@ def _count(queries: Array, query_sets: Array, items: Array, item_sets: Array, we
     return lax.scan(add, start, (items, item_sets, weights))[0].reshape(len(queries), bits + 1, 2)
 
 
-@jax.jit
+def _stable_sums(*arguments: Any) -> tuple[Any, Array]:
+    """`_stable` of the arguments, with float64 sums from any device."""
+    wide = _has_float64()
+    gain, hits = _stable(*arguments, wide=wide)
+    return gain if wide else np.asarray(gain) / _PARTS, hits
+
+
+@partial(jax.jit, static_argnames="wide")
 def _stable(
-    counts: Array, queries: Array, query_sets: Array, items: Array, item_sets: Array, cuts: Array
+    counts: Array, queries: Array, query_sets: Array, items: Array, item_sets: Array, cuts: Array, *, wide: bool
 ) -> tuple[Array, Array]:
     """Walk the database in its order, all queries side by side.
 
@@ -443,14 +467,18 @@ def _stable(
         items: (n, words) uint32.
         item_sets: (n, label words) uint32.
         cuts: (k,) int32 ranks.
+        wide: whether to compute in float64.
 
     Returns:
         (b,) float64 sum, over the relevant items up to rank cuts[0], of the precision at their ranks, and (b, k) int32
-        number of relevant items up to each of the ranks.
+        number of relevant items up to each of the ranks.  Without `wide` the sum is an int64 number of `_PARTS`-ths: a
+        precision is rounded to float32 and down to a whole number of them, no sum is rounded, so the mean is right to
+        1e-7.
     """
     with jax.enable_x64(True):  # for this pass alone: float32 sums lose four digits here
         packed = counts.sum(axis=2, dtype=jnp.int64) + (counts[:, :, 1].astype(jnp.int64) << 32)
         state = (jnp.cumsum(packed, axis=1) - packed).reshape(-1)
+        real = jnp.float64 if wide else jnp.float32
         first = jnp.arange(len(counts), dtype=jnp.uint32) * jnp.uint32(counts.shape[1])
 
         def place(carry: tuple[Array, Array, Array], item: tuple[Array, Array]) -> tuple[Any, None]:
@@ -459,13 +487,17 @@ def _stable(
             bucket = first + _distance(queries, words)
             relevant = _relevant(query_sets, labels)
             now = state.at[bucket].get(mode="promise_in_bounds") + 1 + (relevant.astype(jnp.int64) << 32)
-            rank, found = now.astype(jnp.int32), (now >> 32).astype(jnp.int32)
+            rank, relevant_so_far = now.astype(jnp.int32), (now >> 32).astype(jnp.int32)
             counted = relevant & (rank <= cuts[:, None])
-            gain += jnp.where(counted[0], found.astype(jnp.float64) / rank.astype(jnp.float64), 0.0)
+            precision = relevant_so_far.astype(real) / rank.astype(real)
+            if not wide:
+                precision = (precision * _PARTS).astype(jnp.int32).astype(jnp.int64)
+            gain += jnp.where(counted[0], precision, 0)
             state = state.at[bucket].set(now, mode="promise_in_bounds", unique_indices=True)
             return (state, gain, hits + counted.astype(jnp.int32)), None
 
-        start = state, jnp.zeros(len(counts), jnp.float64), jnp.zeros((len(cuts), len(counts)), jnp.int32)
+        gain = jnp.zeros(len(counts), jnp.float64 if wide else jnp.int64)
+        start = state, gain, jnp.zeros((len(cuts), len(counts)), jnp.int32)
         (_, gain, hits), _ = lax.scan(place, start, (items, item_sets))
         return gain, hits.T
 
@@ -506,8 +538,9 @@ def _ranked(
         return (np.arange(1, hits[0] + 1) / ranks[: hits[0]]).sum() / max(hits[0], 1), len(ranks), hits
     keys = keys[order]
     last = np.append(np.flatnonzero(keys[1:] != keys[:-1]), len(keys) - 1)
-    tied, found = np.diff(last, prepend=-1), np.diff(np.cumsum(relevant)[last], prepend=0)
-    return _expected_ap(tied[None], found[None], cuts[0], sums)[0], relevant.sum(), _expected_hits(tied, found, cuts)
+    tied, relevant_tied = np.diff(last, prepend=-1), np.diff(np.cumsum(relevant)[last], prepend=0)
+    ap = _expected_ap(tied[None], relevant_tied[None], cuts[0], sums)[0]
+    return ap, relevant.sum(), _expected_hits(tied, relevant_tied, cuts)
 
 
 def _sums(n: int) -> tuple[np.ndarray, np.ndarray]:
@@ -516,18 +549,18 @@ def _sums(n: int) -> tuple[np.ndarray, np.ndarray]:
     return np.concatenate([[0.0], np.cumsum(1 / i[1:])]), gammaln(i + 1)
 
 
-def _bucket_gain(harmonic: Any, tied: Any, relevant: Any, before: Any, found: Any, xp: Any = np) -> Any:
+def _bucket_gain(harmonic: Any, tied: Any, relevant: Any, before: Any, relevant_before: Any, xp: Any = np) -> Any:
     """What a bucket adds to the sum of precisions at relevant ranks, in the mean over its orders.
 
-    Of its t = `tied` items m = `relevant` are relevant, of the T = `before` items ahead of it C = `found`.  Its p-th
-    place holds a relevant item in m / t of the orders, and then C + 1 + (p - 1) (m - 1) / (t - 1) relevant items in the
-    mean are at ranks up to T + p.  Their quotient, summed over p, with dH = sum_p 1 / (T + p):
+    Of its t = `tied` items m = `relevant` are relevant, of the T = `before` items ahead of it C = `relevant_before`.
+    Its p-th place holds a relevant item in m / t of the orders, and then C + 1 + (p - 1) (m - 1) / (t - 1) relevant
+    items in the mean are at ranks up to T + p.  Their quotient, summed over p, with dH = sum_p 1 / (T + p):
 
         (m / t) [(C + 1) dH + (m - 1) / (t - 1) (t - (T + 1) dH)]
     """
     step = harmonic[before + tied] - harmonic[before]
     slope = (relevant - 1) / xp.maximum(tied - 1, 1)
-    return relevant / xp.maximum(tied, 1) * ((found + 1) * step + slope * (tied - (before + 1) * step))
+    return relevant / xp.maximum(tied, 1) * ((relevant_before + 1) * step + slope * (tied - (before + 1) * step))
 
 
 def _expected_ap(tied: np.ndarray, relevant: np.ndarray, at: int, sums: tuple[np.ndarray, np.ndarray]) -> np.ndarray:
@@ -539,12 +572,12 @@ def _expected_ap(tied: np.ndarray, relevant: np.ndarray, at: int, sums: tuple[np
         at: rank from 1 to n.
         sums: from `_sums`.
     """
-    end, found = np.cumsum(tied, axis=1), np.cumsum(relevant, axis=1)
-    before, found = end - tied, found - relevant
+    end, relevant_so_far = np.cumsum(tied, axis=1), np.cumsum(relevant, axis=1)
+    before, relevant_before = end - tied, relevant_so_far - relevant
     whole = end <= at
     hits = (relevant * whole).sum(axis=1)
     some = np.flatnonzero(whole & (relevant > 0))
-    parts = _bucket_gain(sums[0], *(x.ravel()[some] for x in (tied, relevant, before, found)))
+    parts = _bucket_gain(sums[0], *(x.ravel()[some] for x in (tied, relevant, before, relevant_before)))
     gain = np.bincount(some // tied.shape[1], parts, minlength=len(tied))
     ap = gain / np.maximum(hits, 1)
     cut = np.argmin(whole, axis=1)  # the bucket that the cut divides, if it divides one
@@ -584,10 +617,10 @@ def _divided(bucket: Sequence[int], gain: float, hits: int, at: int, sums: tuple
 
 def _expected_hits(tied: np.ndarray, relevant: np.ndarray, cuts: Sequence[int]) -> np.ndarray:
     """(len(cuts),) mean number of relevant items up to each rank, from one query's (buckets,) counts."""
-    end, found = np.cumsum(tied), np.cumsum(relevant)
+    end, relevant_so_far = np.cumsum(tied), np.cumsum(relevant)
     bucket = np.searchsorted(end, cuts)
     missing = (end[bucket] - cuts) / tied[bucket]
-    return found[bucket] - relevant[bucket] * missing
+    return relevant_so_far[bucket] - relevant[bucket] * missing
 
 
 def _metrics(
@@ -616,10 +649,10 @@ def _metrics(
     if not measured.any():
         raise ValueError("query_labels: expected labels that database_labels shares; no query has any relevant item")
 
-    def means(retrieved: np.ndarray, found: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        retrieved, found = retrieved[measured], found[measured]
-        recall = found / n_relevant[measured, None]
-        return (found / np.maximum(retrieved, 1)).mean(axis=0), recall.mean(axis=0)
+    def means(retrieved: np.ndarray, relevant_retrieved: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        retrieved, relevant_retrieved = retrieved[measured], relevant_retrieved[measured]
+        recall = relevant_retrieved / n_relevant[measured, None]
+        return (relevant_retrieved / np.maximum(retrieved, 1)).mean(axis=0), recall.mean(axis=0)
 
     return Metrics(
         np.where(measured, ap, np.nan),

@@ -429,6 +429,23 @@ def test_results_do_not_depend_on_the_precision_setting_of_the_process():
         assert hamming.ap.dtype == np.float64
 
 
+@pytest.mark.parametrize("ties", ["expected", "stable"])
+def test_a_device_without_float64_gives_the_same_map(ties, monkeypatch):
+    rng = np.random.default_rng(15)
+    queries, items = packed(rng, 20, 16), packed(rng, 50_000, 16)
+    labels = label_sets(rng, 20, 24), label_sets(rng, 50_000, 24, 0.05)
+    codes, judged = (jnp.asarray(queries), jnp.asarray(items)), metrics.judge(*labels)
+    wide = hamming_metrics(queries, items, *labels, ties=ties), metrics.hamming_map(*codes, judged, ties=ties)
+    monkeypatch.setattr(jax, "default_backend", lambda: "tpu")
+    monkeypatch.delattr(metrics, "_on_device")
+    narrow = hamming_metrics(queries, items, *labels, ties=ties), metrics.hamming_map(*codes, judged, ties=ties)
+    np.testing.assert_allclose(narrow[0].ap, wide[0].ap, rtol=0, atol=1e-6)
+    assert narrow[0].ap.dtype == np.float64
+    assert narrow[1] == pytest.approx(wide[1], rel=0, abs=1e-6)
+    assert (narrow[0].map == wide[0].map) == (ties == "expected")  # the stable pass is another program
+    np.testing.assert_array_equal(narrow[0].topn_precision, wide[0].topn_precision)
+
+
 GOOD = {
     "query_codes": np.zeros((2, 2), np.uint8),
     "database_codes": np.zeros((3, 2), np.uint8),
