@@ -22,7 +22,7 @@ class Graph(NamedTuple):
     T: Partial  # Y (g, r) -> T Y
     EX: tuple[Array, ...]  # (g, q_v) sums of X_v over each node
     D: Array  # (n,) row sums of S
-    weighted_squares: tuple[Array, ...]  # () sum_ij S_ij |x_i|^2
+    weighted_squares: tuple[Array, ...]  # () sum_ij S_ij |x_i|²
     svd: tuple[SVD, ...]  # of each X_v, for every regression on it
 
 

@@ -1,7 +1,7 @@
 """The registry of methods, and the symbols their files share.
 
 Inside a method file the paper's letters are the names.  What they have in common: rows are samples;
-X, Φ are mapped features of a view (n, q); L, Y are labels (n, c), with rows of length 1 where the paper
+X are mapped features of a view (n, q); L, Y are labels (n, c), with rows of length 1 where the paper
 normalises them; B, H are codes (n, r) in {-1, +1}; r is the number of bits.
 """
 

@@ -6,8 +6,8 @@ to codes, codes B in {-1, 1}^(n, r) and for each view V_m (q_m, q) with orthonor
     min  |L (U C)ᵀ - r S|² + alpha |B - U C|² + beta |L - B|²
        + sum_m mu_m^zeta |X_m - U V_mᵀ|² + eta (|L|² + |U|²),     L = Y R,   S = 2 Y Yᵀ - 1 1ᵀ,
 
-eq. 9 with samples as rows; X are kernel features, Y labels with rows of length 1, q is the smallest q_m.  Each
-block is minimised exactly given the others; an unseen x gets the code sgn(x W_m), eq. 34.
+eq. 9 with samples as rows, its first term as in eq. 13; X are kernel features, Y labels with rows of length 1, q is the
+smallest q_m.  Each block is minimised exactly given the others; an unseen x gets the code sgn(x W_m), eq. 34.
 
 X, Y, 1 and U are reduced rows.  The columns of U are combinations of theirs and of the codes, so codes are turned into
 reduced rows too, and where they are learned, the rows of U C are taken back.
@@ -27,11 +27,11 @@ from jaxcmh.learning.linalg import descend, lstsq, polar, product_gap, sign, sqn
 
 
 class Params(NamedTuple):
-    zeta: float = 2.0  # 0: all views weigh 1; from 2 on the larger, the more alike the weights; never 1
+    zeta: float = 2.0  # 0: all views weigh 1; else above 1, and the larger, the more alike the weights
     alpha: float = 1e-2  # codes agree with the common space
     beta: float = 10.0  # codes agree with the label embedding
     eta: float = 1e-3  # ridge of label embedding and common space
-    omega: float = 1e-2  # ridge of the hash functions
+    omega: float = 1e-2  # ridge of the hash functions; the paper sweeps it and names no value
 
 
 class State(NamedTuple):
@@ -59,14 +59,15 @@ def similar(M: Array, data: Data) -> Array:
 
 
 def label_embedding(s: State, data: Data) -> Array:
-    """L, in whose place the variant m has the codes."""
+    """L; the variant m puts the codes in its place."""
     return data.extra.Y @ s.R
 
 
 def init(key: Array, data: Data, p: Params, bits: int, from_labels: bool = False) -> State:
-    """Random codes, maps and spaces, and the mixture of the views as common space; the paper says nothing of it.
+    """Random codes, maps and spaces, the mixture of the views as common space, and R at 0.  The paper gives no start.
 
-    With `from_labels` codes that are signs of random projections of the labels, and the mean of the views.
+    With `from_labels` the codes are signs of random projections of the labels, the common space is the mean of the
+    views, and C is 0.
     """
     key_B, key_C, *keys = random.split(key, 2 + len(data.views))
     sizes, c, q = [X.shape[1] for X in data.views], data.sets.shape[1], min(X.shape[1] for X in data.views)
@@ -93,27 +94,27 @@ def update_mu(s: State, data: Data, p: Params) -> State:
 
 
 def toward(P: Array, B: Array, weight: Array | float, data: Data) -> tuple[Array, Array, Array]:
-    """H (p, r), scale (r,) and W (r, r): (H / scale) Wᵀ is the Z that minimises |P Zᵀ - r S|² + weight |Z - B|².
+    """G (p, r), scale (r,), A (r, r): (G / scale) Aᵀ is the Z that minimises |P Zᵀ - r S|² + weight |Z - B|².
 
-    W are the axes of PᵀP + weight I, and scale its square roots along them.  Where P has no rank, it is only rounding,
-    which S and a small weight would raise above B: there it counts as 0.
+    A are the axes of PᵀP + weight I, and scale its square roots along them.  Directions in which P is only rounding
+    count as 0: S would outweigh B there when the weight is small.
     """
-    left, sigma, WT = svd(P)
+    left, sigma, AT = svd(P)
     sigma = jnp.where(sigma > 1e-6 * sigma[0], sigma, 0)
     scale = jnp.sqrt(sigma**2 + weight)
-    return B.shape[1] * similar(left * sigma / scale, data) + weight * B @ WT.T / scale, scale, WT.T
+    return B.shape[1] * similar(left * sigma / scale, data) + weight * B @ AT.T / scale, scale, AT.T
 
 
 def update_R(s: State, data: Data, p: Params) -> State:
     """Eq. 15: Y R is nearest to the L that minimises |L (U C)ᵀ - r S|² + beta |L - B|² + eta |L|²."""
-    H, scale, W = toward(s.U @ s.C, p.beta / (p.beta + p.eta) * s.B_p, p.beta + p.eta, data)
-    return s._replace(R=lstsq((1.0, data.extra.Y, H / scale @ W.T)))
+    G, scale, A = toward(s.U @ s.C, p.beta / (p.beta + p.eta) * s.B_p, p.beta + p.eta, data)
+    return s._replace(R=lstsq((1.0, data.extra.Y, G / scale @ A.T)))
 
 
-def update_C(s: State, data: Data, p: Params, left=label_embedding) -> State:
+def update_C(s: State, data: Data, p: Params, L_of=label_embedding) -> State:
     """Eq. 18: U C is nearest to the Z that minimises |L Zᵀ - r S|² + alpha |Z - B|²."""
-    H, scale, W = toward(left(s, data), s.B_p, p.alpha, data)
-    return s._replace(C=lstsq((1.0, s.U, H / scale @ W.T)))
+    G, scale, A = toward(L_of(s, data), s.B_p, p.alpha, data)
+    return s._replace(C=lstsq((1.0, s.U, G / scale @ A.T)))
 
 
 def pull(s: State, data: Data, p: Params) -> Array:
@@ -123,7 +124,7 @@ def pull(s: State, data: Data, p: Params) -> Array:
 
 
 def update_B(s: State, data: Data, p: Params) -> State:
-    """Eq. 22, which lacks the sign."""
+    """Eq. 22, which lacks the sign.  The reduced rows B_p follow in `update_U`, for U is learned with them."""
     return s._replace(B=sign(pull(s, data, p), data.mask))
 
 
@@ -140,26 +141,27 @@ def update_B_bit_by_bit(s: State, data: Data, p: Params) -> State:
     return s._replace(B=descend(s.B, target, UC.T @ UC, partial(sign, mask=data.mask)))
 
 
-def update_U(s: State, data: Data, p: Params, left=label_embedding) -> State:
-    """Eq. 25, U (K Kᵀ + tau I) = F + H Kᵀ with K = C W diag(scale), (q, r).
+def update_U(s: State, data: Data, p: Params, L_of=label_embedding) -> State:
+    """Eq. 25, which omits the sum over m: U (K Kᵀ + tau I) = F + G Kᵀ, where G, scale, A are from `toward` and
 
-    Along the axes P of K = P diag(sigma) Qᵀ the system is diagonal, and beside them U = F / tau.
+    F = sum_m mu_m^zeta X_m V_m, tau = sum_m mu_m^zeta + eta, K = C A diag(scale) (q, r).  Along the axes P of
+    K = P diag(sigma) Qᵀ the system is diagonal, and orthogonal to them U = F / tau.
     """
     s = s._replace(B_p=data.reduced(s.B))
-    (H, scale, W), w = toward(left(s, data), s.B_p, p.alpha, data), s.mu**p.zeta
+    (G, scale, A), w = toward(L_of(s, data), s.B_p, p.alpha, data), s.mu**p.zeta
     F, tau = sum(w_m * (X @ V) for w_m, X, V in zip(w, data.views, s.V)), w.sum() + p.eta
-    P, sigma, QT = svd(s.C @ W * scale)
+    P, sigma, QT = svd(s.C @ A * scale)
     FP = F @ P
-    return s._replace(U=(F - FP @ P.T) / tau + (FP + H @ QT.T * sigma) / (tau + sigma**2) @ P.T)
+    return s._replace(U=(F - FP @ P.T) / tau + (FP + G @ QT.T * sigma) / (tau + sigma**2) @ P.T)
 
 
 def update_V(s: State, data: Data, p: Params) -> State:
-    """Eq. 26 exactly: |U V_mᵀ|² = |U|² is constant, so what the paper splits and penalises has a closed form."""
+    """Eq. 26 exactly: |U V_mᵀ|² = |U|² is constant, so no copy and no penalty are needed (see `a2lh_multipliers`)."""
     return s._replace(V=tuple(polar(X.T @ s.U) for X in data.views))
 
 
-def objective(s: State, data: Data, p: Params, left=label_embedding) -> Array:
-    L, UC, Y, ones, r = left(s, data), s.U @ s.C, data.extra.Y, data.ones, s.B.shape[1]
+def objective(s: State, data: Data, p: Params, L_of=label_embedding) -> Array:
+    L, UC, Y, ones, r = L_of(s, data), s.U @ s.C, data.extra.Y, data.ones, s.B.shape[1]
     loss = product_gap(L, UC, jnp.column_stack([2 * r * Y, -r * ones]), jnp.column_stack([Y, ones]))
     loss += p.alpha * sqnorm(s.B_p - UC) + p.beta * sqnorm(label_embedding(s, data) - s.B_p)
     loss += jnp.vdot(s.mu**p.zeta, distances(s, data))
@@ -176,7 +178,7 @@ def encoder(s: State, data: Data, p: Params) -> tuple[Array, ...]:
 
 
 def diagnostics(s: State, data: Data, p: Params) -> dict[str, Array]:
-    """The weights of the views, and how the two terms of the update of B weigh against each other."""
+    """The weights mu of the views, the sizes of the two terms of eq. 22, and how many codes are signs of U C."""
     UC = s.U @ s.C
     agreement = jnp.vdot(codes(s, data, p), sign(data.rows(UC, s.B, s.B_p), data.mask)) / data.n / s.B.shape[1]
     return {
@@ -209,7 +211,7 @@ method = Method(
     check=check,
 )
 paper_params = {"mirflickr25k": Params(), "nuswide10": Params()}
-of_codes = {"left": lambda s, data: s.B_p}
+of_codes = {"L_of": lambda s, data: s.B_p}
 without_embedding = (
     update_mu,
     partial(update_C, **of_codes),

@@ -2,8 +2,10 @@
 
 V_m gets a copy K_m, held by a multiplier Lam_m with penalty lam:
 
-    sum_m mu_m^zeta |X_m - U V_mᵀ|² becomes sum_m mu_m^zeta (|X_m|² - 2 tr(V_mᵀ X_mᵀ U) + tr(V_mᵀ K_m Uᵀ U))
-       + tr(Lam_mᵀ (V_m - K_m)) + lam / 2 |V_m - K_m|²,      V_m and K_m with orthonormal columns.
+    sum_m (mu_m^zeta (|X_m|² - 2 tr(V_mᵀ X_mᵀ U) + tr(V_mᵀ K_m Uᵀ U)) + tr(Lam_mᵀ (V_m - K_m)) + lam / 2 |V_m - K_m|²)
+
+stands for sum_m mu_m^zeta |X_m - U V_mᵀ|²; V_m and K_m have orthonormal columns.  Convergence is judged by the
+objective of `a2lh`.
 """
 
 from typing import NamedTuple

@@ -3,12 +3,12 @@
 Over hash functions Q_v (q_v, r), the projections U_v = X_v Q_v (n, r), bases P_v (q_v, r) with orthonormal
 short side and relaxed codes B (n, r):
 
-    min  sum_v theta_v sum_ij S_ij |x_i - P_v u_j|^2 + alpha/2 sum_{v != w} sum_ij S_ij |u_i^v - u_j^w|^2
-       + beta/2 sum_{v != w} |U_v - U_w|^2 + average |B - mean_v U_v|^2,
+    min  sum_v theta_v sum_ij S_ij |x_i - P_v u_j|² + alpha/2 sum_{v != w} sum_ij S_ij |u_i^v - u_j^w|²
+       + beta/2 sum_{v != w} |U_v - U_w|² + average |B - mean_v U_v|²,
 
 eq. 34 with samples as rows, weighted so that two views give eq. 8 (theta_0 = 1).  S_ij is 1 where i and j share a
 label.  It depends on their label sets alone, so its products go through one row per set and are never n x n.
-As in eqs. 9-13, |P_v u|^2 counts as |u|^2, which it is where there are no more bits than features.
+As in eqs. 9-13, |P_v u|² counts as |u|², which it is where there are no more bits than features.
 U_v = X_v Q_v is held by multipliers C_v and a growing penalty mu (eq. 14); an unseen x gets the code sgn(x Q_v).
 
 S weighs samples by how many are similar to them, so U, B and C keep all n rows, and X are the features themselves;
@@ -82,11 +82,11 @@ def update_U(s: State, data: Data, p: Params) -> State:
     pull = 2 * p.average / M**2  # of the mean of the views towards B
     for v, (X, theta) in enumerate(zip(data.features, weights(data, p))):
         others = sum(U[:v] + U[v + 1 :])
-        S = theta * TXP[v] + p.alpha * sum(TU[:v] + TU[v + 1 :])
-        E = 2 * S[graph.node] * data.mask[:, None] + s.mu * (X @ s.Q[v]) + s.C[v]
-        E += (2 * p.beta - pull) * others + M * pull * s.B
-        F = 2 * (theta + (M - 1) * p.alpha) * graph.D + 2 * (M - 1) * p.beta + pull + s.mu
-        U[v] = E / F[:, None]
+        pulled = theta * TXP[v] + p.alpha * sum(TU[:v] + TU[v + 1 :])
+        numerator = 2 * pulled[graph.node] * data.mask[:, None] + s.mu * (X @ s.Q[v]) + s.C[v]
+        numerator += (2 * p.beta - pull) * others + M * pull * s.B
+        denominator = 2 * (theta + (M - 1) * p.alpha) * graph.D + 2 * (M - 1) * p.beta + pull + s.mu
+        U[v] = numerator / denominator[:, None]
         TU[v] = similar(graph, U[v])
     return s._replace(U=tuple(U), TU=tuple(TU))
 
@@ -139,7 +139,7 @@ def encoder(s: State, data: Data, p: Params) -> tuple[Array, ...]:
 
 
 def diagnostics(s: State, data: Data, p: Params) -> dict[str, Array]:
-    """How far the projections are from X Q, and how many bits of the codes sgn(X Q) gives."""
+    """How far the projections are from X Q, and the share of code bits that sgn(X Q) reproduces."""
     named = {"penalty": s.mu}
     for v, (X, Q, U) in enumerate(zip(data.features, s.Q, s.U)):
         agreement = jnp.vdot(sign(X @ Q, data.mask), codes(s, data, p)) / data.n / s.B.shape[1]
@@ -166,8 +166,8 @@ method = Method(
     codes,
     encoder,
     max_iterations=50,
-    tolerance=1e-6,
-    features=Features("standardise"),
+    tolerance=1e-6,  # most of the objective is a constant, the spread of the features
+    features=Features("standardise"),  # by the standard deviation, where the paper says variance
     prepare=label_graph,
     diagnostics=diagnostics,
     across=False,
@@ -179,7 +179,9 @@ paper_params = {
     "nuswide10": Params(theta=10.0, alpha=1.0, beta=10.0, ridge=0.0),
 }
 variants = {
-    "knn": method._replace(prepare=neighbour_graph),  # neighbours in feature space instead of labels
+    "knn": method._replace(
+        prepare=neighbour_graph
+    ),  # neighbours in feature space instead of labels; one graph, not one per view
     "nl": method._replace(params=Params(alpha=0.0)),  # no label consistency across views
     "ng": method._replace(params=Params(beta=0.0)),  # no global approximation
     "na": method._replace(params=Params(average=0.0)),  # no average approximation

@@ -5,15 +5,15 @@ numbers; a query stays a real vector x W_v, and its score for an item is the inn
 Over maps W_v (q_v, K), books C, word numbers A, a regression M (c, K) of Z = C[A] (n, K) on the labels and one
 drift t (n,) per sample:
 
-    min  sum_v |X_v W_v Zᵀ - S|^2 + lam |Z - L M - t 1ᵀ|^2 + mu |M|^2,    S = L Lᵀ,
+    min  sum_v |X_v W_v Zᵀ - S|² + lam |Z - L M - t 1ᵀ|² + mu |M|²,    S = L Lᵀ,
 
 eq. 6 with samples as rows; X and L are reduced rows.  Labels are all that an update of Z, t or A knows of a sample, so
 samples with equal labels have equal codes: Z, t and A have one row per label set, and with the square roots of the
 counts, `data.roots`, these are reduced rows too.
 
-Extension: an item without labels gets the words of its labels as regressed on its features, X_v D_v in place of L.
-Regression shrinks towards the mean, where the words, learned for whole labels, are too coarse; so the estimates are
-first spread about the mean as widely as labels are, which changes no ranking by exact scores.
+Extension: an item without labels gets words for its estimated labels X_v D_v.  Regression shrinks these towards the
+mean, where the words, learned for whole labels, are too coarse; so they are first spread about the mean until their
+targets vary as much as those of labels, which changes no ranking by exact scores.
 """
 
 from functools import lru_cache, partial
@@ -43,7 +43,7 @@ class State(NamedTuple):
 
 
 def prepare(data: Data) -> tuple[Array, ...]:
-    """D_v (q_v, c), labels regressed on features: all that training needs to know of what is in the views."""
+    """D_v (q_v, c), the regression of labels on features, for every update of W."""
     return tuple(lstsq((1.0, X, data.labels)) for X in data.views)
 
 
@@ -53,14 +53,14 @@ def items(s: State) -> Array:
 
 
 def targets(s: State, data: Data, p: Params) -> tuple[Array, Array, Array]:
-    """The objective asks of each row z of Z that |G (z - [l t] N)|² be small: [l t] (u, c + 1), N (c + 1, K), G (K, K).
+    """[l t] (u, c + 1), N (c + 1, K) and G (K, K): the objective asks that |(z - [l t] N) Gᵀ|² of each row z be small.
 
-    N is least squares of S and of L M + t 1ᵀ on what a query and lam make of z, G the triangle of those.
+    N minimises sum_v |X_v W_v Nᵀ - [L 0]|² + lam |Nᵀ - [Mᵀ 1]|², and GᵀG is the sum of W_vᵀ X_vᵀ X_v W_v and lam I.
     """
     XW, K = jnp.concatenate([X @ W for X, W in zip(data.views, s.W)]), s.M.shape[1]
     I, nothing, one = jnp.eye(K, dtype=XW.dtype), jnp.zeros((len(XW), 1), XW.dtype), jnp.ones((K, 1), XW.dtype)
-    S = jnp.concatenate([data.labels] * len(s.W))
-    N = lstsq((1.0, XW, jnp.hstack([S, nothing])), (p.lam, I, jnp.hstack([s.M.T, one]))).T
+    L = jnp.concatenate([data.labels] * len(s.W))
+    N = lstsq((1.0, XW, jnp.hstack([L, nothing])), (p.lam, I, jnp.hstack([s.M.T, one]))).T
     return jnp.column_stack([data.sets, s.t]), N, ridge_factor(XW, p.lam)
 
 
@@ -95,7 +95,8 @@ def update_C(s: State, data: Data, p: Params) -> State:
     known, N, _ = targets(s, data, p)
     # Where N maps to more dimensions, solving before it keeps Z of the rank of [L, t], so update_W can tell what is 0.
     known, N = (known, N) if len(N) <= N.shape[1] else (known @ N, jnp.eye(N.shape[1], dtype=N.dtype))
-    words = min(len(s.A), s.C.shape[1])  # unknowns of a book: with few label sets those in use, by their first user
+    # With fewer label sets than words, a word goes by the number of the first set that uses it.
+    words = min(len(s.A), s.C.shape[1])
     A = s.A.astype(jnp.int32) if words == s.C.shape[1] else lax.argmax(s.A[:, None] == s.A, 0, jnp.int32)
     C = sums_of_words(A, words, data.counts, known) @ N
     books = jnp.arange(s.A.shape[1])
@@ -103,7 +104,10 @@ def update_C(s: State, data: Data, p: Params) -> State:
 
 
 def update_A(s: State, data: Data, p: Params) -> State:
-    """Eqs. 15-18: book by book the nearest word, lengths being those after G."""
+    """Eqs. 14-18: book by book the nearest word, distances measured after Gᵀ; eq. 17 lacks lam in its last term.
+
+    An early book chooses as if no later one followed, so this step may raise the objective.
+    """
     known, N, G = targets(s, data, p)
     return s._replace(A=nearest_words(known @ (N @ G.T), s.C @ G.T, jnp.eye(len(G), dtype=G.dtype)))
 
@@ -129,6 +133,7 @@ def encoder(s: State, data: Data, p: Params) -> tuple[Array, ...]:
 
 
 def unlabelled(s: State, data: Data, p: Params) -> Unlabelled:
+    """How features become the targets of words, with drift t = 0."""
     _, N, G = targets(s, data, p)
     N, mean = N[:-1] @ G.T, data.counts @ data.sets / data.n
 

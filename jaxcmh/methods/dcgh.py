@@ -2,13 +2,13 @@
 
 Over codes H in {-1, 1}^(n, r); for each view v a representation B^v (n, r) with balanced, uncorrelated
 columns (1ᵀB^v = 0, B^vᵀB^v = nI), a projection W^v (q_v, r) and an encoding F^v (n, c); an encoding E (n, c)
-of the codes; and class centres U (c, r), all of W, F, E, U with orthonormal short side:
+of the codes; and class centres U (c, r).  W, F, E, U have orthonormal columns, or rows where they are wider than tall:
 
-    min  sum_v |B^v - X^v W^v|² + alpha |B^v - F^v U|² + beta |H B^vᵀ - r Y Yᵀ|²  +  alpha |H - E U|²
+    min  sum_v (|B^v - X^v W^v|² + alpha |B^v - F^v U|² + beta |H B^vᵀ - r Y Yᵀ|²) + alpha |H - E U|²
 
 Eq. 4 with samples as rows; X are kernel features, Y labels with rows of length 1.  As in the paper's step
-from eq. 12 to eq. 13, |X^v W^v|² counts as the constant |X^v|² which it is for square W^v.
-Each block is then minimised exactly given the others; an unseen x gets the code sgn(x P^v), eq. 20.
+from eq. 12 to eq. 13, |X^v W^v|² counts as the constant |X^v|², which it is with no fewer bits than features.
+Each block is then minimised exactly given the others; an unseen x gets the code sgn(x P^v), eq. 21.
 
 X, Y, B and F are reduced rows.  Labels are all that an update of H and E knows of a sample, so samples with equal
 labels have equal codes: H and E have one row per label set, and with the square roots of the counts, `data.roots`,
@@ -126,7 +126,7 @@ def representations(s: State, data: Data) -> tuple[Array, ...]:
 
 
 def diagnostics(s: State, data: Data, p: Params) -> dict[str, Array]:
-    """How the terms of the update of B weigh against each other, and how far H Bᵀ is from r Y Yᵀ, as a part of it."""
+    """The sizes of the terms of J, and the distance of H Bᵀ from r Y Yᵀ, relative to the size of that."""
     (Y_u, H), Y, r = of_sets(s, data), data.unit_labels, s.H.shape[1]
     sizes = {"label term": p.beta * r * jnp.linalg.norm(Y @ (Y_u.T @ H))}
     for v, (X, B, W, F) in enumerate(zip(data.views, s.B, s.W, s.F)):
@@ -137,6 +137,7 @@ def diagnostics(s: State, data: Data, p: Params) -> dict[str, Array]:
 
 
 updates = (update_B, update_H, update_W, update_U, update_F, update_E)
+# Ten iterations and 1,500 anchors, the defaults of Method and Features, are the paper's.
 method = Method("dcgh", Params(), init, updates, objective, codes, encoder, diagnostics=diagnostics, across=False)
 paper_params = {
     "wiki": Params(alpha=10.0, beta=10.0, lam=1e-2),
@@ -144,7 +145,7 @@ paper_params = {
     "iaprtc12": Params(alpha=1e3, beta=1e-2, lam=1e-3),
     "nuswide10": Params(alpha=1e4, beta=0.1, lam=1e-4),
 }
-variants = {
+variants = {  # the paper's variant c is another method, FCMH
     "d": method._replace(params=Params(alpha=0.0)),  # no distribution consistency
     "r": method._replace(params=Params(lam=0.0)),  # no ridge in the hash functions
 }

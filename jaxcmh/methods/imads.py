@@ -4,10 +4,10 @@ Stage one, individual mapping, learns U (c, r), with which labels L, 0 and 1, ar
 two, asymmetric dual supervision: over codes B in {-1, 1}^(n, r) and hash functions P_m (q_m, r), with V = L U from
 stage one, X kernel features and Y labels with rows of length 1,
 
-    min  alpha |B - V|² + beta |r S - B Vᵀ|² + sum_m mu_m |X_m P_m - B|² + gamma |P_m|²,     S = 2 Y Yᵀ - 1 1ᵀ,
+    min  alpha |B - V|² + beta |r S - B Vᵀ|² + sum_m (mu_m |X_m P_m - B|² + gamma |P_m|²),     S = 2 Y Yᵀ - 1 1ᵀ,
 
 eq. 9, where one B of the quadratic term becomes a copy C, held by a multiplier D with penalty theta (eq. 17).
-Each block is minimised exactly given the others; an unseen x gets the code sgn(x P_m), eq. 23.
+B, C and P are minimised exactly given the others; an unseen x gets the code sgn(x P_m), eq. 23.
 """
 
 from functools import partial
@@ -27,7 +27,7 @@ from jaxcmh.methods.imads_mapping import Params, of_views
 class State(NamedTuple):
     U: Array  # (c, r) what stage one learned
     U_start: Array  # (c, r) where it started
-    mapping: Array  # (41,) its objective
+    mapping: Array  # its objective, from the start on
     B: Array  # (n, r) codes
     C: Array  # (n, r) their copy
     D: Array  # (n, r) multipliers of B = C
@@ -35,7 +35,7 @@ class State(NamedTuple):
 
 
 def init(key: Array, data: Data, p: Params, bits: int, stage_one: Method) -> State:
-    """Stage one, then random codes and hash functions at zero."""
+    """Stage one, then random codes, and hash functions at 0, where Algorithm 1 starts them at random."""
     trained = run(bare(stage_one), data, key, p, bits, stage_one.max_iterations, stage_one.tolerance)
     start = stage_one.init(key, data, p, bits).U
 
@@ -54,7 +54,10 @@ def UL(s: State, data: Data) -> tuple[Array, Array]:
 
 
 def terms(s: State, data: Data, p: Params) -> dict[str, Array]:
-    """What pulls at the codes in eq. 19, (n, r) each; they follow the sign of the sum."""
+    """What pulls at the codes in eq. 19, (n, r) each; they follow the sign of the sum.
+
+    Eq. 19 misprints the similarity term, which lacks U, and eqs. 17-19 lack the sum over m.
+    """
     (V, G), Y, r = UL(s, data), unit_rows(data.sets), s.B.shape[1]
     SV = 2 * Y @ (Y.T @ (data.counts[:, None] * V)) - data.counts @ V
     mu = of_views(p.mu1, p.mu2, data)
@@ -132,7 +135,7 @@ def diagnostics(s: State, data: Data, p: Params) -> dict[str, Array]:
 
 
 def prepare(data: Data) -> tuple[SVD, ...]:
-    """X_m by its singular values, which serve every update of P_m."""
+    """The singular value decomposition of each X_m, for every update of P_m."""
     return decomposed(data)
 
 

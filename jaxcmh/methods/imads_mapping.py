@@ -3,7 +3,7 @@
 Over a representation V_m (n, r) of each view with its basis U_m (r, q_m) and its map W_m (r, r) to the shared one
 L U, U (c, r), and correlations Q_m (r, r) of the first view with the others,
 
-    min  sum_m lam_m |X_m - V_m U_m|² + lam3 |L U - V_m W_m|² + lam4 sum_{m>1} |V_m - V_1 Q_m|² + lam5 |all of them|²,
+    min  sum_m (lam_m |X_m - V_m U_m|² + lam3 |L U - V_m W_m|²) + lam4 sum_{m>1} |V_m - V_1 Q_m|² + lam5 |all of them|²,
 
 eq. 6 with samples as rows; X are kernel features, L labels 0 and 1, all of them reduced rows.  Each block is minimised
 exactly given the others.  Alone, with codes sgn(L U), this is the variant `imads-mapping`.
@@ -48,7 +48,7 @@ class State(NamedTuple):
 
 
 def init(key: Array, data: Data, p: Params, bits: int, shared: bool = False) -> State:
-    """Everything Gaussian; the representations are projections of their views, or of all views if `shared`."""
+    """Gaussian U, W and Q, U_m at 0; each V_m projects its view at random, or all views if `shared`."""
     views, keys = data.views, iter(random.split(key, 3 * len(data.views)))
 
     def normal(*shape: int) -> Array:
@@ -94,7 +94,7 @@ def update_W(s: State, data: Data, p: Params) -> State:
 
 
 def update_U(s: State, data: Data, p: Params) -> State:
-    """Eq. 14, whose printed form diverges: the stationary point has M lam3 LᵀL + lam5 I in place of its inverse."""
+    """Eq. 14 as printed diverges: the minimum has (M lam3 LᵀL + lam5 I)⁻¹, M views, and a sum over m."""
     terms = [(p.lam3, data.labels, V @ W) for V, W in zip(V_of_views(s), s.W)]
     return s._replace(U=lstsq(*terms, ridge=p.lam5))
 
