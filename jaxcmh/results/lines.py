@@ -116,7 +116,7 @@ def doubts(scores: Mapping[str, float], chance: float, codes: Mapping[str, Any] 
             )
     for name in names:
         if scores[name] < 1.1 * chance:
-            sentences.append(f"{name} has mAP {scores[name]:.4f}, no better than chance ({chance:.4f})")
+            sentences.append(f"{name} has mAP {scores[name]:.4f}, hardly better than chance ({chance:.4f})")
     for name, packed in (codes or {}).items():
         packed = np.asarray(packed)
         if packed.dtype != np.uint8 or packed.ndim != 2:

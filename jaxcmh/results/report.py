@@ -347,7 +347,7 @@ def _verdicts(
 
 
 def _doubts(records: Sequence[dict]) -> list[str]:
-    """Results that look wrong by themselves: both directions equal to the last digit, or no better than chance."""
+    """Results that look wrong by themselves: both directions equal to the last digit, or hardly better than chance."""
     sentences: dict[str, list[str]] = {}
     for line in records:
         own = sentences.setdefault(f"{line['method']}, {line['bits']} bits, {line['database']} database codes", [])
