@@ -188,8 +188,7 @@ def ready(method: Method, data: Data, bits: int) -> Data:
 
         reduced = data.views, data.labels, data.unit_labels, data.ones
         views, labels, unit_labels, ones = jax.tree.map(room, reduced)
-        svd = tuple((room(left), *others) for left, *others in data.svd)
-        data = data._replace(views=views, labels=labels, unit_labels=unit_labels, ones=ones, svd=svd)
+        data = data._replace(views=views, labels=labels, unit_labels=unit_labels, ones=ones)
     return data._replace(extra=method.prepare(data)) if method.prepare else data
 
 

@@ -30,19 +30,26 @@ def ridge(codes: Array, data: Data, weight: float | Array) -> tuple[Array, ...]:
     B = data.coordinates(codes)
     if data.svd:
         return tuple(ridge_by_svd(X, B, weight) for X in data.svd)
-    return tuple(lstsq((1.0, X, B), ridge=weight) for X in data.views)
+    return tuple(lstsq((1.0, X, B[: len(X)]), ridge=weight) for X in spanned(data))
+
+
+def spanned(data: Data) -> tuple[Array, ...]:
+    """The reduced rows of each view down to the last one that is not 0, for R is a triangle."""
+    if data.turned is None:
+        return data.views
+    return tuple(X[:end] for X, end in zip(data.views, np.cumsum([X.shape[1] for X in data.views])))
 
 
 def decomposed(data: Data) -> tuple[SVD, ...]:
     """The singular value decompositions of the views, each of which serves every ridge weight and every target."""
-    return data.svd or tuple(map(svd, data.views))
+    return data.svd or tuple(map(svd, spanned(data)))
 
 
 def ridge_by_svd(decomposition: SVD, B: Array, weight: float | Array) -> Array:
-    """The W (q, r) that minimises |X W - B|² + weight |W|², what `lstsq` gives, for X (p, q) and B (p, r)."""
+    """The W (q, r) that minimises |X W - B|² + weight |W|², what `lstsq` gives; B may have more rows, where X is 0."""
     left, values, right = decomposition
     least = smallest_ridge(values)
-    return right.T @ ((values / (values**2 + weight + least))[:, None] * (left.T @ B))
+    return right.T @ ((values / (values**2 + weight + least))[:, None] * (left.T @ B[: len(left)]))
 
 
 class MLP(NamedTuple):

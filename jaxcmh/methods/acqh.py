@@ -201,7 +201,7 @@ method = Method(
     codes,
     encoder,
     max_iterations=40,
-    tolerance=1e-4,
+    tolerance=1e-3,  # mAP gains less than .002 after it
     features=Features("identity"),
     prepare=prepare,
     codebooks=codebooks,

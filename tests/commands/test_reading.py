@@ -93,7 +93,8 @@ def test_what_cannot_be_drawn_or_looks_wrong_is_told(tmp_path):
     assert "no such file" in text
     assert "i2t and t2i have exactly the same mAP 0.5000" in text
     assert (
-        "aah, 16 bits, learned database codes: i2t has mAP 0.1100, hardly better than chance (0.1050) (and 1 more" in text
+        "aah, 16 bits, learned database codes: i2t has mAP 0.1100, hardly better than chance (0.1050) (and 1 more"
+        in text
     )
 
 

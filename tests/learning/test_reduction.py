@@ -109,13 +109,12 @@ def test_blocks_of_rows_one_after_another_equal_the_whole(form):
         np.testing.assert_allclose(R.T @ R, z.T.astype(np.float64) @ z, atol=1e-4)
 
 
-def test_smaller_blocks_and_panels_change_nothing(monkeypatch):
+def test_smaller_blocks_change_nothing(monkeypatch):
     rows = [jnp.asarray(x, jnp.float32) for x in problem()[0]]
     B = random.normal(random.key(0), (90, 3))
     expected, turned = reduction.turn(tuple(rows), by_gram=True)
     whole = reduction.coordinates(turned, tuple(rows), B)
     monkeypatch.setattr(reduction, "BLOCK_ROWS", 32)
-    monkeypatch.setattr(reduction, "PANEL", 5)
     jax.clear_caches()
     found, turned = reduction.turn(tuple(rows), by_gram=True)
     np.testing.assert_allclose(found, expected, atol=1e-5)
