@@ -20,6 +20,7 @@ from typing import Any
 
 import numpy as np
 
+import jaxcmh
 from jaxcmh.store import plain
 
 FORMAT = 2
@@ -41,7 +42,7 @@ OF_THE_SETTING = ("data_hash", "split_hash", "n_database", "n_without_relevant")
 REQUIRED = ("format", "key", *PROTOCOL, *CONFIGURATION, "seed", "map", "times", "environment")
 DIRECTIONS = {"i2t": "image → text", "t2i": "text → image"}
 POINTS = 257  # of a precision-recall curve in a result line
-PACKAGES = ("jaxcmh", "jax", "jaxlib", "numpy", "scipy")
+PACKAGES = ("jax", "jaxlib", "numpy", "scipy")
 
 
 def direction_name(direction: str) -> str:
@@ -71,7 +72,7 @@ def environment() -> dict[str, Any]:
 @functools.cache
 def versions() -> Mapping[str, str]:
     """Versions of Python and of the packages that numbers depend on; read once: it takes milliseconds."""
-    numbers = {"python": platform.python_version()}
+    numbers = {"python": platform.python_version(), "jaxcmh": jaxcmh.__version__}
     for name in PACKAGES:
         try:
             numbers[name] = version(name)
