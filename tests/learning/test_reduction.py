@@ -160,3 +160,12 @@ def test_padding_and_precision_leave_random_numbers_as_they_are():
     np.testing.assert_array_equal(mesh.pad_rows(data, 8).gaussian(random.key(0), 90, 4), drawn)
     with jax.enable_x64(True):
         np.testing.assert_array_equal(double.gaussian(random.key(0), 90, 4), drawn)
+
+
+@pytest.mark.parametrize("across", [True, False])
+def test_the_gram_matrix_of_an_accelerator_is_that_of_blas(monkeypatch, across):
+    columns = tuple(jnp.asarray(x, jnp.float32) for x in problem()[0])
+    by_blas, _ = reduction.turn(columns, by_gram=True, across=across)
+    monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
+    by_xla, _ = reduction.turn(columns, by_gram=True, across=across)
+    np.testing.assert_allclose(by_xla, by_blas, atol=1e-5)
