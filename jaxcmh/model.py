@@ -139,7 +139,7 @@ def train(
     state, objective, converged = core.fit(method, data, random.fold_in(key, len(views)), params, bits=bits, **ends)
     jax.block_until_ready(state)
     if tolerance > 0 and not converged:
-        last = abs(float(objective[-1]) / float(objective[-2]) - 1)
+        last = float(jnp.abs(objective[-1] - objective[-2]) / jnp.abs(objective[-2]))
         warnings.warn(
             f"{method.name} had not converged after {max_iterations} iterations: the last one changed the objective "
             f"by {last:.1e} of itself, and tolerance is {tolerance:.1e}",

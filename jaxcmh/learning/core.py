@@ -163,7 +163,7 @@ def prepare(views: Sequence[Array], labels: Any, precision: str | None = None, a
             mask=jnp.ones(len(host)),
             features=features,
         )
-        columns = *features, label_columns(sets)[member]
+        columns = data._columns()
         if len(host) <= sum(x.shape[1] for x in columns):
             return data
         by_gram = precision is None and not wide and jax.default_backend() in ("cpu", "gpu")

@@ -59,25 +59,30 @@ def row_blocks(*columns: Array) -> Iterator[Array]:
         yield jnp.concatenate([a[start : start + BLOCK_ROWS] for a in columns], axis=1)
 
 
+def _wanted(ends: tuple[int, ...]) -> Iterator[tuple[slice, slice]]:
+    """Rows and columns of a Gram matrix: of the parts that end there, each with itself and with the last."""
+    *parts, last = (slice(start, end) for start, end in zip((0, *ends), ends))
+    for part in parts:
+        yield part, part
+        yield part, last
+    yield last, last
+
+
 @partial(jax.jit, static_argnames="ends", donate_argnums=0)
 def _add_on_device(G: Array, z: Array, ends: tuple[int, ...]) -> Array:
-    """G + zᵀz in float64; of the parts that end there, each with itself and with the last."""
+    """G + zᵀz in float64, where it is wanted."""
     with jax.enable_x64(True):
         z = z.astype(jnp.float64)
-        for start, end in zip((0, *ends), ends):
-            G = G.at[start:end, start:end].add(z[:, start:end].T @ z[:, start:end])
-            if end < len(G):
-                G = G.at[start:end, ends[-2] :].add(z[:, start:end].T @ z[:, ends[-2] :])
+        for rows, columns in _wanted(ends):
+            G = G.at[rows, columns].add(z[:, rows].T @ z[:, columns])
         return G
 
 
 def _add_on_host(G: np.ndarray, z: Array, ends: tuple[int, ...]) -> None:
     """The same in place: BLAS multiplies float64 on CPU twice as fast as XLA."""
     x = np.asarray(z, np.float64)
-    for start, end in zip((0, *ends), ends):
-        G[start:end, start:end] += x[:, start:end].T @ x[:, start:end]
-        if end < len(G):
-            G[start:end, ends[-2] :] += x[:, start:end].T @ x[:, ends[-2] :]
+    for rows, columns in _wanted(ends):
+        G[rows, columns] += x[:, rows].T @ x[:, columns]
 
 
 def _gram_on_host(blocks: Iterable[Array], ends: tuple[int, ...]) -> np.ndarray:
