@@ -6,6 +6,7 @@ import os
 import sys
 import threading
 import time
+import warnings
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -24,6 +25,8 @@ def start_jax() -> str:
     the first array is made.
     """
     logging.getLogger("jax._src.xla_bridge").setLevel(logging.ERROR)
+    # Commands say in words of their own which trainings did not converge.
+    warnings.filterwarnings("ignore", ".* had not converged after", UserWarning)
     import jax
 
     if not jax.config.jax_compilation_cache_dir:  # pyright: ignore[reportAttributeAccessIssue]
