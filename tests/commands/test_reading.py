@@ -226,7 +226,7 @@ def test_the_table_command(tmp_path, capsys):
     assert len(capsys.readouterr().out.splitlines()) == 1 + 3 * 2 * 2
     lines = [fake_lines.line("dcgh", 32, data="wiki"), fake_lines.line("aah", 32, data="wiki")]
     assert main(["table", str(store(tmp_path / "w", lines)), "--published"]) == 0
-    assert "(1) the kernel" in capsys.readouterr().out  # the plan of DCGH says why
+    assert "(1) the start: random codes" in capsys.readouterr().out  # the plan of DCGH says why
 
 
 @pytest.mark.parametrize(
