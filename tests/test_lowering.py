@@ -64,13 +64,13 @@ def lowered(function, platform, *arguments, **options):
 def test_training_and_what_follows_it(name, columns, platform):
     method, data = methods.find(name), data_for(platform, columns)
     params, bare = jax.tree.map(lambda _: of_shape(), method.params), core.bare(method)
-    options = {"bits": BITS, "max_iterations": method.max_iterations, "tolerance": of_shape()}
-    lowered(core._fit, platform, bare, data, KEY, params, **options)
+    options = {"method": bare, "bits": BITS, "max_iterations": method.max_iterations}
+    lowered(core._fit, platform, data, KEY, params, of_shape(), **options)
     if columns == 400:
         keys, lanes = jax.eval_shape(lambda: random.split(random.key(0), 4)), of_shape(4)
         grid = jax.tree.map(lambda _: lanes, method.params)
-        lowered(core._sweep, platform, bare, data, keys, grid, **options, lanes=4, output=None)
-    fitted = jax.eval_shape(lambda *arguments: core._fit(bare, *arguments, **options), data, KEY, params)
+        lowered(core._sweep, platform, data, keys, grid, of_shape(), **options, lanes=4, output=None)
+    fitted = jax.eval_shape(lambda *arguments: core._fit(*arguments, **options), data, KEY, params, of_shape())
     lowered(model._finish, platform, bare, fitted.state, data, params, bits=BITS)
 
 

@@ -16,6 +16,7 @@ from jax.core import Tracer
 
 from jaxcmh import checks
 from jaxcmh.learning import reduction
+from jaxcmh.learning.compilation import quickly
 from jaxcmh.learning.features import Features
 from jaxcmh.learning.linalg import lstsq, unit_rows
 
@@ -242,9 +243,10 @@ def fit(
         >>> state.H.shape, objective.shape, int(converged)
         ((4, 8), (11,), 0)
     """
-    params, bits, *ends = _checked(method, data, key, params, bits, max_iterations, tolerance, axes=0)
+    params, bits, most, tolerance = _checked(method, data, key, params, bits, max_iterations, tolerance, axes=0)
+    static = {"method": bare(method), "bits": bits, "max_iterations": most}
     with jax.enable_x64(data.mask.dtype == jnp.float64):
-        return _fit(bare(method), data, key, params, bits, *ends)
+        return quickly(_fit, data, key, params, tolerance, **static)
 
 
 def sweep(
@@ -285,14 +287,15 @@ def sweep(
         >>> states.H.shape, objectives.shape, converged.shape
         ((3, 4, 8), (3, 11), (3,))
     """
-    params, bits, *ends = _checked(method, data, keys, params, bits, max_iterations, tolerance, axes=1)
+    params, bits, most, tolerance = _checked(method, data, keys, params, bits, max_iterations, tolerance, axes=1)
     params = jax.tree.map(lambda leaf: jnp.broadcast_to(leaf, (len(keys),)), params)
     lanes = min(checks.integer(lanes, "lanes", least=1), len(keys))
     # The last lanes are filled up with repeats: a remainder of another size would be compiled once more.
     filled = np.minimum(np.arange(-(-len(keys) // lanes) * lanes), len(keys) - 1)
     keys_and_params = jax.tree.map(lambda leaf: leaf[filled], (keys, params))
+    static = {"method": bare(method), "bits": bits, "max_iterations": most, "lanes": lanes, "output": output}
     with jax.enable_x64(data.mask.dtype == jnp.float64):
-        results = _sweep(bare(method), data, *keys_and_params, bits, *ends, lanes, output)
+        results = quickly(_sweep, data, *keys_and_params, tolerance, **static)
     return jax.tree.map(lambda leaf: leaf[: len(keys)], results)
 
 
@@ -366,19 +369,22 @@ def run(
 
 
 @partial(jax.jit, static_argnames=("method", "bits", "max_iterations"))
-def _fit(method: Method, data: Data, key: Array, params: Any, bits: int, max_iterations: int, tolerance: float) -> Fit:
+def _fit(
+    data: Data, key: Array, params: Any, tolerance: float, *, method: Method, bits: int, max_iterations: int
+) -> Fit:
     return run(method, ready(method, data, bits), key, params, bits, max_iterations, tolerance)
 
 
 @partial(jax.jit, static_argnames=("method", "bits", "max_iterations", "lanes", "output"))
 def _sweep(
-    method: Method,
     data: Data,
     keys: Array,
     params: Any,
+    tolerance: float,
+    *,
+    method: Method,
     bits: int,
     max_iterations: int,
-    tolerance: float,
     lanes: int,
     output: Any,
 ) -> Fit:

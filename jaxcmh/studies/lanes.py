@@ -17,7 +17,7 @@ from jax import Array, random
 
 from jaxcmh import model
 from jaxcmh.datasets import Split
-from jaxcmh.learning import core
+from jaxcmh.learning import compilation, core
 from jaxcmh.learning import features as feature_maps
 from jaxcmh.learning.core import Data, Method
 from jaxcmh.learning.encoders import decomposed
@@ -131,7 +131,8 @@ def compiled(
         return keys, type(method.params)(*(jnp.asarray(c, dtype) for c in columns)), jnp.asarray(tolerance, dtype)
 
     def prepared(count: int) -> Any:
-        return function(shared, *arguments([0] * count, [method.params] * count, 0.0), count=count).compile()
+        lowered = function(shared, *arguments([0] * count, [method.params] * count, 0.0), count=count)
+        return lowered.compile(compilation.options())
 
     base, limit = peak_memory(), float("inf") if memory is None else memory
     call, calls = prepared(lanes), CALLS

@@ -106,11 +106,18 @@ def test_a_tolerance_of_0_never_converges_even_at_a_fixed_point():
 
 def test_lanes_of_a_sweep_converge_by_themselves_and_a_new_tolerance_compiles_nothing():
     data, keys = core.prepare([X, X[:, :5]], LABELS, "float64"), random.split(KEY, 4)
+    traced = []
+
+    def objective(*arguments):
+        traced.append(arguments)
+        return IMADS.objective(*arguments)
+
+    method = IMADS._replace(objective=objective)
     grid = IMADS.params._replace(lam3=np.array([1e4, 1e2, 1.0, 1e-2]))
-    free = core.sweep(IMADS, data, keys, grid, bits=8, max_iterations=12, tolerance=0)
-    programs = core._sweep._cache_size()
-    found = core.sweep(IMADS, data, keys, grid, bits=8, max_iterations=12, tolerance=1e-2)
-    assert core._sweep._cache_size() == programs
+    free = core.sweep(method, data, keys, grid, bits=8, max_iterations=12, tolerance=0)
+    programs = len(traced)
+    found = core.sweep(method, data, keys, grid, bits=8, max_iterations=12, tolerance=1e-2)
+    assert len(traced) == programs > 0
     ends = [moving(1e-2, objective) for objective in np.asarray(free.objective)]
     assert found.converged.tolist() == ends
     assert len(set(ends)) > 1

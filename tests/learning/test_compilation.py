@@ -1,0 +1,63 @@
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from jax import random
+
+from jaxcmh.learning import compilation, core
+from jaxcmh.methods import registry
+
+DCGH = registry["dcgh"]
+
+
+@pytest.fixture
+def quick(monkeypatch):
+    """The options that users get: the tests' own XLA_FLAGS name the same ones."""
+    jax.devices()  # read the tests' flags before they go
+    monkeypatch.delenv("XLA_FLAGS")
+    compilation.options.cache_clear()
+    compilation._quick.cache_clear()
+    yield
+    compilation.options.cache_clear()
+    compilation._quick.cache_clear()
+
+
+def fitted(key):
+    data = core.prepare([np.eye(40)[:, :30], np.eye(40)[:, 10:]], np.arange(40)[:, None] % 4 == np.arange(4))
+    return core.fit(DCGH, data, key, bits=8, max_iterations=2)
+
+
+def test_a_training_is_the_same_with_quick_options(quick, monkeypatch):
+    assert compilation.options() == compilation.QUICK
+    found = fitted(random.key(0))
+    monkeypatch.setattr(compilation, "QUICK", {})
+    compilation.options.cache_clear()
+    plain = fitted(random.key(0))
+    np.testing.assert_array_equal(found.state.H, plain.state.H)
+    np.testing.assert_allclose(found.objective, plain.objective, rtol=1e-5)
+
+
+def test_a_training_within_jit_and_vmap(quick):
+    keys = random.split(random.key(0), 2)
+    one = np.asarray(fitted(keys[1]).state.H)
+    np.testing.assert_array_equal(jax.jit(lambda key: fitted(key).state.H)(keys[1]), one)
+    np.testing.assert_array_equal(jax.jit(lambda: fitted(keys[1]).state.H)(), one)
+    np.testing.assert_array_equal(jax.vmap(lambda key: fitted(key).state.H)(keys)[1], one)
+
+
+@pytest.mark.parametrize("flags", ["--xla_backend_optimization_level=3", "--xla_cpu_use_fusion_emitters=true"])
+def test_flags_of_the_environment_hold(quick, monkeypatch, flags):
+    monkeypatch.setenv("XLA_FLAGS", flags)
+    assert set(compilation.options()) == set(compilation.QUICK) - {flags.strip("-").split("=")[0]}
+
+
+def test_options_that_the_compiler_does_not_know_are_left_out(quick, monkeypatch):
+    monkeypatch.setattr(compilation, "QUICK", {"xla_no_such_option": True})
+    assert compilation.options() is None
+    function = jax.jit(lambda x, k: x * k, static_argnames="k")
+    assert compilation.quickly(function, jnp.ones(2), k=3).tolist() == [3, 3]
+
+
+def test_accelerators_get_no_options(quick, monkeypatch):
+    monkeypatch.setattr(jax, "default_backend", lambda: "tpu")
+    assert compilation.options() is None
