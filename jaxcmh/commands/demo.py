@@ -140,7 +140,7 @@ def _outcomes(
 
 def _features(method: Method) -> Features:
     """One kernel for all methods, so that they compare; only methods made for centred features keep their own."""
-    return method.features if method.features.kind == "standardise" else KERNEL
+    return method.features if method.features.kind in ("centre", "standardise") else KERNEL
 
 
 def _asked(outcome: runs.Outcome) -> dict[str, Any]:

@@ -12,7 +12,8 @@ from jax import Array, lax, random
 
 from jaxcmh import checks
 
-KINDS = ("identity", "standardise", "rbf", "laplace")
+KINDS = ("identity", "centre", "standardise", "rbf", "laplace")
+LINEAR = KINDS[:3]
 BLOCK_ENTRIES = 1 << 26  # mapped entries computed at a time (256 MiB of float32)
 
 
@@ -20,14 +21,15 @@ class Features(NamedTuple):
     """The choice of a feature map, recorded with every result.
 
     `rbf` is φ(x)_j = exp(-|x - a_j|² / 2σ²), the papers' formula; `laplace` is exp(-|x - a_j| / 2σ²), which
-    some public code uses instead.  σ is `width` times the mean distance between training rows and anchors.
+    some public code uses instead.  `centre` takes each feature's mean away, `standardise` divides by its deviation too.
+    σ is `width` times the mean distance between training rows and anchors.
 
     Example:
         >>> Features(anchors=500, width=0.5)
         Features(kind='rbf', anchors=500, width=0.5, standardise=False)
     """
 
-    kind: str = "rbf"  # identity, standardise, rbf or laplace
+    kind: str = "rbf"  # identity, centre, standardise, rbf or laplace
     anchors: int = 1500  # training rows drawn without replacement, for each view anew; all rows if there are fewer
     width: float = 1.0  # multiple of the mean distance to the anchors
     standardise: bool = False  # before the kernel: each feature to mean 0 and standard deviation 1
@@ -70,9 +72,10 @@ def fit(features: Features, key: Array, x: Any) -> tuple[FeatureMap, Array]:
     n, d = x.shape
     zeros, ones = jnp.zeros(d), jnp.ones(d)
     mean, scale = zeros, ones
-    if features.standardise or features.kind == "standardise":
-        mean, scale = (jnp.asarray(a, float) for a in _moments(x))
-    if features.kind in ("identity", "standardise"):
+    if features.standardise or features.kind in ("centre", "standardise"):
+        mean, deviation = (jnp.asarray(a, float) for a in _moments(x))
+        scale = ones if features.kind == "centre" else deviation
+    if features.kind in LINEAR:
         fitted = FeatureMap(mean, scale, jnp.zeros((0, d)), jnp.ones(()), features.kind)
         return fitted, apply(fitted, x)
     drawn = np.sort(np.asarray(random.permutation(key, n)[: features.anchors]))
@@ -113,7 +116,7 @@ def apply(fitted: FeatureMap, x: Any) -> Array:
 
 @jax.jit
 def _apply(fitted: FeatureMap, x: Array) -> Array:
-    if fitted.kind in ("identity", "standardise"):
+    if fitted.kind in LINEAR:
         return (x - fitted.mean) / fitted.scale
     squares, _ = _distances(x, fitted.mean, fitted.scale, fitted.anchors)
     return _kernel(squares, fitted.sigma, fitted.kind)

@@ -54,7 +54,7 @@ class Lane(NamedTuple):
 
 def same_for_all_seeds(features: Sequence[Features], n: int) -> bool:
     """Whether mapped features depend on no seed: they have no anchors, or every row is one."""
-    return all(f.kind in ("identity", "standardise") or f.anchors >= n for f in features)
+    return all(f.kind in feature_maps.LINEAR or f.anchors >= n for f in features)
 
 
 def prepare(split: Split, method: Method, features: Sequence[Features], seed: int, runs: int) -> Shared:

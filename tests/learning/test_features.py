@@ -59,6 +59,13 @@ def test_standardise_is_fitted_on_training_rows_and_leaves_constant_features():
     np.testing.assert_allclose(np.asarray(features.apply(fitted, new))[:, 2], new[:, 2] - 0.1, rtol=1e-5)
 
 
+def test_centre_takes_the_means_of_the_training_rows_away_and_nothing_else():
+    x = 3 + 2 * rows()
+    fitted, phi = features.fit(Features("centre"), random.key(0), x)
+    np.testing.assert_allclose(phi, x - x.mean(0), atol=1e-5)
+    np.testing.assert_allclose(features.apply(fitted, x[:5] + 1), x[:5] + 1 - x.mean(0), atol=1e-5)
+
+
 @pytest.mark.parametrize("kind", features.KINDS)
 @pytest.mark.parametrize("layout", [scipy.sparse.csr_matrix, scipy.sparse.coo_array])
 def test_sparse_rows_are_mapped_as_dense_ones(kind, layout):
@@ -93,7 +100,7 @@ def test_a_fitted_map_is_a_pytree_that_jit_takes():
 @pytest.mark.parametrize(
     ("chosen", "message"),
     [
-        (Features("gauss"), "features.kind: expected one of identity, standardise, rbf, laplace; got 'gauss'"),
+        (Features("gauss"), "features.kind: expected one of identity, centre, standardise, rbf, laplace; got 'gauss'"),
         (Features(anchors=0), "features.anchors: expected an integer of at least 1; got 0"),
         (Features(width=-1.0), "features.width: expected a positive number; got -1.0"),
         (Features(width=float("nan")), "features.width: expected a positive number; got nan"),
