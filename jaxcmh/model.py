@@ -274,7 +274,7 @@ def _by_rows(model: Model, x: Any, view: int, represent: Any) -> Array:
         rows = x[i : i + ENCODE_ROWS]
         found = represent(feature_maps.apply(model.maps[view], _filled_up(rows)), model.encoders[view])
         blocks.append(np.asarray(found)[: rows.shape[0]])
-    return jnp.asarray(np.concatenate(blocks))
+    return jax.device_put(np.concatenate(blocks))
 
 
 def _filled_up(rows: Any) -> Any:

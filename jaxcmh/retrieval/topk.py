@@ -16,7 +16,8 @@ so that one instruction works on many columns, and a column is a run of neighbou
 One more top-k merges the answers of the chunks, be they on one device or on many.
 
 Every shape is a program to compile, and programs are never given back. So items, queries and k are filled up to a few
-sizes (`roomy`, `_roomy_k`) on the host, which compiles nothing, and what was not asked for is cut off there.
+sizes (`roomy`, `_roomy_k`) on the host, which compiles nothing, and what was not asked for is cut off there. Arrays go
+to the device by `jax.device_put`: `jnp.asarray` compiles a program of its own for every shape.
 """
 
 import math
@@ -219,7 +220,7 @@ def hamming_topk(
         words = np.asarray(blocks.words)
         present = np.empty((0, *words.shape[2:]), bool) if mask is None else np.asarray(_chunks(blocks, mask)[3])
         nearest = compiled(words, int(blocks.n), np.asarray(queries), present, k, _cpus())
-        return jnp.asarray(nearest[0]), jnp.asarray(nearest[1])
+        return jax.device_put(nearest[0]), jax.device_put(nearest[1])
     batch = max(8, min(64, BATCH_PAIRS * len(blocks.words) // _slots(blocks)))
     return _search(_hamming, queries, (), blocks, mask, k, batch, mesh)
 
@@ -341,7 +342,7 @@ def _search(
 
         with ThreadPoolExecutor(threads) as pool:
             list(pool.map(run, range(threads)))
-    scores, ids = (jnp.asarray(np.asarray(whole)[:asked, :k]) for whole in nearest)
+    scores, ids = (jax.device_put(np.asarray(whole)[:asked, :k]) for whole in nearest)
     return scores, ids
 
 
@@ -640,7 +641,7 @@ def _available(mask: Any, blocks: Blocks) -> tuple[int, jax.Array | None]:
         if _concrete(mask):
             mask = np.asarray(mask)
             n, mask = int(mask.sum()), filled_up(mask, _slots(blocks))
-        mask = jnp.asarray(mask)
+        mask = jax.device_put(mask)
     return n, mask
 
 
@@ -686,7 +687,7 @@ def check_codes(name: str, codes: Any) -> jax.Array:
     codes = codes if isinstance(codes, jax.Array) else np.asarray(codes)
     if codes.ndim != 2 or codes.shape[1] == 0 or codes.dtype != np.uint8:
         raise ValueError(f"{name}: expected uint8 codes of shape (n, bytes); got {codes.dtype} of {codes.shape}")
-    return jnp.asarray(codes)
+    return jax.device_put(codes)
 
 
 def _real(name: str, x: Any, ndim: int) -> jax.Array:
@@ -694,7 +695,7 @@ def _real(name: str, x: Any, ndim: int) -> jax.Array:
     x = x if isinstance(x, jax.Array) else np.asarray(x)
     if x.ndim != ndim or 0 in x.shape[1:] or x.dtype.kind not in "fiu":
         raise ValueError(f"{name}: expected {ndim} dimensions of real numbers, none empty; got {x.dtype} of {x.shape}")
-    x = jnp.asarray(x, jnp.float32)
+    x = jax.device_put(x.astype(np.float32))
     if _concrete(x):
         wrong = ~np.isfinite(np.asarray(x)).reshape(x.shape[0], -1).all(axis=1)
         if wrong.any():
