@@ -137,9 +137,7 @@ def add(index: Index, items: Any, ids: Any = None, *, model: Model | None = None
         topk.check_lookup(codes, index.codebooks)
     ids = np.concatenate([index.ids.values, _ids(ids, len(codes), index.ids.values)])
     known = "" if model is None and len(codes) else index.model_fingerprint
-    return replace(
-        index, blocks=topk.arrange(np.concatenate([index.codes, codes])), ids=Ids(ids), model_fingerprint=known
-    )
+    return replace(index, blocks=topk.extended(index.blocks, codes), ids=Ids(ids), model_fingerprint=known)
 
 
 def remove(index: Index, ids: Any) -> Index:

@@ -149,15 +149,35 @@ def arrange(codes: Any, devices: int = 1) -> Blocks:
         (1, 8, 32, 64)
     """
     codes = check_codes("codes", codes)
-    n, width = codes.shape
-    most = min(CHUNK_ITEMS, CHUNK_BYTES // width)
-    chunks = checks.integer(devices, "devices", least=1) * max(1, -(-n // (devices * most)))
-    run = 32 if n <= chunks << 16 else 128
-    shape = chunks, run, max(1, -(-n // (chunks * run * LANES))) * LANES
+    shape = _arrangement(*codes.shape, checks.integer(devices, "devices", least=1))
+    n = len(codes)
     if _concrete(codes):
         codes = filled_up(np.asarray(codes), math.prod(shape))
     # NumPy's integer, because JAX's would have to be waited for.
     return Blocks(_spread(codes, shape), np.int32(n))
+
+
+def _arrangement(n: int, width: int, devices: int = 1) -> tuple[int, int, int]:
+    """Chunks, C and S for n codes."""
+    most = min(CHUNK_ITEMS, CHUNK_BYTES // width)
+    chunks = devices * max(1, -(-n // (devices * most)))
+    run = 32 if n <= chunks << 16 else 128
+    return chunks, run, max(1, -(-n // (chunks * run * LANES))) * LANES
+
+
+def extended(blocks: Blocks, codes: np.ndarray) -> Blocks:
+    """What `arrange` makes of all items with those of codes behind: where there is room, only these are written.
+
+    Example:
+        >>> codes_of(extended(arrange(np.uint8([[1], [2]])), np.uint8([[3]]))).tolist()
+        [[1], [2], [3]]
+    """
+    n, (chunks, width, run, columns) = int(blocks.n) + len(codes), blocks.words.shape
+    if _arrangement(n, width) != (chunks, run, columns):
+        return arrange(np.concatenate([codes_of(blocks), codes]))
+    words, row = np.array(blocks.words), np.arange(n - len(codes), n)
+    words[row // (run * columns), :, row % run, row // run % columns] = codes
+    return Blocks(jax.device_put(words), np.int32(n))
 
 
 @partial(jax.jit, static_argnames="shape")
