@@ -16,8 +16,8 @@ so that one instruction works on many columns, and a column is a run of neighbou
 One more top-k merges the answers of the chunks, be they on one device or on many.
 
 Every shape is a program to compile, and programs are never given back. So items, queries and k are filled up to a few
-sizes (`roomy`, `_roomy_k`) on the host, which compiles nothing, and what was not asked for is cut off there. Arrays go
-to the device by `jax.device_put`: `jnp.asarray` compiles a program of its own for every shape.
+sizes (`roomy`, `_roomy_k`) on the host, which compiles nothing, and what was not asked for is cut off there. NumPy's
+arrays go into programs as they are: `jnp.asarray` compiles one of its own for every shape.
 """
 
 import math
@@ -149,8 +149,8 @@ def arrange(codes: Any, devices: int = 1) -> Blocks:
         (1, 8, 32, 64)
     """
     codes = check_codes("codes", codes)
-    shape = _arrangement(*codes.shape, checks.integer(devices, "devices", least=1))
-    n = len(codes)
+    n, width = codes.shape
+    shape = _arrangement(n, width, checks.integer(devices, "devices", least=1))
     if _concrete(codes):
         codes = filled_up(np.asarray(codes), math.prod(shape))
     # NumPy's integer, because JAX's would have to be waited for.
@@ -362,8 +362,8 @@ def _search(
 
         with ThreadPoolExecutor(threads) as pool:
             list(pool.map(run, range(threads)))
-    scores, ids = (jax.device_put(np.asarray(whole)[:asked, :k]) for whole in nearest)
-    return scores, ids
+    scores, ids = (np.asarray(whole)[:asked, :k] for whole in nearest)
+    return jax.device_put(scores), jax.device_put(ids)
 
 
 @partial(jax.jit, static_argnames=("share", "batch", "kernel", "k", "mesh"))
@@ -631,7 +631,7 @@ def _within(queries: jax.Array, blocks: Blocks, mask: jax.Array | None, radius: 
     return lax.map(of_query, queries)
 
 
-def _hamming_input(query_codes: Any, database_codes: Any, mesh: Mesh | None) -> tuple[jax.Array, Blocks]:
+def _hamming_input(query_codes: Any, database_codes: Any, mesh: Mesh | None) -> tuple[jax.Array | np.ndarray, Blocks]:
     queries, blocks = check_codes("query_codes", query_codes), _blocks("database_codes", database_codes, mesh)
     if queries.shape[1] != blocks.words.shape[1]:
         raise ValueError(
@@ -692,8 +692,8 @@ def check_lookup(codes: Any, codebooks: Any) -> jax.Array:
     return codebooks
 
 
-def check_codes(name: str, codes: Any) -> jax.Array:
-    """Codes as a JAX array, if they are a uint8 matrix of at least one column.
+def check_codes(name: str, codes: Any) -> jax.Array | np.ndarray:
+    """Codes as an array of JAX or NumPy, if they are a uint8 matrix of at least one column.
 
     Raises:
         ValueError: they are not; the message begins with `name`.
@@ -707,7 +707,7 @@ def check_codes(name: str, codes: Any) -> jax.Array:
     codes = codes if isinstance(codes, jax.Array) else np.asarray(codes)
     if codes.ndim != 2 or codes.shape[1] == 0 or codes.dtype != np.uint8:
         raise ValueError(f"{name}: expected uint8 codes of shape (n, bytes); got {codes.dtype} of {codes.shape}")
-    return jax.device_put(codes)
+    return codes
 
 
 def _real(name: str, x: Any, ndim: int) -> jax.Array:
@@ -727,7 +727,7 @@ def _concrete(x: Any) -> bool:
     return not isinstance(x, Tracer)
 
 
-def _compiled(engine: str, queries: jax.Array, blocks: Blocks, mesh: Mesh | None) -> Callable | None:
+def _compiled(engine: str, queries: jax.Array | np.ndarray, blocks: Blocks, mesh: Mesh | None) -> Callable | None:
     """`numba_topk.nearest` where it is asked for, or where it may be used and is worth it."""
     checks.choice(engine, "engine", ("auto", "jax", "numba"))
     possible = mesh is None and _concrete(queries) and _concrete(blocks.words) and jax.default_backend() == "cpu"
