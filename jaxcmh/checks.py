@@ -1,5 +1,7 @@
 """Checks of input at the border: each returns its argument in a usable form, or raises a ValueError that names it."""
 
+import functools
+import os
 from collections.abc import Sequence
 from typing import Any
 
@@ -20,12 +22,14 @@ def rows(x: Any, name: str, columns: int | None = None) -> Any:
 
     Raises:
         ValueError: not numeric, not (n, d), empty, not finite, or another number of columns.
+        RuntimeError: see `not_forked`.
 
     Example:
         >>> rows([[1.0, float("nan")]], "views[0]")
         Traceback (most recent call last):
         ValueError: views[0]: expected finite numbers; row 0 holds NaN or infinity (drop the row or fill the gap)
     """
+    not_forked()
     if scipy.sparse.issparse(x):
         x = x.tocsr()
         values = x.data
@@ -188,3 +192,22 @@ def params(given: Any, defaults: Any) -> Any:
         if not finite:
             raise ValueError(f"params.{name}: expected a finite number; got {value!r}")
     return given._replace(**{name: float(value) for name, value in zip(given._fields, given)})
+
+
+@functools.cache
+def _process() -> int:
+    """The process that was the first to compute."""
+    return os.getpid()
+
+
+def not_forked() -> None:
+    """Refuse to compute in a copy of a process that has computed: jax waits there for threads that were not copied.
+
+    Raises:
+        RuntimeError: this process was forked from one that had been here.
+    """
+    if _process() != os.getpid():
+        raise RuntimeError(
+            "this process was forked from one that has used jax, and would wait for ever for threads that it lacks: "
+            "start it by multiprocessing.get_context('spawn')"
+        )

@@ -5,13 +5,14 @@ import time
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+import scipy.sparse
 from jax import Array, random
 
 import jaxcmh
@@ -68,6 +69,16 @@ class Model:
     diagnostics: dict[str, Array]
     times: dict[str, float]  # seconds: features, fit, hash
     info: Info
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """What tells two models apart that would encode items differently: a hash of hash functions and codebooks."""
+        return store.digest(("", leaf) for leaf in jax.tree.leaves((self.encoders, self.codebooks)))[:16]
+
+    @cached_property
+    def blocks(self) -> topk.Blocks:
+        """The codes learned with the labels, arranged for search."""
+        return topk.arrange(self.codes)
 
 
 def train(
@@ -260,8 +271,22 @@ def _by_rows(model: Model, x: Any, view: int, represent: Any) -> Array:
     x = checks.rows(x, "x", columns=model.info.dims[view])
     blocks = []
     for i in range(0, x.shape[0], ENCODE_ROWS):
-        blocks.append(represent(feature_maps.apply(model.maps[view], x[i : i + ENCODE_ROWS]), model.encoders[view]))
-    return blocks[0] if len(blocks) == 1 else jnp.concatenate(blocks)
+        rows = x[i : i + ENCODE_ROWS]
+        found = represent(feature_maps.apply(model.maps[view], _filled_up(rows)), model.encoders[view])
+        blocks.append(np.asarray(found)[: rows.shape[0]])
+    return jax.device_put(np.concatenate(blocks))
+
+
+def _filled_up(rows: Any) -> Any:
+    """Rows with zeros behind them, of one of the few numbers that are compiled for, see `topk.roomy`."""
+    n = topk.roomy(rows.shape[0])
+    if n == rows.shape[0]:
+        return rows
+    if not scipy.sparse.issparse(rows):
+        return topk.filled_up(np.asarray(rows), n)
+    rows = rows.copy()
+    rows.resize(n, rows.shape[1])
+    return rows
 
 
 def directions(views: int) -> dict[str, tuple[int, int]]:
@@ -378,8 +403,8 @@ def search(model: Model, x: Any, view: int, k: int) -> tuple[Array, Array]:
     """
     queries = query_vectors(model, x, view)
     if model.codebooks is None:
-        return topk.hamming_topk(queries, model.codes, k)
-    return topk.lookup_topk(queries, model.codes, model.codebooks, k)
+        return topk.hamming_topk(queries, model.blocks, k)
+    return topk.lookup_topk(queries, model.blocks, model.codebooks, k)
 
 
 def save(model: Model, path: str | os.PathLike) -> None:
@@ -451,6 +476,7 @@ def load(path: str | os.PathLike) -> Model:
 
 
 def _restored(header: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> Model:
+    checks.not_forked()
     info = dict(header["info"])
     if header["format"] == 1:
         info |= {"max_iterations": info.pop("iterations"), "tolerance": 0.0}

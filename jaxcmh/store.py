@@ -1,15 +1,15 @@
-"""Files and folders that appear whole or not at all, and arrays in them that are noticed when damaged."""
+"""Files and folders with one writer that appear whole or not at all; arrays in them that are noticed when damaged."""
 
 import hashlib
 import json
 import os
 import shutil
-import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, TypeVar
 
+import filelock
 import numpy as np
 import safetensors
 import safetensors.numpy
@@ -17,17 +17,76 @@ import safetensors.numpy
 T = TypeVar("T")
 
 
+WAIT = 30.0  # seconds for another writer to end, before its target is refused
+
+
+@contextmanager
+def only_writer(path: str | os.PathLike, wait: float | None = None) -> Iterator[None]:
+    """Nobody else writes `path` while the block runs: what it reads there is still there when it writes.
+
+    Every function here that writes does so by itself; a block around several makes them one. A thread may hold one
+    target many times over. The lock of a killed process is free at once.
+
+    Args:
+        path: the file or folder that is written, by any name; it need not be there, but the folder that it is in.
+        wait: seconds to wait for another writer to end; `WAIT` if None.
+
+    Raises:
+        ValueError: the folder of `path` does not exist.
+        BlockingIOError: another process, or another thread, is writing it.
+
+    Example:
+        >>> import tempfile
+        >>> with tempfile.TemporaryDirectory() as place, only_writer(f"{place}/count"):
+        ...     int(write_text(f"{place}/count", "1").read_text()) + 1
+        2
+    """
+    path = Path(path)
+    if not path.parent.is_dir():
+        raise ValueError(f"path: expected a file in an existing folder; got {path}")
+    file = path.parent.resolve() / f".{path.name}.lock"
+    lock = filelock.FileLock(file, is_singleton=True)
+    outermost = not lock.is_locked
+    try:
+        lock.acquire(timeout=WAIT if wait is None else wait)
+    except filelock.Timeout:
+        holder = _text(file) or "another process"
+        raise BlockingIOError(f"{path} is being written by {holder}; try again when it has ended") from None
+    try:
+        if outermost:
+            with suppress(OSError):  # a full disk
+                file.write_text(f"process {os.getpid()}")
+        yield
+    finally:
+        if outermost:
+            # Those who wait see that the file they opened is gone, and open it anew.
+            file.unlink(missing_ok=True)
+        lock.release()
+
+
+def _text(path: Path) -> str:
+    try:
+        return path.read_text()
+    except (OSError, UnicodeDecodeError):
+        return ""
+
+
 @contextmanager
 def replacing(path: str | os.PathLike) -> Iterator[Path]:
     """A temporary file beside `path`, which takes its place if the block ends without an error.
+
+    What the disk has, after a loss of power too, is the whole new file or what was there. The temporary file of a
+    process that was killed is removed by the next that writes `path`.
 
     Args:
         path: the file to write; one that is there is replaced.
 
     Raises:
         ValueError: the folder of `path` does not exist, or `path` is a folder.
+        BlockingIOError: see `only_writer`.
 
     Example:
+        >>> import tempfile
         >>> with tempfile.TemporaryDirectory() as folder:
         ...     with replacing(f"{folder}/a.txt") as temporary:
         ...         _ = temporary.write_text("whole")
@@ -35,31 +94,38 @@ def replacing(path: str | os.PathLike) -> Iterator[Path]:
         ['a.txt']
     """
     path = Path(path)
-    if not path.parent.is_dir() or path.is_dir():
-        raise ValueError(f"path: expected a file in an existing folder; got {path}")
+    if path.is_dir():
+        raise ValueError(f"path: expected a file in an existing folder; got the folder {path}")
     # The ending stays: some libraries choose the form of a file by it.
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.stem}.", suffix=path.suffix)
-    os.close(handle)
-    try:
-        yield Path(temporary)
-        open_to_all(temporary, 0o666)
-        os.replace(temporary, path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
+    temporary = path.with_name(f".{path.stem}.part{path.suffix}")
+    with only_writer(path):
+        try:
+            temporary.unlink(missing_ok=True)
+            temporary.touch(exist_ok=False)
+            yield temporary
+            keep(temporary)
+            os.replace(temporary, path)
+            keep(path.parent)
+        except BaseException:
+            temporary.unlink(missing_ok=True)
+            raise
 
 
 @contextmanager
 def folder(path: str | os.PathLike) -> Iterator[Path]:
     """A new folder that appears whole or not at all: filled under a hidden name beside it, renamed at the end.
 
+    The hidden folder of a process that was killed is removed by the next that makes `path`.
+
     Args:
         path: the folder; folders above it are made too.
 
     Raises:
         FileExistsError: the folder is there already and not empty; nothing is ever overwritten.
+        BlockingIOError: see `only_writer`.
 
     Example:
+        >>> import tempfile
         >>> with tempfile.TemporaryDirectory() as place:
         ...     with folder(f"{place}/new") as temporary:
         ...         _ = write_text(temporary / "a.txt", "whole")
@@ -67,28 +133,68 @@ def folder(path: str | os.PathLike) -> Iterator[Path]:
         ['a.txt']
     """
     path = Path(path)
-    if path.exists() and (not path.is_dir() or any(path.iterdir())):
-        raise FileExistsError(f"{path} is there already; name another folder or remove it first")
-    made = [parent for parent in path.parents if not parent.exists()]
-    path.parent.mkdir(parents=True, exist_ok=True)
-    hidden = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))
+    hidden = path.with_name(f".{path.name}.part")
+    with parents(path), only_writer(path):
+        if path.exists() and (not path.is_dir() or any(path.iterdir())):
+            raise FileExistsError(f"{path} is there already; name another folder or remove it first")
+        try:
+            shutil.rmtree(hidden, ignore_errors=True)
+            hidden.mkdir()
+            yield hidden
+            for place, _, files in os.walk(hidden):
+                for name in [*files, "."]:
+                    keep(Path(place, name))
+            os.replace(hidden, path)
+            keep(path.parent)
+        except BaseException:
+            shutil.rmtree(hidden, ignore_errors=True)
+            raise
+
+
+@contextmanager
+def parents(path: str | os.PathLike) -> Iterator[None]:
+    """The folders above `path`; those that were not there are taken away again if the block ends with an error."""
+    made = [parent for parent in Path(path).parents if not parent.exists()]
+    Path(path).parent.mkdir(parents=True, exist_ok=True)
     try:
-        yield hidden
-        open_to_all(hidden, 0o777)
-        os.replace(hidden, path)
+        yield
     except BaseException:
-        shutil.rmtree(hidden, ignore_errors=True)
         for parent in made:
-            if not any(parent.iterdir()):
+            with suppress(OSError):  # somebody has put something there
                 parent.rmdir()
         raise
 
 
-def open_to_all(path: str | os.PathLike, mode: int) -> None:
-    """Temporary files are private by default; the finished one gets the usual permissions."""
-    umask = os.umask(0)
-    os.umask(umask)
-    os.chmod(path, mode & ~umask)
+def keep(path: Path) -> None:
+    """Have a file, or the names in a folder, on the disk before going on."""
+    if os.name == "nt" and path.is_dir():
+        return  # cannot be opened there
+    handle = os.open(path, os.O_RDONLY if path.is_dir() else os.O_RDWR)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def room(path: str | os.PathLike, needed: int) -> None:
+    """Refuse to begin what the disk has no room for.
+
+    Args:
+        path: what will be written.
+        needed: its bytes, at least.
+
+    Raises:
+        OSError: fewer are free.
+
+    Example:
+        >>> room("model.safetensors", 10**18)
+        Traceback (most recent call last):
+        OSError: model.safetensors takes 1,000,000,000,000.00 MB, and the disk has ...
+    """
+    place = next(parent for parent in Path(path).absolute().parents if parent.exists())
+    free = shutil.disk_usage(place).free
+    if free < needed:
+        raise OSError(f"{path} takes {needed / 1e6:,.2f} MB, and the disk has {free / 1e6:,.2f} MB left")
 
 
 def write_text(path: str | os.PathLike, text: str) -> Path:
@@ -151,11 +257,16 @@ def write(path: str | os.PathLike, kind: str, header: Mapping[str, Any], arrays:
 
     Raises:
         ValueError: the folder of `path` does not exist.
+        OSError: it cannot be written, say for want of room; what was there is still there.
     """
     whole = {name: np.ascontiguousarray(array) for name, array in arrays.items()}
     text = json.dumps(header)
+    room(path, sum(array.nbytes for array in whole.values()))
     with replacing(path) as temporary:
-        safetensors.numpy.save_file(whole, temporary, {kind: text, "sha256": _checksum(whole, text)})
+        try:
+            safetensors.numpy.save_file(whole, temporary, {kind: text, "sha256": _checksum(whole, text)})
+        except safetensors.SafetensorError as error:
+            raise OSError(f"path: {path} cannot be written ({error})") from None
 
 
 def read(
@@ -178,6 +289,7 @@ def read(
         ValueError: the file is truncated, damaged, of another kind, or of a later format.
 
     Example:
+        >>> import tempfile
         >>> with tempfile.TemporaryDirectory() as folder:
         ...     write(f"{folder}/a", "letters", {"format": 1}, {"x": np.zeros(2)})
         ...     read(f"{folder}/a", "letters", 1, "file of letters", lambda header, arrays: arrays["x"])

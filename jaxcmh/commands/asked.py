@@ -5,7 +5,8 @@ import importlib
 import os
 import re
 import sys
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -219,24 +220,41 @@ def file_name(*parts: Any) -> str:
     return re.sub(r"[^\w.+-]+", "-", "-".join(words))
 
 
-def new_folder(out: Path | None, name: str) -> Path:
-    """The folder to write: the one asked for, refused at once if it is there, or a free one in runs/."""
+@contextmanager
+def new_folder(out: Path | None, name: str) -> Iterator[Path]:
+    """The folder to write, with no other writer: the one asked for, which must not be there, or a free one in runs/."""
+    from jaxcmh import store
     from jaxcmh.results import runs
 
-    if out is None:
-        return runs.free(Path("runs") / name)
-    if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise FileExistsError(f"--out: {out} is there already; name another folder or remove it first")
-    return out
+    if out is not None:
+        with store.parents(out), store.only_writer(out, wait=0):
+            if out.exists() and (not out.is_dir() or any(out.iterdir())):
+                raise FileExistsError(f"--out: {out} is there already; name another folder or remove it first")
+            yield out
+        return
+    place = named = Path("runs") / name
+    with ExitStack() as held:
+        held.enter_context(store.parents(named))
+        for place in runs.names(named):
+            if not place.exists():
+                with suppress(BlockingIOError):
+                    held.enter_context(store.only_writer(place, wait=0))
+                    if not place.exists():
+                        break
+        yield place
 
 
-def new_file(out: Path, suffix: str = "") -> Path:
-    """The file to write, which must not be there, nor end otherwise."""
+@contextmanager
+def new_file(out: Path, suffix: str = "") -> Iterator[None]:
+    """No other writer of a file meanwhile, which must not be there, nor end otherwise."""
+    from jaxcmh import store
+
     if out.suffix != (suffix or out.suffix):
         raise ValueError(f"--out: expected a name that ends in {suffix}, got {out}")
-    if out.exists():
-        raise FileExistsError(f"--out: {out} is there already; name another file or remove it first")
-    return out
+    with store.only_writer(out, wait=0):
+        if out.exists():
+            raise FileExistsError(f"--out: {out} is there already; name another file or remove it first")
+        yield
 
 
 def tracker(log: str | None, folder: Path) -> Callable[[dict], None] | None:

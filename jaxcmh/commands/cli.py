@@ -1,12 +1,15 @@
 """The command `jaxcmh`: demo, train, evaluate, search, index, export, data, features, studies and reading results.
 
 Results go to standard output, everything else to standard error. Nothing heavy is imported before a command needs it.
-Exit codes: 0 done, 2 bad input (one line says what), 130 interrupted.
+Exit codes: 0 done, 2 bad input (one line says what), 130 interrupted, 129 and 143 stopped by SIGHUP and SIGTERM.
 """
 
 import os
+import signal
 import sys
-from collections.abc import Sequence
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 
 from cyclopts import App, CycloptsError
 from cyclopts.exceptions import UnknownOptionError
@@ -48,27 +51,63 @@ def main(arguments: Sequence[str] | None = None) -> int:
     # jax keeps its own threads for products.
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    sys.stderr = sys.stderr or os.fdopen(os.open(os.devnull, os.O_WRONLY), "w")
+    if sys.stdout is None:
+        return _refuse("standard output is closed; send it to /dev/null if nobody is to read it")
     try:
-        app(sys.argv[1:] if arguments is None else arguments)
-        sys.stdout.flush()
+        with _stopped_by_signals():
+            app(sys.argv[1:] if arguments is None else arguments)
+            sys.stdout.flush()
     except CycloptsError as error:
         return _refuse(f"{error}{_options(error)}")
+    except BrokenPipeError:  # the reader, such as head, has seen enough
+        _drop_output()
+        return 0
     except (ValueError, OSError, ModuleNotFoundError) as error:
-        if isinstance(error, BrokenPipeError):  # the reader, such as head, has seen enough
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-            return 0
         if os.environ.get("JAXCMH_TRACEBACK"):
             raise
         return _refuse(str(error))
-    except KeyboardInterrupt:
-        say("\njaxcmh: interrupted; nothing unfinished was left behind")
+    except KeyboardInterrupt as error:
+        name, code = error.args or ("interrupted", 130)
+        with suppress(OSError):  # the terminal may be gone
+            say(f"\njaxcmh: {name}; nothing unfinished was left behind")
         if arguments is None:
-            os._exit(130)  # jax would first wait for what it is computing
-        return 130
+            os._exit(code)  # jax would first wait for what it is computing
+        return code
     return 0
 
 
+@contextmanager
+def _stopped_by_signals() -> Iterator[None]:
+    """SIGTERM and SIGHUP end the block as Ctrl-C does, unless who started the process has other plans for them."""
+
+    def stop(number: int, _: object) -> None:
+        raise KeyboardInterrupt(f"stopped by {signal.Signals(number).name}", 128 + number)
+
+    caught = [number for name in ("SIGTERM", "SIGHUP") if (number := getattr(signal, name, None))]
+    if threading.current_thread() is not threading.main_thread():
+        caught = []
+    caught = [number for number in caught if signal.getsignal(number) is signal.SIG_DFL]
+    for number in caught:
+        signal.signal(number, stop)
+    try:
+        yield
+    finally:
+        for number in caught:
+            signal.signal(number, signal.SIG_DFL)
+
+
+def _drop_output() -> None:
+    """What could not be written would be tried again when Python ends, and complained of."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
 def _refuse(message: str) -> int:
+    try:
+        if sys.stdout:
+            sys.stdout.flush()
+    except OSError:
+        _drop_output()
     print(f"jaxcmh: {' '.join(message.split())}", file=sys.stderr)
     return 2
 

@@ -142,8 +142,7 @@ def features(
     """
     from jaxcmh.datasets import load_folder, save_split
 
-    asked.new_file(out, ".npz")
-    with progress() as steps:
+    with asked.new_file(out, ".npz"), progress() as steps:
         if image == "efficientnet-lite0" or text == "minilm":
             asked.start(steps)
         steps.step(f"reading {folder}")

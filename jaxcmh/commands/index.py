@@ -57,8 +57,7 @@ def build(
     """
     import jaxcmh.index
 
-    asked.new_file(out)
-    with progress() as steps:
+    with asked.new_file(out), progress() as steps:
         asked.start(steps)
         steps.step(f"reading {items}")
         index = _read_items(items, ids, model, view, bits, codebooks)
@@ -96,18 +95,19 @@ def add(
         Write here and leave the index as it is; must not exist.
     """
     import jaxcmh.index
+    from jaxcmh import store
 
-    if out is not None:
-        asked.new_file(out)
-    with progress() as steps:
+    place = out or index
+    with store.only_writer(index) if out is None else asked.new_file(out), progress() as steps:
         asked.start(steps)
         steps.step(f"reading {index}")
         before = jaxcmh.index.load(index)
+        store.room(place, index.stat().st_size)
         rows, encoder = read_rows(items, "items"), None if model is None else jaxcmh.load(model)
         number = None if encoder is None else _view(encoder, rows, view)
         after = jaxcmh.index.add(before, rows, None if ids is None else _read_ids(ids), model=encoder, view=number)
-        jaxcmh.index.save(after, out or index)
-    print(f"{shown(out or index)}: {_described(after)}, {len(rows)} of them new")
+        jaxcmh.index.save(after, place)
+    print(f"{shown(place)}: {_described(after)}, {len(rows)} of them new")
 
 
 @index_app.command
@@ -344,8 +344,7 @@ def _described(index: "Index") -> str:
 def _export(index: Path, out: Path, write: Callable[["Index", Path], None]) -> None:
     import jaxcmh.index
 
-    asked.new_file(out)
-    with progress() as steps:
+    with asked.new_file(out), progress() as steps:
         asked.start(steps)
         steps.step(f"reading {index}")
         items = jaxcmh.index.load(index)

@@ -13,7 +13,11 @@ def _console() -> Any:
     """Standard output; wide where it is no terminal, so that a table in a file is never wrapped."""
     from rich.console import Console
 
-    return Console(width=None if sys.stdout.isatty() else 200, highlight=False, emoji=False, markup=False)
+    class Output(Console):
+        def on_broken_pipe(self) -> None:
+            raise BrokenPipeError  # rich would end the process, with a code that says something went wrong
+
+    return Output(width=None if sys.stdout.isatty() else 200, highlight=False, emoji=False, markup=False)
 
 
 def _rich_table(**options: Any) -> Any:

@@ -1,6 +1,8 @@
 """The commands around one training: `jaxcmh demo`, `train`, `evaluate` and `search`."""
 
 import os
+import tempfile
+from collections.abc import Sequence
 from importlib import metadata
 from pathlib import Path
 from typing import Annotated, Any
@@ -62,9 +64,9 @@ def demo(
 
     asked.bits(bits or ())
     chosen = [asked.method(name) for name in methods or ()] or None
-    place = asked.new_folder(out, "demo")
     endings = {"max_iterations": max_iterations, "tolerance": tolerance}
-    demonstrate(place, methods=chosen, lengths=bits or LENGTHS, start=asked.start, **endings)
+    with asked.new_folder(out, "demo") as place:
+        demonstrate(place, methods=chosen, lengths=bits or LENGTHS, start=asked.start, **endings)
 
 
 def train(
@@ -131,6 +133,7 @@ def train(
     as_json
         Print result lines (JSON) instead of a table.
     """
+    from jaxcmh import store
     from jaxcmh.datasets.identity import data_hash, split_hash
     from jaxcmh.results.runs import read_run, stored
     from jaxcmh.studies import runs
@@ -141,8 +144,6 @@ def train(
     options |= {"max_iterations": max_iterations, "tolerance": tolerance}
     options["features"] = asked.features(chosen, features, anchors, width, standardise)
     name = asked.file_name(chosen.name, data, bits, seed)
-    place = asked.new_folder(out, name)
-    track = asked.tracker(log, place)
     config = {
         "data": data,
         "root": root and str(root.resolve()),
@@ -154,41 +155,64 @@ def train(
     if asked.is_own(method):
         config |= {"imported": method, "source": asked.source(method)}
     stages = Stages()
-    with progress() as steps:
-        asked.start(steps)
-        split = load_data(data, root, stages, steps)
-        hashes = data_hash(split), split_hash(split)
-        wanted = {**config, **asked.info(chosen, split, hash_function, options), "version": jaxcmh.__version__}
-        earlier = stored(Path("runs") / name, wanted, hashes[0]) if out is None else None
-        if earlier is not None:
-            terminal.print_records(read_run(earlier).records, as_json)
-            say(f"cached; run folder: {shown(earlier)}")
-            return
-        outcome = runs.run(
-            split,
-            chosen,
-            bits=bits,
-            data=data,
-            hashes=hashes,
-            ties=ties,
-            at=at,
-            times=stages.seconds,
-            say=lambda doing: steps.step(f"{chosen.name}, {bits} bits: {doing}"),
-            hash_function=hash_function,
-            **options,
-        )
-    trained = outcome.model.info
-    runs.keep(place, outcome, {**config, **trained._asdict(), "params": dict(trained.params)})
-    if track:
-        for line in outcome.records:
-            track(line)
-    terminal.print_records(outcome.records, as_json)
+    with asked.new_folder(out, name) as place:
+        track = asked.tracker(log, place)
+        with progress() as steps:
+            asked.start(steps)
+            split = load_data(data, root, stages, steps)
+            hashes = data_hash(split), split_hash(split)
+            wanted = {**config, **asked.info(chosen, split, hash_function, options), "version": jaxcmh.__version__}
+            earlier = stored(Path("runs") / name, wanted, hashes[0]) if out is None else None
+            if earlier is not None:
+                terminal.print_records(read_run(earlier).records, as_json)
+                say(f"cached; run folder: {shown(earlier)}")
+                return
+            store.room(place, _size(split, wanted["features"], bits))
+            outcome = runs.run(
+                split,
+                chosen,
+                bits=bits,
+                data=data,
+                hashes=hashes,
+                ties=ties,
+                at=at,
+                times=stages.seconds,
+                say=lambda doing: steps.step(f"{chosen.name}, {bits} bits: {doing}"),
+                hash_function=hash_function,
+                **options,
+            )
+        trained = outcome.model.info
+        try:
+            _keep(place, outcome, {**config, **trained._asdict(), "params": dict(trained.params)})
+        finally:
+            terminal.print_records(outcome.records, as_json)
+        if track:
+            for line in outcome.records:
+                track(line)
     if not as_json:
         print(terminal.stages_line(outcome.records[0]["times"]))
     for note in (terminal.ending(outcome.records[0]), *(f"warning: {doubt}" for doubt in outcome.doubts)):
         if note:
             say(note)
     say(f"run folder: {shown(place)}")
+
+
+def _size(split: Any, features: Sequence[Any], bits: int) -> int:
+    """Bytes that a run takes at least: codes of every item, and the anchors of kernels."""
+    codes = (1 + len(split.train.views)) * len(split.train.labels) * bits // 8
+    maps = zip(features, split.train.views)
+    return codes + sum(4 * min(f.anchors, x.shape[0]) * x.shape[1] for f, x in maps if f.kind in ("rbf", "laplace"))
+
+
+def _keep(place: Path, outcome: Any, config: dict[str, Any]) -> None:
+    """Keep a run, elsewhere if it must be: what a full disk costs is not the training."""
+    from jaxcmh.studies import runs
+
+    try:
+        runs.keep(place, outcome, config)
+    except OSError as error:
+        other = runs.keep(Path(tempfile.mkdtemp(prefix="jaxcmh-")) / "run", outcome, config)
+        raise OSError(f"{place} cannot be written ({error}); the run is in {other}") from None
 
 
 def evaluate(
@@ -221,7 +245,7 @@ def evaluate(
     as_json
         Print result lines (JSON) instead of a table.
     """
-    from jaxcmh import results
+    from jaxcmh import results, store
     from jaxcmh.datasets.identity import data_hash, split_hash
     from jaxcmh.results.runs import read_run
 
@@ -246,11 +270,14 @@ def evaluate(
             with stages("evaluate"):
                 report = runs.evaluate(model, split, kind, ties=ties, at=at)
             records.append(results.record(model, report, data=name, hashes=hashes, times=stages.seconds))
-    known = {line["key"] for line in stored.records}
-    for line in records:
-        if line["key"] not in known:
-            results.append(run / "results.jsonl", line)
-    terminal.print_records(records, as_json)
+    try:
+        with store.only_writer(run / "results.jsonl"):  # another may have added the same meanwhile
+            known = {line["key"] for line in results.read(run / "results.jsonl")}
+            for line in records:
+                if line["key"] not in known:
+                    results.append(run / "results.jsonl", line)
+    finally:
+        terminal.print_records(records, as_json)
 
 
 def search(

@@ -103,7 +103,7 @@ def build(
     bits = checks.integer(bits, "bits", least=whole - 7, most=whole)
     check_padding("items", codes, bits)
     checked = _ids(ids, len(codes), np.zeros(0, np.int64))
-    return Index(topk.arrange(codes), codebooks, bits, Ids(checked), "" if model is None else _fingerprint(model))
+    return Index(topk.arrange(codes), codebooks, bits, Ids(checked), "" if model is None else model.fingerprint)
 
 
 def add(index: Index, items: Any, ids: Any = None, *, model: Model | None = None, view: int | None = None) -> Index:
@@ -137,9 +137,7 @@ def add(index: Index, items: Any, ids: Any = None, *, model: Model | None = None
         topk.check_lookup(codes, index.codebooks)
     ids = np.concatenate([index.ids.values, _ids(ids, len(codes), index.ids.values)])
     known = "" if model is None and len(codes) else index.model_fingerprint
-    return replace(
-        index, blocks=topk.arrange(np.concatenate([index.codes, codes])), ids=Ids(ids), model_fingerprint=known
-    )
+    return replace(index, blocks=topk.extended(index.blocks, codes), ids=Ids(ids), model_fingerprint=known)
 
 
 def remove(index: Index, ids: Any) -> Index:
@@ -285,11 +283,6 @@ def spread(index: Index, mesh: Mesh) -> Index:
     return replace(index, blocks=blocks._replace(words=jax.device_put(blocks.words, rows)))
 
 
-def _fingerprint(model: Model) -> str:
-    """What tells two models apart that would encode items differently: a hash of hash functions and codebooks."""
-    return store.digest(("", leaf) for leaf in jax.tree.leaves((model.encoders, model.codebooks)))[:16]
-
-
 def save(index: Index, path: str | os.PathLike) -> None:
     """Write an index as one safetensors file with a JSON header; the file appears whole or not at all.
 
@@ -417,7 +410,7 @@ def _check_model(index: Index, model: Model | None) -> None:
         raise ValueError(f"model: makes codes of {bits} bits, but the index holds codes of {index.bits}")
     if index.codebooks is not None and not np.array_equal(np.asarray(model.codebooks), index.codebooks):
         raise ValueError("model: has other codebooks than the index")
-    if index.model_fingerprint and _fingerprint(model) != index.model_fingerprint:
+    if index.model_fingerprint and model.fingerprint != index.model_fingerprint:
         raise ValueError("model: is not the one that encoded the items of the index, so its codes mean something else")
 
 
@@ -434,9 +427,9 @@ def _ids(ids: Any, n: int, present: np.ndarray) -> np.ndarray:
     unique, counts = np.unique(ids, return_counts=True)
     if (counts > 1).any():
         raise ValueError(f"ids: expected each once; got {unique[counts > 1][0].item()!r} more than once")
-    there = np.isin(ids, present) if len(present) else np.zeros(n, bool)
-    if there.any():
-        raise ValueError(f"ids: {ids[there][0].item()!r} is in the index already")
+    there = present[np.isin(present, ids)]  # in this order fast for a few ids
+    if len(there):
+        raise ValueError(f"ids: {ids[np.isin(ids, there)][0].item()!r} is in the index already")
     return ids
 
 

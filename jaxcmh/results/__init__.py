@@ -43,7 +43,6 @@ from jaxcmh.results.pivot import (
     to_csv,
 )
 from jaxcmh.store import (
-    open_to_all,
     plain,
     write_json,
     write_text,
@@ -76,7 +75,6 @@ __all__ = [
     "line",
     "mean_share",
     "one_protocol",
-    "open_to_all",
     "plain",
     "read",
     "record",

@@ -21,6 +21,7 @@ from typing import Any
 import numpy as np
 
 import jaxcmh
+from jaxcmh import store
 from jaxcmh.store import plain
 
 FORMAT = 2
@@ -286,21 +287,34 @@ def check(record: Any, where: str = "record") -> dict:
 
 
 def append(path: str | Path, record: Mapping[str, Any]) -> None:
-    """Add one line to a file of results; a half line left by a killed process is cut off first.
+    """Add one line to a file of results; it is on the disk when this returns.
+
+    A half line left by a killed process is cut off first, and one that the disk has no room for at once.
 
     Args:
         path: the `.jsonl` file, made when it is not there.
         record: see `record`.
     Raises:
         ValueError: the record lacks a field, or holds a number that is not finite where it must be.
+        BlockingIOError: another process is writing the file, see `store.only_writer`.
     """
-    line = json.dumps(_nan_to_none(check(dict(record))), allow_nan=False, separators=(",", ":")).encode() + b"\n"
+    text = json.dumps(_nan_to_none(check(dict(record))), allow_nan=False, separators=(",", ":"))
+    left = memoryview(text.encode() + b"\n")
     path = Path(path)
-    torn = _torn(path)
-    if torn:
-        os.truncate(path, path.stat().st_size - torn)
-    with open(path, "ab", buffering=0) as file:
-        file.write(line)
+    with store.only_writer(path):
+        new = not path.exists()
+        with open(path, "ab", buffering=0) as file:
+            whole = file.tell() - _torn(path)
+            try:
+                file.truncate(whole)
+                while left:  # a disk that is nearly full takes a part
+                    left = left[file.write(left) :]
+                os.fsync(file.fileno())
+            except BaseException:
+                file.truncate(whole)
+                raise
+        if new:
+            store.keep(path.parent)
 
 
 def _nan_to_none(value: Any) -> Any:
@@ -314,10 +328,13 @@ def _nan_to_none(value: Any) -> Any:
 
 def _torn(path: Path) -> int:
     """Bytes after the last line end: what a process killed while writing left."""
-    if not path.exists():
-        return 0
-    content = path.read_bytes()
-    return len(content) - content.rfind(b"\n") - 1
+    with open(path, "rb") as file:
+        size = file.seek(0, os.SEEK_END)
+        file.seek(max(size - 1, 0))
+        if file.read(1) in (b"", b"\n"):
+            return 0
+        file.seek(0)
+        return size - file.read().rfind(b"\n") - 1
 
 
 def read(path: str | Path) -> list[dict]:

@@ -1,10 +1,11 @@
 """Run folders: what one training and its evaluations leave behind, written whole or not at all, and read again."""
 
 import csv
+import itertools
 import json
 import math
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from io import StringIO
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -17,13 +18,16 @@ from jaxcmh.store import folder, plain, write_json, write_text
 FILES = ("config.json", "environment.json", "results.jsonl", "per_query.csv", "codes.npz", "model.safetensors")
 
 
+def names(path: str | Path) -> Iterator[Path]:
+    """The path, path-2, path-3, and so on."""
+    path = Path(path)
+    yield path
+    yield from (path.with_name(f"{path.name}-{number}") for number in itertools.count(2))
+
+
 def free(path: str | Path) -> Path:
     """The path, or path-2, path-3, ... : the first that does not exist."""
-    path = Path(path)
-    number = 1
-    while (candidate := path if number == 1 else path.with_name(f"{path.name}-{number}")).exists():
-        number += 1
-    return candidate
+    return next(candidate for candidate in names(path) if not candidate.exists())
 
 
 def stored(path: str | Path, asked: Mapping[str, Any], data_hash: str) -> Path | None:
@@ -34,16 +38,13 @@ def stored(path: str | Path, asked: Mapping[str, Any], data_hash: str) -> Path |
         asked: fields of the run's configuration.
         data_hash: of the data.
     """
-    last = free(path)
-    number = 1
-    while (place := Path(path) if number == 1 else last.with_name(f"{Path(path).name}-{number}")) != last:
+    for place in itertools.takewhile(Path.exists, names(path)):
         try:
             run = read_run(place)
         except (ValueError, OSError):
             run = None  # damaged, or no run: it is left alone
         if run and run.records[0]["data_hash"] == data_hash and {**run.config, **plain(asked)} == run.config:
             return place
-        number += 1
     return None
 
 

@@ -28,6 +28,7 @@ from jax import Array, lax
 from scipy.special import gammaln
 
 from jaxcmh import checks
+from jaxcmh.retrieval.topk import roomy
 
 # Ranks of topN precision unless told otherwise, as far as the database reaches.
 TOPN = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000)
@@ -315,6 +316,7 @@ def score_metrics(
 
 
 def _codes(x: Any, name: str) -> np.ndarray:
+    checks.not_forked()
     x = np.asarray(x)
     if x.dtype != np.uint8 or x.ndim != 2 or 0 in x.shape:
         raise ValueError(
@@ -388,9 +390,9 @@ def _in_blocks(function: Callable[..., tuple], *rows: np.ndarray, size: int) -> 
 
 
 def _blocks(rows: np.ndarray, size: int) -> np.ndarray:
-    """(n, w) -> (blocks, b, w): blocks of equal size, at most `size`, zeros at the end."""
+    """(n, w) -> (blocks, b, w): blocks of one of a few sizes, at most `size`, zeros at the end."""
     blocks = -(-len(rows) // size)
-    size = -(-len(rows) // blocks)
+    size = min(size, roomy(-(-len(rows) // blocks)))
     return np.pad(rows, ((0, blocks * size - len(rows)), (0, 0))).reshape(blocks, size, -1)
 
 

@@ -14,8 +14,13 @@ so that one instruction works on many columns, and a column is a run of neighbou
 * Look-up: scores of 32 queries side by side, as sums of rows of their tables; then as for small k.
 
 One more top-k merges the answers of the chunks, be they on one device or on many.
+
+Every shape is a program to compile, and programs are never given back. So items, queries and k are filled up to a few
+sizes (`roomy`, `_roomy_k`) on the host, which compiles nothing, and what was not asked for is cut off there. NumPy's
+arrays go into programs as they are: `jnp.asarray` compiles one of its own for every shape.
 """
 
+import math
 import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -104,6 +109,28 @@ def _unpack(codes: jax.Array) -> jax.Array:
     return jnp.where(ones == 1, jnp.float32(1), jnp.float32(-1)).reshape(codes.shape[0], -1)
 
 
+def roomy(n: int) -> int:
+    """The smallest of a few sizes that n rows fit in: a power of two, and beyond 64 one of eight up to the next.
+
+    Example:
+        >>> [roomy(n) for n in (0, 1, 3, 64, 65, 100, 1000)]
+        [1, 1, 4, 64, 72, 104, 1024]
+    """
+    step = 1 << max(0, (n - 1).bit_length() - 4)
+    return -(-n // step) * step if n > 64 else 1 << (max(n, 1) - 1).bit_length()
+
+
+def _roomy_k(k: int) -> int:
+    """The smallest of 1, 2, 3, 5, 7, 10, 15, 20, ... that is not below k: what people ask for costs nothing more."""
+    power = 10 ** (len(str(k)) - 1)
+    return next(size for half in (2, 3, 4, 6, 10, 14, 20) if (size := half * power // 2) >= k)
+
+
+def filled_up(rows: np.ndarray, n: int) -> np.ndarray:
+    """n rows: those given and zeros behind them."""
+    return np.concatenate([rows, np.zeros((n - len(rows), *rows.shape[1:]), rows.dtype)]) if n > len(rows) else rows
+
+
 def arrange(codes: Any, devices: int = 1) -> Blocks:
     """Arrange codes for search, once for a database that is searched often.
 
@@ -123,11 +150,34 @@ def arrange(codes: Any, devices: int = 1) -> Blocks:
     """
     codes = check_codes("codes", codes)
     n, width = codes.shape
-    most = min(CHUNK_ITEMS, CHUNK_BYTES // width)
-    chunks = checks.integer(devices, "devices", least=1) * max(1, -(-n // (devices * most)))
-    run = 32 if n <= chunks << 16 else 128
+    shape = _arrangement(n, width, checks.integer(devices, "devices", least=1))
+    if _concrete(codes):
+        codes = filled_up(np.asarray(codes), math.prod(shape))
     # NumPy's integer, because JAX's would have to be waited for.
-    return Blocks(_spread(codes, (chunks, run, max(1, -(-n // (chunks * run * LANES))) * LANES)), np.int32(n))
+    return Blocks(_spread(codes, shape), np.int32(n))
+
+
+def _arrangement(n: int, width: int, devices: int = 1) -> tuple[int, int, int]:
+    """Chunks, C and S for n codes."""
+    most = min(CHUNK_ITEMS, CHUNK_BYTES // width)
+    chunks = devices * max(1, -(-n // (devices * most)))
+    run = 32 if n <= chunks << 16 else 128
+    return chunks, run, max(1, -(-n // (chunks * run * LANES))) * LANES
+
+
+def extended(blocks: Blocks, codes: np.ndarray) -> Blocks:
+    """What `arrange` makes of all items with those of codes behind: where there is room, only these are written.
+
+    Example:
+        >>> codes_of(extended(arrange(np.uint8([[1], [2]])), np.uint8([[3]]))).tolist()
+        [[1], [2], [3]]
+    """
+    n, (chunks, width, run, columns) = int(blocks.n) + len(codes), blocks.words.shape
+    if _arrangement(n, width) != (chunks, run, columns):
+        return arrange(np.concatenate([codes_of(blocks), codes]))
+    words, row = np.array(blocks.words), np.arange(n - len(codes), n)
+    words[row // (run * columns), :, row % run, row // run % columns] = codes
+    return Blocks(jax.device_put(words), np.int32(n))
 
 
 @partial(jax.jit, static_argnames="shape")
@@ -190,7 +240,7 @@ def hamming_topk(
         words = np.asarray(blocks.words)
         present = np.empty((0, *words.shape[2:]), bool) if mask is None else np.asarray(_chunks(blocks, mask)[3])
         nearest = compiled(words, int(blocks.n), np.asarray(queries), present, k, _cpus())
-        return jnp.asarray(nearest[0]), jnp.asarray(nearest[1])
+        return jax.device_put(nearest[0]), jax.device_put(nearest[1])
     batch = max(8, min(64, BATCH_PAIRS * len(blocks.words) // _slots(blocks)))
     return _search(_hamming, queries, (), blocks, mask, k, batch, mesh)
 
@@ -221,8 +271,10 @@ def hamming_range(
     """
     queries, blocks = _hamming_input(query_codes, database_codes, None)
     radius = min(checks.integer(radius, "radius", least=0), 8 * queries.shape[1])
-    available, mask = _available(mask, blocks)
-    counts = np.asarray(_within(queries, blocks, mask, jnp.int32(radius)), np.int64)
+    available, present = _available(mask, blocks)
+    queries = np.asarray(queries)
+    filled = filled_up(queries, roomy(len(queries)))
+    counts = np.asarray(_within(filled, blocks, present, np.int32(radius)), np.int64)[: len(queries)]
     within: list[tuple[np.ndarray, ...]] = [(np.zeros(0, np.int32), np.zeros(0, np.int32))]
     for start in range(0, len(queries), RANGE_QUERIES):
         some = slice(start, start + RANGE_QUERIES)
@@ -275,7 +327,7 @@ def lookup_topk(
 
 def _search(
     kernel: Callable,
-    queries: jax.Array,
+    queries: jax.Array | np.ndarray,
     extra: tuple[jax.Array, ...],
     blocks: Blocks,
     mask: jax.Array | None,
@@ -284,25 +336,34 @@ def _search(
     mesh: Mesh | None,
 ) -> tuple[jax.Array, jax.Array]:
     """Run `_program`, on a CPU in as many threads as there may be: XLA itself spreads only its largest steps."""
-    program = partial(_program, queries, extra, blocks, mask, kernel=kernel, k=k, mesh=mesh)
-    n_q, pairs = len(queries), len(queries) * _slots(blocks)
-    threads = 1
-    if mesh is None and _concrete(queries) and _concrete(blocks.words) and jax.default_backend() == "cpu":
+    concrete = _concrete(queries) and _concrete(blocks.words)
+    n_q, most, asked = len(queries), k, len(queries)
+    if concrete:
+        n_q, most = roomy(asked), min(_roomy_k(k), _slots(blocks))
+        if n_q > asked:
+            queries = filled_up(np.asarray(queries), n_q)
+    program = partial(_program, queries, extra, blocks, mask, kernel=kernel, k=most, mesh=mesh)
+    pairs, threads = n_q * _slots(blocks), 1
+    if mesh is None and concrete and jax.default_backend() == "cpu":
         threads = max(1, min(_cpus(), n_q // batch, pairs // BATCH_PAIRS))
     share = -(-n_q // threads)
     batch = max(1, -(-share // max(1, -(-share // batch))))  # equal batches need the least padding
     if threads == 1:
-        return program(share=share, batch=batch)
-    nearest = np.empty((n_q, k), np.int32 if kernel is _hamming else np.float32), np.empty((n_q, k), np.int32)
+        nearest = program(share=share, batch=batch)
+        if nearest[0].shape == (asked, k):
+            return nearest
+    else:
+        nearest = np.empty((n_q, most), np.int32 if kernel is _hamming else np.float32), np.empty((n_q, most), np.int32)
 
-    def run(thread: int) -> None:
-        start = min(thread * share, n_q - share)
-        for whole, part in zip(nearest, program(start=start, share=share, batch=batch)):
-            whole[start : start + share] = part
+        def run(thread: int) -> None:
+            start = min(thread * share, n_q - share)
+            for whole, part in zip(nearest, program(start=start, share=share, batch=batch)):
+                whole[start : start + share] = part
 
-    with ThreadPoolExecutor(threads) as pool:
-        list(pool.map(run, range(threads)))
-    return jnp.asarray(nearest[0]), jnp.asarray(nearest[1])
+        with ThreadPoolExecutor(threads) as pool:
+            list(pool.map(run, range(threads)))
+    scores, ids = (np.asarray(whole)[:asked, :k] for whole in nearest)
+    return jax.device_put(scores), jax.device_put(ids)
 
 
 @partial(jax.jit, static_argnames=("share", "batch", "kernel", "k", "mesh"))
@@ -570,7 +631,7 @@ def _within(queries: jax.Array, blocks: Blocks, mask: jax.Array | None, radius: 
     return lax.map(of_query, queries)
 
 
-def _hamming_input(query_codes: Any, database_codes: Any, mesh: Mesh | None) -> tuple[jax.Array, Blocks]:
+def _hamming_input(query_codes: Any, database_codes: Any, mesh: Mesh | None) -> tuple[jax.Array | np.ndarray, Blocks]:
     queries, blocks = check_codes("query_codes", query_codes), _blocks("database_codes", database_codes, mesh)
     if queries.shape[1] != blocks.words.shape[1]:
         raise ValueError(
@@ -597,8 +658,10 @@ def _available(mask: Any, blocks: Blocks) -> tuple[int, jax.Array | None]:
         mask = mask if isinstance(mask, jax.Array) else np.asarray(mask)
         if mask.dtype != bool or mask.shape != (n,):
             raise ValueError(f"mask: expected {n} bools, one per item; got {mask.dtype} of {mask.shape}")
-        n = int(mask.sum()) if _concrete(mask) else n
-        mask = jnp.asarray(mask)
+        if _concrete(mask):
+            mask = np.asarray(mask)
+            n, mask = int(mask.sum()), filled_up(mask, _slots(blocks))
+        mask = jax.device_put(mask)
     return n, mask
 
 
@@ -629,8 +692,8 @@ def check_lookup(codes: Any, codebooks: Any) -> jax.Array:
     return codebooks
 
 
-def check_codes(name: str, codes: Any) -> jax.Array:
-    """Codes as a JAX array, if they are a uint8 matrix of at least one column.
+def check_codes(name: str, codes: Any) -> jax.Array | np.ndarray:
+    """Codes as an array of JAX or NumPy, if they are a uint8 matrix of at least one column.
 
     Raises:
         ValueError: they are not; the message begins with `name`.
@@ -640,17 +703,19 @@ def check_codes(name: str, codes: Any) -> jax.Array:
         Traceback (most recent call last):
         ValueError: items: expected uint8 codes of shape (n, bytes); got float64 of (3, 2)
     """
+    checks.not_forked()
     codes = codes if isinstance(codes, jax.Array) else np.asarray(codes)
     if codes.ndim != 2 or codes.shape[1] == 0 or codes.dtype != np.uint8:
         raise ValueError(f"{name}: expected uint8 codes of shape (n, bytes); got {codes.dtype} of {codes.shape}")
-    return jnp.asarray(codes)
+    return codes
 
 
 def _real(name: str, x: Any, ndim: int) -> jax.Array:
+    checks.not_forked()
     x = x if isinstance(x, jax.Array) else np.asarray(x)
     if x.ndim != ndim or 0 in x.shape[1:] or x.dtype.kind not in "fiu":
         raise ValueError(f"{name}: expected {ndim} dimensions of real numbers, none empty; got {x.dtype} of {x.shape}")
-    x = jnp.asarray(x, jnp.float32)
+    x = jax.device_put(x.astype(np.float32))
     if _concrete(x):
         wrong = ~np.isfinite(np.asarray(x)).reshape(x.shape[0], -1).all(axis=1)
         if wrong.any():
@@ -662,7 +727,7 @@ def _concrete(x: Any) -> bool:
     return not isinstance(x, Tracer)
 
 
-def _compiled(engine: str, queries: jax.Array, blocks: Blocks, mesh: Mesh | None) -> Callable | None:
+def _compiled(engine: str, queries: jax.Array | np.ndarray, blocks: Blocks, mesh: Mesh | None) -> Callable | None:
     """`numba_topk.nearest` where it is asked for, or where it may be used and is worth it."""
     checks.choice(engine, "engine", ("auto", "jax", "numba"))
     possible = mesh is None and _concrete(queries) and _concrete(blocks.words) and jax.default_backend() == "cpu"

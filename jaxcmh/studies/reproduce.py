@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from jaxcmh import studies
+from jaxcmh import store, studies
 from jaxcmh.datasets import Split, load_dataset
 from jaxcmh.progress import Progress
 from jaxcmh.studies import Study, runs
@@ -105,23 +105,27 @@ def run(
         say: called with the reason why a study cannot be run here.
     Returns:
         The lines of these studies.
+    Raises:
+        BlockingIOError: another process is writing the file of results.
     """
     path, lines = folder / "results.jsonl", []
-    for study in plan_studies:
-        on, name = split, data
-        try:
-            if study.kind == "deep":
-                on = load_dataset(deep, root=root) if deep else deep_pictures(split)
-                name = f"{data.partition(':')[0]}:deep"
-            if study.kind in inside.LOOKS:
-                lines += inside.run(study, on, path, data=name, ties=ties, progress=progress)
+    with store.parents(path), store.only_writer(path, wait=0):
+        for study in plan_studies:
+            on, name = split, data
+            try:
+                if study.kind == "deep":
+                    on = load_dataset(deep, root=root) if deep else deep_pictures(split)
+                    name = f"{data.partition(':')[0]}:deep"
+                if study.kind in inside.LOOKS:
+                    lines += inside.run(study, on, path, data=name, ties=ties, progress=progress)
+                    continue
+            except (ValueError, OSError, ModuleNotFoundError) as error:
+                say(f"{data}: {study.name} skipped: {error}")
                 continue
-        except (ValueError, OSError, ModuleNotFoundError) as error:
-            say(f"{data}: {study.name} skipped: {error}")
-            continue
-        changed = studies.conditions(on, study.settings[0])  # fewer training rows than database rows: none are learned
-        kinds = None if study.kind in COMPARED else runs.kinds(changed)[:1]
-        options = {"data": name, "ties": ties, "databases": kinds, "memory": memory, "progress": progress, "log": log}
-        alone = study.kind == "scaling"  # its times are a run's own
-        lines += studies.run(study, on, path, curves=study.name == CURVES, alone=alone, **options)
+            # With fewer training rows than database rows, none of these are learned.
+            kinds = None if study.kind in COMPARED else runs.kinds(studies.conditions(on, study.settings[0]))[:1]
+            options = {"data": name, "ties": ties, "databases": kinds, "memory": memory}
+            options |= {"progress": progress, "log": log}
+            alone = study.kind == "scaling"  # its times are a run's own
+            lines += studies.run(study, on, path, curves=study.name == CURVES, alone=alone, **options)
     return lines

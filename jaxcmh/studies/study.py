@@ -12,17 +12,16 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager, nullcontext
+from contextlib import nullcontext
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
-import filelock
 import jax
 import numpy as np
 
 import jaxcmh
-from jaxcmh import checks, results
+from jaxcmh import checks, results, store
 from jaxcmh.datasets import Split, drop_labels, flip_labels, take, unpair
 from jaxcmh.learning.core import Method, endings
 from jaxcmh.methods import find
@@ -110,7 +109,8 @@ def run(
     """
     wanted = points(study)
     path, steps = Path(path), progress
-    with _only_writer(path), jaxcmh.progress.progress(0) if steps is None else nullcontext(steps) as steps:
+    shown = jaxcmh.progress.progress(0) if steps is None else nullcontext(steps)
+    with store.parents(path), store.only_writer(path, wait=0), shown as steps:
         stored = results.read(path) if path.exists() else []
         known = {line["key"]: line for line in stored if ("curves" in line) == curves}
         done = {line["key"]: line for line in stored if line.get("study", {}).get("name") == study.name}
@@ -240,18 +240,6 @@ def conditions(split: Split, setting: Mapping[str, float | int | str]) -> Split:
 
 
 # -- pieces -----------------------------------------------------------------------------------------------------------
-
-
-@contextmanager
-def _only_writer(path: Path) -> Iterator[None]:
-    """Two processes never write one file; the lock of a killed process is free at once."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    lock = filelock.FileLock(path.with_name(f".{path.name}.lock"), timeout=0)
-    try:
-        with lock:
-            yield
-    except filelock.Timeout:
-        raise BlockingIOError(f"{path} is being written by another process") from None
 
 
 def _protocol(split: Split, data: str, ties: str, at: int | None) -> dict[str, Any]:

@@ -4,17 +4,21 @@ import json
 import os
 import re
 import resource
+import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
 import jaxcmh
-from jaxcmh import progress, results
+from jaxcmh import progress, results, store
 from jaxcmh.commands import cli
 from jaxcmh.results import report, runs
 
@@ -451,32 +455,128 @@ def test_piped_output_has_no_carriage_returns_and_compiles_once(tmp_path):
     assert sorted(os.listdir(tmp_path)) == ["cache", "runs"]
 
 
-def test_interrupting_exits_130_at_once_and_leaves_nothing(tmp_path):
+@pytest.mark.parametrize(
+    ("number", "code", "said"),
+    [
+        (signal.SIGINT, 130, "interrupted"),
+        (signal.SIGTERM, 143, "stopped by SIGTERM"),
+        (signal.SIGHUP, 129, "stopped by SIGHUP"),
+    ],
+)
+def test_a_signal_ends_a_command_at_once_and_leaves_nothing(tmp_path, number, code, said):
     words = ["train", "dcgh", "--data", "synthetic", "--bits", "16", "--max-iterations", "3000000"]
     child = process(tmp_path, *words, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
     assert child.stderr is not None
     try:
         assert next(line for line in child.stderr if line.startswith("device: "))
         until = time.monotonic() + 120
-        while not any("_fit" in name for name in compiled(tmp_path)) and time.monotonic() < until:
+        stage = "_fit" if number == signal.SIGINT else ""
+        while not any(stage in name for name in compiled(tmp_path)) and time.monotonic() < until:
             time.sleep(0.1)
-        child.send_signal(signal.SIGINT)
+        assert (tmp_path / "runs").exists()
+        child.send_signal(number)
         began = time.perf_counter()
         _, err = child.communicate(timeout=60)
     finally:
         child.kill()
     assert time.perf_counter() - began < 10
-    assert child.returncode == 130
-    assert err.strip().splitlines()[-1] == "jaxcmh: interrupted; nothing unfinished was left behind"
+    assert child.returncode == code
+    assert err.strip().splitlines()[-1] == f"jaxcmh: {said}; nothing unfinished was left behind"
     assert "Traceback" not in err
     assert not (tmp_path / "runs").exists()
+
+
+@pytest.mark.parametrize(
+    ("streams", "code", "said"),
+    [
+        (">&-", 2, "jaxcmh: standard output is closed; send it to /dev/null if nobody is to read it\n"),
+        (">/dev/full", 2, "jaxcmh: [Errno 28] No space left on device\n"),
+        ("| true", 0, ""),
+        ("2>&-", 0, ""),
+    ],
+)
+def test_output_that_cannot_be_written_is_said_in_one_line(tmp_path, streams, code, said):
+    command = f"set -o pipefail; {sys.executable} -m jaxcmh data info synthetic {streams}"
+    done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (code, said)
+
+
+# -- several at once, and full disks ----------------------------------------------------------------------------------
+
+
+def at_once(*commands):
+    """Exit codes of commands that run at the same time."""
+    with ThreadPoolExecutor(len(commands)) as pool:
+        return sorted(pool.map(lambda words: cli.main(list(map(str, words))), commands))
+
+
+def test_two_additions_to_one_index_are_both_there(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    np.save("codes.npy", np.arange(8, dtype=np.uint8).reshape(4, 2))
+    assert at_once(*[("index", "build", "codes.npy", "--out", "a.index")] * 2) == [0, 2]
+    assert at_once(*[("index", "add", "a.index", "codes.npy")] * 3) == [0, 0, 0]
+    assert jaxcmh.index.load("a.index").ids.values.tolist() == list(range(16))
+    assert sorted(os.listdir()) == ["a.index", "codes.npy"]
+
+
+def test_two_evaluations_of_one_run_add_their_lines_once(trained, tmp_path):
+    run = shutil.copytree(trained, tmp_path / "run")
+    before = len(results.read(run))
+    assert at_once(*[("evaluate", run, "--at", 7)] * 2) == [0, 0]
+    keys = [line["key"] for line in results.read(run)]
+    assert len(keys) == len(set(keys)) == before + 2
+
+
+def test_trainings_at_once_have_folders_of_their_own(capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    train = ("train", "dcgh", "--data", "synthetic", "--bits", BITS)
+    assert at_once((*train, "--seed", 0, "--out", "run"), (*train, "--seed", 1, "--out", "run")) == [0, 2]
+    assert "run is being written by process" in capsys.readouterr().err
+    assert at_once(*[(*train, "--param", f"alpha={alpha}") for alpha in (1, 2)]) == [0, 0]
+    runs_there = sorted(Path("runs").iterdir())
+    assert [place.name for place in runs_there] == ["dcgh-synthetic-16-0", "dcgh-synthetic-16-0-2"]
+    assert {runs.read_run(place).config["params"]["alpha"] for place in runs_there} == {1.0, 2.0}
+
+
+def test_a_sweep_into_a_folder_that_is_being_written_is_refused(capsys, tmp_path):
+    words = ["sweep", "dcgh", "--data", "synthetic", "--list", "alpha=1", "--out", str(tmp_path / "S")]
+    (tmp_path / "S").mkdir()
+    with store.only_writer(tmp_path / "S" / "results.jsonl"), ThreadPoolExecutor(1) as pool:
+        assert pool.submit(cli.main, words).result() == 2
+    assert "results.jsonl is being written by process" in capsys.readouterr().err
+    assert os.listdir(tmp_path / "S") == []
+
+
+def test_a_training_is_kept_elsewhere_where_the_disk_is_full(capsys, tmp_path, monkeypatch):
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    whole = store.write
+
+    def write(path, *rest):
+        if "full" in str(path):
+            raise OSError(28, "No space left on device")
+        whole(path, *rest)
+
+    monkeypatch.setattr(store, "write", write)
+    code, out, err = call(capsys, "train", "dcgh", "--data", "synthetic", "--bits", BITS, "--out", tmp_path / "full")
+    (line,) = [line for line in err.splitlines() if line.startswith("jaxcmh: ")]
+    assert code == 2
+    assert "dcgh" in out
+    (place,) = tmp_path.iterdir()
+    assert line.endswith(f"full cannot be written ([Errno 28] No space left on device); the run is in {place / 'run'}")
+    assert runs.read_run(place / "run").records
+
+
+def test_a_disk_without_room_is_told_of_before_training(capsys, tmp_path, monkeypatch):
+    monkeypatch.setattr("shutil.disk_usage", lambda _: SimpleNamespace(free=1000))
+    line = refused(capsys, "train", "dcgh", "--data", "synthetic", "--bits", BITS, "--out", tmp_path / "run")
+    assert "run takes" in line
+    assert os.listdir(tmp_path) == []
 
 
 # -- time -------------------------------------------------------------------------------------------------------------
 
 
 def test_what_threads_compile_side_by_side_counts_once_for_the_whole(monkeypatch):
-    from concurrent.futures import ThreadPoolExecutor
     from contextvars import copy_context
 
     clock = iter(range(100))

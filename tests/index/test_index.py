@@ -1,5 +1,9 @@
 """The index: what goes in comes out, what does not fit is refused and changes nothing."""
 
+import ast
+import subprocess
+import sys
+
 import jax
 import numpy as np
 import pytest
@@ -132,6 +136,54 @@ def test_an_index_is_a_pytree():
     np.testing.assert_array_equal(indexes.search(same, QUERIES, 4), indexes.search(index, QUERIES, 4))
     nearest = jax.jit(lambda index, q: topk.hamming_topk(q, index.blocks, 4)[1])
     np.testing.assert_array_equal(nearest(index, QUERIES), topk.hamming_topk(QUERIES, CODES, 4)[1])
+
+
+FORKED = """
+import multiprocessing, sys, tempfile, warnings
+import numpy as np
+import jaxcmh
+from jaxcmh import index
+from jaxcmh.retrieval import metrics, topk
+
+warnings.simplefilter("ignore")
+split = jaxcmh.load_dataset("synthetic", train=40, query=5)
+model = jaxcmh.train("dcgh", split.train.views, split.train.labels, bits=8)
+codes = np.asarray(model.codes)
+items = index.build(codes)
+x, y = split.query.views[0], split.query.labels
+CALLS = {
+    "search": lambda: index.search(items, codes, 1),
+    "add": lambda: index.add(items, codes),
+    "topk": lambda: topk.hamming_topk(codes, items.blocks, 1),
+    "encode": lambda: jaxcmh.encode(model, x, 0),
+    "train": lambda: jaxcmh.train("dcgh", split.train.views, split.train.labels, bits=8),
+    "evaluate": lambda: jaxcmh.evaluate(model, split.query.views, y, split.train.labels),
+    "metrics": lambda: metrics.hamming_metrics(codes, codes, split.train.labels, split.train.labels),
+}
+
+def attempt(name):
+    try:
+        CALLS[name]()
+    except RuntimeError as error:
+        sys.exit(5 if "'spawn'" in str(error) else 1)
+
+context = multiprocessing.get_context("fork")
+children = {name: context.Process(target=attempt, args=(name,)) for name in CALLS}
+for child in children.values():
+    child.start()
+for child in children.values():
+    child.join(20)
+print({name: child.exitcode for name, child in children.items()})
+for child in children.values():
+    child.kill()
+"""
+
+
+def test_a_forked_child_is_refused_at_once_and_told_of_spawn():
+    done = subprocess.run([sys.executable, "-c", FORKED], capture_output=True, text=True, check=True, timeout=200)
+    codes = ast.literal_eval(done.stdout.splitlines()[-1])
+    assert codes == dict.fromkeys(codes, 5), done.stderr
+    assert len(codes) == 7
 
 
 @pytest.mark.parametrize("ids", [None, np.arange(60) - 2**62, [f"Bild {i} é" for i in range(60)]])

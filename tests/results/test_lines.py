@@ -1,6 +1,8 @@
 """Result lines: nothing is lost, nothing is half written, what is damaged or of another format is named."""
 
 import json
+import resource
+from concurrent.futures import ThreadPoolExecutor
 from types import SimpleNamespace
 
 import numpy as np
@@ -58,6 +60,28 @@ def test_a_half_line_of_a_killed_process_is_passed_over_and_then_cut_off(tmp_pat
     assert results.read(path) == [line()]
     results.append(path, line(seed=1))
     assert results.read(path) == [line(), line(seed=1)]
+
+
+def test_a_line_that_the_disk_has_no_room_for_leaves_the_others(tmp_path):
+    path = tmp_path / "results.jsonl"
+    results.append(path, line())
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (path.stat().st_size + 100, before[1]))
+    try:
+        with pytest.raises(OSError, match="File too large"):
+            results.append(path, line(seed=1))
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert path.read_text().endswith("\n")
+    assert results.read(path) == [line()]
+
+
+def test_lines_of_several_writers_are_all_there_once(tmp_path):
+    path = tmp_path / "results.jsonl"
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(lambda seed: results.append(path, line(seed=seed)), range(40)))
+    assert sorted(record["seed"] for record in results.read(path)) == list(range(40))
+    assert [file.name for file in tmp_path.iterdir()] == ["results.jsonl"]
 
 
 @pytest.mark.parametrize(

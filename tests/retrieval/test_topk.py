@@ -155,6 +155,15 @@ def test_arranged_codes_come_back_row_by_row():
         np.testing.assert_array_equal(codes_of(arrange(database, devices=3)), database)
 
 
+@pytest.mark.parametrize(("n", "more"), [(0, 1), (5, 2043), (2047, 2), (70_000, 300), (70_000, 0), (600_000, 5)])
+def test_extended_codes_are_arranged_as_all_of_them_at_once(n, more):
+    database = codes(1, n + more, 16)
+    for blocks in (arrange(database[:n]), arrange(database[:n], devices=3)):
+        grown, whole = topk.extended(blocks, database[n:]), arrange(database)
+        np.testing.assert_array_equal(grown.words, whole.words)
+        assert grown.n == whole.n
+
+
 def test_hamming_topk_with_every_item_equal_returns_ascending_ids():
     check_hamming(codes(0, 3, 64), np.repeat(codes(1, 1, 64), 700, axis=0), 130)
 

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 import jaxcmh
-from jaxcmh import results
+from jaxcmh import results, store
 from jaxcmh.datasets import Part, Split
 from jaxcmh.learning import core, features
 from jaxcmh.methods import find
@@ -116,7 +116,7 @@ LOOKS: Mapping[str, Callable[[Any, Split], dict[str, dict[str, np.ndarray]]]] = 
 
 
 def run(study: Study, split: Split, path: Path, *, data: str, ties: str, progress: Progress) -> list[dict]:
-    """Compute what a result file lacks of such a study, as `studies.run` does for others.
+    """Compute what a result file lacks of such a study, as `studies.run` does for others; nobody else may write it.
 
     Args, returns: as for `studies.run`; lines are those of the first kind of database codes and have "arrays", the
     name of the file beside `path` that holds what was seen.
@@ -152,7 +152,8 @@ def run(study: Study, split: Split, path: Path, *, data: str, ties: str, progres
     lines = []
     for name, arrays in seen.items():
         stem = "-".join(filter(None, [study.name, name])).replace(" ", "-").lower()
-        np.savez_compressed(path.parent / f"{stem}.npz", allow_pickle=False, **arrays)
+        with store.replacing(path.parent / f"{stem}.npz") as temporary:
+            np.savez_compressed(temporary, allow_pickle=False, **arrays)
         line = {k: v for k, v in outcome.records[0].items() if k not in ("curves", "topn")}
         more = {"study": {"name": study.name, "kind": study.kind, "vary": []}, "setting": {}, "arrays": f"{stem}.npz"}
         lines.append(line | more)
