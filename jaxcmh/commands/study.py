@@ -244,7 +244,7 @@ def sweep(
         say(f"warning: {moving} of {len(lines)} results are of trainings that had not converged (--max-iterations)")
     cached = len(points) - steps.done
     say(f"{len(points)} runs, {cached} of them cached; peak memory {lines[-1]['peak_memory_gb']:.1f} GB")
-    say(f"results: {shown(path)}")
+    say(f"results: {shown(path)}; as a page with figures: jaxcmh report {shown(folder)}")
 
 
 def _varied(

@@ -80,6 +80,7 @@ def draw(
     ticks: Sequence[float] | None = None,
     ends: tuple[float, float] | None = None,
     markers: bool = True,
+    joined: bool = True,
 ) -> list[Path]:
     """Draw panels of lines side by side and write stem.png, .svg, .pdf and .csv (panel, line, x, y, spread, rings).
 
@@ -97,6 +98,7 @@ def draw(
         ticks: the only x ticks there shall be.
         ends: where the x axis begins and ends; with its points if None.
         markers: put a marker on the points.
+        joined: join the points of a line.
     Returns:
         The paths written.
     Raises:
@@ -122,7 +124,7 @@ def draw(
             xs, ys = np.asarray(xs, float), np.asarray(ys, float)
             if name in panel.spread and shown:
                 wide = np.nan_to_num(np.asarray(panel.spread[name], float))
-                if len(panel.lines) <= BANDS:
+                if joined and len(panel.lines) <= BANDS:
                     axes.fill_between(xs, ys - wide, ys + wide, color=colour, alpha=0.15, linewidth=0, zorder=2)
                 else:  # more bands would hide each other
                     axes.errorbar(xs, ys, wide, fmt="none", ecolor=colour, elinewidth=0.8, zorder=2)
@@ -130,11 +132,12 @@ def draw(
                 xs,
                 ys,
                 color=colour,
+                linestyle="solid" if joined else "none",
                 linewidth=1.6 if shown else 1.0,
                 zorder=3 if shown else 1,
-                marker=MARKERS[place] if shown and markers else None,
+                marker=MARKERS[place] if shown and markers else None if joined else ".",
                 markersize=4.5,
-                markevery=max(1, len(xs) // 12),
+                markevery=max(1, len(xs) // 12) if joined else 1,
                 markeredgecolor="white",
                 markeredgewidth=0.6,
                 label=name if shown else "others",
