@@ -30,6 +30,7 @@ Texts = Annotated[list[str] | None, Parameter(name=["--text", "-t"], negative=()
 Images = Annotated[list[Path] | None, Parameter(name=["--image", "-i"], negative=())]
 Query = Annotated[Path | None, Parameter(name=["--query", "-q"])]
 Kernel = Literal["rbf", "laplace", "standardise", "identity"]
+HashFunction = Literal["ridge", "mlp"]
 Ties = Literal["expected", "stable"]
 Database = Literal["learned", "encoded", "held_out"]
 Databases = Annotated[list[Database] | None, Many]

@@ -93,7 +93,7 @@ def demonstrate(
         steps.advance()
     for kind, table in tables.items():
         terminal.print_table(table, f"{kind.capitalize()} database codes: {report.DATABASES[kind]}")
-    terminal.print_times(records)
+    terminal.print_times(records, f"Seconds; {AT_A_TIME} trainings run at a time, so these add up to more than the total")
     for note in _notes(outcomes):
         say(f"warning: {note}")
     where, total = shown(place), time.perf_counter() - began

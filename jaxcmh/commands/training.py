@@ -13,6 +13,7 @@ from jaxcmh.commands.asked import (
     Count,
     Databases,
     Flag,
+    HashFunction,
     Images,
     Json,
     Kernel,
@@ -44,7 +45,7 @@ def demo(
     bits
         Code lengths. [default: 16 32 64]
     methods
-        Methods to train, of the package or your own as module:attribute. [default: all of the package]
+        Methods to train: dcgh, a2lh, acqh, aah, imads, a variant, or your own as module:attribute. [default: the five]
     max_iterations
         Iterations at most; the number of each method by default.
     tolerance
@@ -81,7 +82,7 @@ def train(
     anchors: int | None = None,
     width: float | None = None,
     standardise: Flag = False,
-    hash_function: str = "ridge",
+    hash_function: HashFunction = "ridge",
     ties: Ties = "expected",
     at: int | None = None,
     log: Tracker | None = None,
@@ -94,10 +95,10 @@ def train(
     Parameters
     ----------
     method
-        Name of a method, such as dcgh, or of a variant, such as dcgh-d; or one of your own as module:attribute, such as
+        dcgh, a2lh, acqh, aah or imads; or a variant, such as dcgh-d; or one of your own as module:attribute, such as
         mymethod:method for what mymethod.py in the current folder calls method.
     data
-        Name of a data set, or path of a file with arrays.
+        icons, synthetic, wiki, mirflickr25k, nuswide10 or iaprtc12; or the path of a file with arrays.
     bits
         Code length, a multiple of 8.
     seed
@@ -117,7 +118,7 @@ def train(
     standardise
         Standardise the raw features before the kernel.
     hash_function
-        How new items are encoded.
+        How new items are encoded: ridge is the method's own linear functions, mlp a network with one hidden layer.
     ties
         How items of equal distance count in mAP.
     at

@@ -71,6 +71,27 @@ def test_help_of_every_command(capsys):
     assert (code, out.strip()) == (0, jaxcmh.__version__)
 
 
+@pytest.mark.parametrize("command", ["train", "sweep", "demo", "reproduce"])
+def test_help_names_every_method(capsys, command):
+    from jaxcmh.methods import registry
+
+    out = call(capsys, command, "--help")[1]
+    assert [name for name in registry if not re.search(rf"\b{name}\b", out)] == []
+
+
+@pytest.mark.parametrize("command", [["train"], ["sweep"], ["reproduce"], ["data", "info"]])
+def test_help_names_every_data_set(capsys, command):
+    from jaxcmh.datasets import NAMES
+
+    out = call(capsys, *command, "--help")[1]
+    assert [name for name in NAMES if not re.search(rf"\b{name}\b", out)] == []
+
+
+def test_help_lists_the_values_of_every_option_that_has_a_fixed_set(capsys):
+    for command, values in (("train", "ridge, mlp"), ("train", "expected, stable"), ("table", "text, markdown, latex")):
+        assert f"choices: {values}" in " ".join(re.sub(r"[│\s]+", " ", call(capsys, command, "--help")[1]).split())
+
+
 def test_help_loads_nothing_heavy_and_takes_under_half_a_second():
     heavy = ("jax", "numpy", "scipy", "pandas", "matplotlib", "PIL", "skimage")
     program = (
@@ -133,7 +154,7 @@ def test_mistakes_are_named_in_one_line(capsys, tmp_path, monkeypatch, words, pa
         ("--seed", "-1", "seed"),
         ("--anchors", "0", "anchors"),
         ("--width", "0", "width"),
-        ("--hash-function", "forest", "hash_function"),
+        ("--hash-function", "forest", '"ridge", "mlp"'),
         ("--at", "0", "at"),
         ("--param", "alpha=nan", "alpha"),
     ],
@@ -473,6 +494,21 @@ def test_interrupting_exits_130_at_once_and_leaves_nothing(tmp_path):
 
 
 # -- time -------------------------------------------------------------------------------------------------------------
+
+
+def test_time_left_never_counts_up_while_a_step_goes_on(monkeypatch):
+    now = 100.0
+    monkeypatch.setattr(progress.time, "perf_counter", lambda: now)
+    steps, told = progress.Progress(4), []
+    steps.step("first")
+    now += 10  # what a step takes
+    steps.advance()
+    for _ in range(30):
+        told.append(steps.left())
+        now += 1
+    assert told[0] == " · 0:30 left"
+    assert told[5] == " · 0:25 left"
+    assert told[10:] == [" · 0:20 left"] * 20  # this one takes longer, those after it perhaps not
 
 
 def test_what_threads_compile_side_by_side_counts_once_for_the_whole(monkeypatch):
