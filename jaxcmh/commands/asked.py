@@ -5,7 +5,7 @@ import importlib
 import os
 import re
 import sys
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -220,15 +220,29 @@ def file_name(*parts: Any) -> str:
     return re.sub(r"[^\w.+-]+", "-", "-".join(words))
 
 
-def new_folder(out: Path | None, name: str) -> Path:
-    """The folder to write: the one asked for, refused at once if it is there, or a free one in runs/."""
+def folder(
+    out: Path | None, name: str, wanted: Mapping[str, Any], data_hash: str | None = None, below: str = ""
+) -> tuple[Path, bool]:
+    """The folder for what is wanted, and whether it is there already: the one asked for, or one in runs/.
+
+    Args:
+        out: the folder asked for; if None, runs/NAME or the next of its name that holds what is wanted or is free.
+        name: NAME.
+        wanted, data_hash: see `results.runs.holds`; before the data are known, None for their hash.
+        below: where in the folder the run lies.
+
+    Raises:
+        FileExistsError: the folder asked for holds something else.
+    """
     from jaxcmh.results import runs
 
     if out is None:
-        return runs.free(Path("runs") / name)
-    if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise FileExistsError(f"--out: {out} is there already; name another folder or remove it first")
-    return out
+        earlier = data_hash and runs.stored(Path("runs") / name, wanted, data_hash, below)
+        return (earlier, True) if earlier else (runs.free(Path("runs") / name), False)
+    there = out.exists() and (not out.is_dir() or any(out.iterdir()))
+    if there and not runs.holds(out / below, wanted, data_hash):
+        raise FileExistsError(f"--out: {out} is there already and is not this run; name another folder or remove it")
+    return out, there
 
 
 def new_file(out: Path, suffix: str = "") -> Path:

@@ -47,8 +47,8 @@ def reproduce(
     Parameters
     ----------
     paper
-        A paper by its method: dcgh, a2lh, acqh, aah or imads; or all; or a plan of your own as module:attribute, such as myplan:plan for
-        what myplan.py in the current folder calls plan.
+        A paper by its method: dcgh, a2lh, acqh, aah or imads; or all; or a plan of your own as module:attribute, such
+        as myplan:plan for what myplan.py in the current folder calls plan.
     dataset
         Data sets: wiki, mirflickr25k, nuswide10, iaprtc12, icons, synthetic, or files with arrays. [default: those of
         the paper, and the icons]

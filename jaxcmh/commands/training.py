@@ -52,7 +52,8 @@ def demo(
         Relative change of the objective below which training has converged; that of each method by default, 0 for
         never.
     out
-        Folder for everything it writes; must not exist. [default: runs/demo, or runs/demo-2, ...]
+        Folder for everything it writes. The same demo that is there already is shown, not repeated; anything else there
+        is refused. [default: runs/demo, or with -2, -3, ... behind]
     """
     # Read when jax starts. For programs that run once on a thousand items, optimising costs more than it saves. Without
     # fusion emitters compiling takes about half the time; a version that does not know a flag would refuse to start.
@@ -62,10 +63,9 @@ def demo(
     from jaxcmh.commands.demo import LENGTHS, demonstrate
 
     asked.bits(bits or ())
-    chosen = [asked.method(name) for name in methods or ()] or None
-    place = asked.new_folder(out, "demo")
+    chosen = {name: asked.method(name) for name in methods or ()}
     endings = {"max_iterations": max_iterations, "tolerance": tolerance}
-    demonstrate(place, methods=chosen, lengths=bits or LENGTHS, start=asked.start, **endings)
+    demonstrate(out, chosen, bits or LENGTHS, **endings)
 
 
 def train(
@@ -128,12 +128,13 @@ def train(
     root
         Folder with the files of a named data set. [default: $JAXCMH_DATA]
     out
-        Run folder; must not exist. [default: runs/METHOD-DATA-BITS-SEED; a run that is there is shown, not repeated]
+        Run folder. The same run that is there already is shown, not repeated; anything else there is refused.
+        [default: runs/METHOD-DATA-BITS-SEED, or with -2, -3, ... behind]
     as_json
         Print result lines (JSON) instead of a table.
     """
     from jaxcmh.datasets.identity import data_hash, split_hash
-    from jaxcmh.results.runs import read_run, stored
+    from jaxcmh.results.runs import read_run
     from jaxcmh.studies import runs
 
     asked.bits([bits])
@@ -142,8 +143,6 @@ def train(
     options |= {"max_iterations": max_iterations, "tolerance": tolerance}
     options["features"] = asked.features(chosen, features, anchors, width, standardise)
     name = asked.file_name(chosen.name, data, bits, seed)
-    place = asked.new_folder(out, name)
-    track = asked.tracker(log, place)
     config = {
         "data": data,
         "root": root and str(root.resolve()),
@@ -154,16 +153,18 @@ def train(
     }
     if asked.is_own(method):
         config |= {"imported": method, "source": asked.source(method)}
+    asked.folder(out, name, {**config, "seed": seed})  # what is in the way, or not installed, is said at once
+    asked.tracker(log, Path())
     stages = Stages()
     with progress() as steps:
         asked.start(steps)
         split = load_data(data, root, stages, steps)
         hashes = data_hash(split), split_hash(split)
         wanted = {**config, **asked.info(chosen, split, hash_function, options), "version": jaxcmh.__version__}
-        earlier = stored(Path("runs") / name, wanted, hashes[0]) if out is None else None
-        if earlier is not None:
-            terminal.print_records(read_run(earlier).records, as_json)
-            say(f"cached; run folder: {shown(earlier)}")
+        place, there = asked.folder(out, name, wanted, hashes[0])
+        if there:
+            terminal.print_records(read_run(place).records, as_json)
+            say(f"cached; run folder: {shown(place)}")
             return
         outcome = runs.run(
             split,
@@ -180,7 +181,7 @@ def train(
         )
     trained = outcome.model.info
     runs.keep(place, outcome, {**config, **trained._asdict(), "params": dict(trained.params)})
-    if track:
+    if track := asked.tracker(log, place):
         for line in outcome.records:
             track(line)
     terminal.print_records(outcome.records, as_json)

@@ -26,25 +26,37 @@ def free(path: str | Path) -> Path:
     return candidate
 
 
-def stored(path: str | Path, asked: Mapping[str, Any], data_hash: str) -> Path | None:
-    """Of the folders path, path-2, path-3, ... the first whole run of what is asked, or None.
+def stored(path: str | Path, asked: Mapping[str, Any], data_hash: str, below: str = "") -> Path | None:
+    """Of the folders path, path-2, path-3, ... the first that `holds` what is asked, or None.
 
     Args:
         path: as for `free`.
-        asked: fields of the run's configuration.
-        data_hash: of the data.
+        asked, data_hash: as for `holds`.
+        below: where the run lies in such a folder.
     """
     last = free(path)
     number = 1
     while (place := Path(path) if number == 1 else last.with_name(f"{Path(path).name}-{number}")) != last:
-        try:
-            run = read_run(place)
-        except (ValueError, OSError):
-            run = None  # damaged, or no run: it is left alone
-        if run and run.records[0]["data_hash"] == data_hash and {**run.config, **plain(asked)} == run.config:
+        if holds(place / below, asked, data_hash):
             return place
         number += 1
     return None
+
+
+def holds(path: str | Path, asked: Mapping[str, Any], data_hash: str | None = None) -> bool:
+    """Whether a folder is a whole run of what is asked; one that is damaged, or no run, is not.
+
+    Args:
+        path: the folder.
+        asked: fields of the run's configuration.
+        data_hash: of the data; of any data if None.
+    """
+    try:
+        run = read_run(path)
+    except (ValueError, OSError):
+        return False
+    same_data = data_hash in (None, run.records[0]["data_hash"])
+    return same_data and {**run.config, **plain(asked)} == run.config
 
 
 class Run(NamedTuple):

@@ -476,9 +476,7 @@ def _text(grid: Grid) -> str:
     ]
     rule = "-" * (sum(widths) + 2 * (len(widths) - 1))
     heads = [line.rstrip() for line in padded[: len(lines)]]
-    return "\n".join(
-        [*heads, rule, *(line.rstrip() for line in padded[len(lines) :]), "", _caption(grid, "*"), ""]
-    )
+    return "\n".join([*heads, rule, *(line.rstrip() for line in padded[len(lines) :]), "", _caption(grid, "*"), ""])
 
 
 def _markdown(grid: Grid) -> str:

@@ -215,6 +215,10 @@ def test_the_same_command_again_shows_what_is_stored(capsys, trained, tmp_path, 
     assert (code, err.splitlines()[-1]) == (0, "run folder: runs/dcgh-synthetic-16-0-2")
     assert other != first
     assert sorted(os.listdir("runs")) == ["dcgh-synthetic-16-0", "dcgh-synthetic-16-0-2"]
+    named = call(capsys, *words, "--out", "runs/dcgh-synthetic-16-0")  # the same, if the folder is said
+    assert (named[0], named[1], named[2].splitlines()[-1]) == (0, first, "cached; run folder: runs/dcgh-synthetic-16-0")
+    for changed in (["--param", "alpha=3"], ["--seed", "1"], ["--ties", "stable"]):
+        assert "is not this run" in refused(capsys, *words, *changed, "--out", "runs/dcgh-synthetic-16-0")
 
 
 def test_the_table_names_protocol_and_times(capsys, trained):
@@ -388,6 +392,17 @@ def test_the_demo_leaves_results_plots_page_and_a_model(demo):
     assert f"{lines[-1]['map']['t2i']:.3f}" in Path(demo, "scores.md").read_text()
     assert jaxcmh.load(f"{demo}/best").info.bits == 32
     assert os.path.getsize(f"{demo}/index.html") < report.LIMIT
+
+
+def test_the_same_demo_again_is_shown_and_another_refused(capsys, demo):
+    lines = Path(demo, "results.jsonl").read_bytes()
+    words = ["demo", "--methods", "dcgh", "--bits", "16", "32", "--out", demo]
+    code, out, _ = call(capsys, *words)
+    assert code == 0
+    assert "cached: this demo was there already; remove shown to train anew" in out
+    assert f"jaxcmh search {demo}/best --text 'dog'" in out
+    assert Path(demo, "results.jsonl").read_bytes() == lines
+    assert "is not this run" in refused(capsys, *words, "--tolerance", "0.5")
 
 
 def test_the_page_of_the_demo_shows_the_first_answers(demo):
