@@ -701,7 +701,9 @@ def draw_objectives(
         notes.append("lines of version 0.1.0 begin after their first iteration, and are relative to that")
     values = [ys for panel in panels for _, ys in panel.lines.values()]
     if any(after > before + 1e-6 for ys in values for before, after in itertools.pairwise(ys)):
-        notes.append("where a line rises, a step of the method does not minimise: that of multipliers, or a greedy choice")
+        notes.append(
+            "where a line rises, a step of the method does not minimise: that of multipliers, or a greedy choice"
+        )
     decades = all(min(ys) > 0 for ys in values) and any(max(ys) > 30 * min(ys) for ys in values)
     options: dict[str, Any] = {"log_y": decades, "share_y": False, "whole_ticks": True, "relative": True}
     return draw(stem, panels, x="iteration", y=OBJECTIVE, caption="; ".join(notes), **options)

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from jaxcmh import results
+from jaxcmh import brief, results
 from jaxcmh.store import folder, plain, write_json, write_text
 
 FILES = ("config.json", "environment.json", "results.jsonl", "per_query.csv", "codes.npz", "model.safetensors")
@@ -68,6 +68,9 @@ class Run(NamedTuple):
     per_query: dict[str, np.ndarray]
     codes: dict[str, np.ndarray]
     model: Path
+
+    __repr__ = brief.text
+    _repr_html_ = brief.table
 
 
 def keep(path: str | Path, outcome: Any, config: Mapping[str, Any]) -> Path:
