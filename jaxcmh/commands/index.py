@@ -44,7 +44,8 @@ def build(
     out
         The file to write; must not exist.
     ids
-        Ids of the items: .npy, or text with one per line. [default: those of the run or file, or 0, 1, 2, ...]
+        Ids of the items: .npy, or text with one per line. [default: the names of a run's items, where the data have
+        names; the ids of a file; else integers]
     model
         Run folder or model file that encodes features, or made the codes.
     view
@@ -366,7 +367,9 @@ def _read_items(
             raise ValueError("--model: a run folder brings its own model; give one or the other")
         stored, encoder = runs.read_run(items), jaxcmh.load(items)
         codes = encoder.codes if view is None else encoder.encoded[view_number(encoder, None, view, "items")]
-        given = stored.codes["train_ids"] if given is None else given
+        if given is None:
+            names = stored.codes.get("train_names", ())  # of version 0.1.0, and of data without names, there are none
+            given = names if len(names) and len(set(names.tolist())) == len(names) else stored.codes["train_ids"]
         return jaxcmh.index.build(codes, given, model=encoder)
     if items.suffix in (".npz", ".parquet", ".faiss") and model is None and codebooks is None:
         index = _read_export(items)

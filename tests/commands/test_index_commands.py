@@ -1,6 +1,7 @@
 """`jaxcmh index` and `jaxcmh export`: what they print and write, what they refuse."""
 
 import json
+import shutil
 import subprocess
 import sys
 
@@ -109,7 +110,7 @@ def test_a_run_becomes_an_index_that_texts_and_features_search(capsys, run):
     call(capsys, "index", "build", run, "--out", "learned.index")
     index = indexes.load("learned.index")
     np.testing.assert_array_equal(index.codes, model.codes)
-    np.testing.assert_array_equal(index.ids.values, split.train.ids)
+    assert index.ids.values.tolist() == [split.items.names[i] for i in split.train.ids]
     call(capsys, "index", "build", run, "--view", 1, "--out", "encoded.index")
     np.testing.assert_array_equal(indexes.load("encoded.index").codes, model.encoded[1])
 
@@ -152,6 +153,18 @@ def test_exports_are_what_the_library_writes_and_can_be_built_from(capsys):
     call(capsys, "export", "pgvector", "a.index", "--out", "items.sql", "--table", "pets")
     with open("items.sql") as script:
         assert 'CREATE TABLE "pets" (id bigint PRIMARY KEY, code bit(16) NOT NULL)' in script.read()
+
+
+@pytest.mark.parametrize("names", [None, ["twice"]])
+def test_a_run_whose_items_have_no_names_of_their_own_keeps_integers(capsys, run, here, names):
+    place = shutil.copytree(run, here / "run")
+    with np.load(run / "codes.npz") as stored:
+        codes = {name: stored[name] for name in stored.files if name != "train_names"}
+    if names:
+        codes["train_names"] = np.array(names * len(codes["train_ids"]))
+    np.savez(place / "codes.npz", **codes)
+    call(capsys, "index", "build", "run", "--out", "a.index")
+    np.testing.assert_array_equal(indexes.load("a.index").ids.values, codes["train_ids"])
 
 
 def test_lookup_codes_with_codebooks_of_a_file(capsys):
