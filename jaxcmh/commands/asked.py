@@ -121,10 +121,10 @@ def plans(name: str) -> dict[str, "Plan"]:
         return dict(plans)
     if is_own(name):
         return {name: _imported(name, Plan, "a jaxcmh.studies.plans.plan.Plan")}
-    try:
-        return {name: find(name)}
-    except ValueError as error:
-        raise ValueError(f"{error}; or all of them as all, or a plan of your own as module:attribute") from None
+    if name not in plans:
+        own = "or one of your own as module:attribute"
+        raise ValueError(f"no paper {name!r}{nearest(name, plans)} Papers: {', '.join(plans)}, all; {own}")
+    return {name: find(name)}
 
 
 def _imported(name: str, kind: type, described: str) -> Any:
@@ -157,7 +157,7 @@ def _imported(name: str, kind: type, described: str) -> Any:
 
 def nearest(name: str, names: Iterable[str]) -> str:
     """How a message goes on after a name that is none: with the name that may be meant."""
-    close = difflib.get_close_matches(name, list(names), 1)
+    close = difflib.get_close_matches(name.lower(), list(names), 1)
     return f"; did you mean {close[0]!r}?" if close else "."
 
 

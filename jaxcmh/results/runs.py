@@ -125,7 +125,8 @@ def read_run(path: str | Path) -> Run:
     """
     path = Path(path)
     if not path.is_dir():
-        raise FileNotFoundError(f"no run folder {path}")
+        hint = f": it is a file; did you mean {path.parent}?" if path.is_file() else ""
+        raise FileNotFoundError(f"no run folder {path}{hint}")
     missing = [name for name in FILES if not (path / name).is_file()]
     if missing:
         raise FileNotFoundError(f"{path} is not a run folder: it has no {missing[0]}")

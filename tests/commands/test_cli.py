@@ -121,6 +121,12 @@ def test_help_loads_nothing_heavy_and_takes_under_half_a_second():
         (["data", "inof", "icons"], ['"inof"', "info"]),
         (["train", "dcgh", "--bit", "32"], ["--bit.", "Did you mean --bits?", "--seed", "--out"]),
         (["train", "dchg"], ["no method 'dchg'; did you mean 'dcgh'?", "dcgh-d"]),
+        (["train", "DCGH"], ["no method 'DCGH'; did you mean 'dcgh'?"]),
+        (["train", "dcgh", "--param", "alpha", "10"], ["nothing takes '10'"]),
+        (["search", "absent", "--text", "blue", "stripes"], ["nothing takes 'stripes'", "--text 'blue stripes'"]),
+        (["train", "dcgh", "--data", "Icons"], ["no data set 'Icons'; did you mean 'icons'? Known: icons"]),
+        (["data", "info", "nope"], ["no data set 'nope'. Known: icons"]),
+        (["reproduce", "dchg"], ["no paper 'dchg'; did you mean 'dcgh'? Papers: dcgh, a2lh"]),
         (["train", "dcgh", "--data", "icon"], ["'icon'", "did you mean 'icons'?", "wiki", "synthetic"]),
         (["data", "info", "synthetik"], ["did you mean 'synthetic'?"]),
         (["train"], ["METHOD requires an argument"]),
@@ -270,6 +276,8 @@ def test_evaluate_refuses_what_does_not_fit(capsys, trained):
     assert "allows learned and encoded codes" in refused(capsys, "evaluate", trained, "--database", "held_out")
     assert "did you mean 'wiki'?" in refused(capsys, "evaluate", trained, "--data", "wikki")
     assert "is not a run folder: it has no config.json" in refused(capsys, "evaluate", ".")
+    line = refused(capsys, "evaluate", f"{trained}/model.safetensors")
+    assert line.endswith(f"no run folder {trained}/model.safetensors: it is a file; did you mean {trained}?")
 
 
 @pytest.mark.parametrize("name", ["config.json", "results.jsonl", "codes.npz", "per_query.csv", "model.safetensors"])

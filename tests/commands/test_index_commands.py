@@ -4,6 +4,7 @@ import json
 import shutil
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -118,7 +119,11 @@ def test_a_run_becomes_an_index_that_texts_and_features_search(capsys, run):
     np.save("images.npy", images)
     call(capsys, "index", "build", "images.npy", "--model", run, "--out", "new.index")
     np.testing.assert_array_equal(indexes.load("new.index").codes, jaxcmh.encode(model, images, 0))
-    call(capsys, "index", "add", "learned.index", "images.npy", "--model", run / "model.safetensors", "--view", 0)
+    words = ("index", "add", "learned.index", "images.npy", "--model", run / "model.safetensors", "--view", 0)
+    name = split.items.names[split.train.ids[0]]
+    assert f"--ids: expected names for the new items, as learned.index has, such as '{name}'" in refused(capsys, *words)
+    Path("names.txt").write_text("".join(f"new {i}\n" for i in range(len(images))))
+    call(capsys, *words, "--ids", "names.txt")
     assert len(indexes.load("learned.index")) == len(index) + len(images)
 
     listed = answers(capsys, "new.index", "--text", "dog", "--text", "cloud rain", "--model", run, "-k", 3)
@@ -126,6 +131,8 @@ def test_a_run_becomes_an_index_that_texts_and_features_search(capsys, run):
     listed = answers(capsys, "new.index", "--query", "images.npy", "--model", run, "-k", 1)
     assert all(a["distance"] == 0 for a in listed)
 
+    for words in (("search", "new.index", "--query", "images.npy"), ("add", "new.index", "images.npy")):
+        assert "are no codes; features need --model RUN" in refused(capsys, "index", *words)
     assert "expected with --text" in refused(capsys, "index", "search", "new.index", "--text", "dog")
     other = indexes.build(CODES, model=jaxcmh.train("dcgh", split.train.views, split.train.labels, bits=16, seed=1))
     indexes.save(other, "other.index")
