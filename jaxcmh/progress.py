@@ -156,7 +156,7 @@ class Progress:
         now = time.perf_counter()
         pace = (self.advanced - self.began) / self.done
         seconds = round(pace * (self.total - self.done) - min(now - self.advanced, pace))
-        return f" · {seconds // 60}:{seconds % 60:02} left" if now - self.began > 5 else ""
+        return f" · {seconds // 60}:{seconds % 60:02} left" if seconds and now - self.began > 5 else ""
 
 
 @contextmanager
