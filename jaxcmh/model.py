@@ -16,7 +16,7 @@ import scipy.sparse
 from jax import Array, random
 
 import jaxcmh
-from jaxcmh import checks, store
+from jaxcmh import brief, checks, store
 from jaxcmh.learning import core
 from jaxcmh.learning import features as feature_maps
 from jaxcmh.learning.core import Method
@@ -69,6 +69,13 @@ class Model:
     diagnostics: dict[str, Array]
     times: dict[str, float]  # seconds: features, fit, hash
     info: Info
+
+    __repr__ = brief.text
+    _repr_html_ = brief.table
+
+    def _facts(self) -> dict[str, Any]:
+        known = self.info._asdict() | {"params": dict(self.info.params)}
+        return known | {"codes": self.codes, "codebooks": self.codebooks, "converged": self.converged}
 
     @cached_property
     def fingerprint(self) -> str:

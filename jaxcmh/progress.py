@@ -128,6 +128,7 @@ class Progress:
     def __init__(self, total: int) -> None:
         self.total, self.done, self.doing = total, 0, ""
         self.began: float | None = None  # when there was first something to do; time left is told from then on
+        self.advanced = 0.0  # when a step was last done
 
     def step(self, doing: str) -> None:
         """Say what is being done now; nothing is counted as done yet."""
@@ -137,6 +138,7 @@ class Progress:
     def advance(self, steps: int = 1) -> None:
         """A step is done, or several."""
         self.done += steps
+        self.advanced = time.perf_counter()
 
     def line(self) -> str:
         """Everything there is to say, in one line."""
@@ -145,12 +147,16 @@ class Progress:
         return f"{count}{self.doing}{self.left()}{compiling}"
 
     def left(self) -> str:
-        """Time left, once it is worth telling: if every step takes as long as those before."""
+        """Time left, once it is worth telling: if every step takes as long as those before.
+
+        While a step goes on it counts down; a step that takes longer than those before, for it is compiled, holds it.
+        """
         if self.began is None or not self.done or self.done >= self.total:
             return ""
-        spent = time.perf_counter() - self.began
-        seconds = round(spent / self.done * (self.total - self.done))
-        return f" · {seconds // 60}:{seconds % 60:02} left" if spent > 5 else ""
+        now = time.perf_counter()
+        pace = (self.advanced - self.began) / self.done
+        seconds = round(pace * (self.total - self.done) - min(now - self.advanced, pace))
+        return f" · {seconds // 60}:{seconds % 60:02} left" if seconds and now - self.began > 5 else ""
 
 
 @contextmanager

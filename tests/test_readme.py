@@ -1,19 +1,28 @@
-"""What the guides say is run: Python as doctests, commands in the folder where the guide has its files."""
+"""What the guides say is run: Python as doctests, and every shell command in order, as a reader would type it."""
 
+import os
+import re
 import shlex
+import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import NamedTuple
 
+import numpy as np
 import pytest
 from sybil import Sybil
 from sybil.parsers.markdown import CodeBlockParser, PythonCodeBlockParser
 
 import jaxcmh
-from jaxcmh import progress
-from jaxcmh.commands import cli
+from jaxcmh.commands import asked, cli
+from jaxcmh.studies.reproduce import wanted
 
-README = Path(__file__).resolve().parents[1] / "README.md"
+ROOT = Path(__file__).resolve().parents[1]
+README, EXPERIMENTS = ROOT / "README.md", ROOT / "experiments" / "README.md"
 GUIDE = Path(jaxcmh.__file__).parent / "methods" / "README.md"
+INDENTED = re.compile(r"^    ((?:jaxcmh|python) .*)$", re.M)
+SPAN = re.compile(r"`((?:jaxcmh |python |reproduce )[^`\n]+)`")
 
 
 def blocks(path, *parsers):
@@ -22,38 +31,295 @@ def blocks(path, *parsers):
     return examples
 
 
+def commands(path):
+    """The lines of the shell blocks of a document, and those that are indented like code, in order."""
+    found = [(example.start, example.parsed) for example in blocks(path, CodeBlockParser(language="sh"))]
+    found += [(match.start(), match[1]) for match in INDENTED.finditer(path.read_text())]
+    return [line for _, text in sorted(found) for line in text.splitlines() if line.strip()]
+
+
+def spans(path):
+    """Commands in running text and tables."""
+    return SPAN.findall(re.sub(r"```.*?```", "", path.read_text(), flags=re.S))
+
+
+# -- Python -----------------------------------------------------------------------------------------------------------
+
+
 def test_every_python_block_of_the_readme_runs():
     for example in blocks(README, PythonCodeBlockParser()):
         example.evaluate()
 
 
-def test_the_two_commands_are_in_the_readme():
-    lines = README.read_text().splitlines()
-    assert 'python -m pip install -e ".[icons]" && jaxcmh demo' in lines
-    assert 'python -m pip install -e ".[test]" && python -m pytest' in lines
-
-
 @pytest.mark.xdist_group("own_methods")
-def test_the_guide_to_a_method_of_ones_own_runs(monkeypatch, tmp_path, capsys):
-    pytest.importorskip("matplotlib")
-    monkeypatch.chdir(tmp_path)
+def test_every_python_block_of_the_guide_to_a_method_of_ones_own_runs(monkeypatch, tmp_path):
     monkeypatch.setattr(sys, "path", [str(tmp_path), *sys.path])
-    monkeypatch.setattr(progress, "start_jax", lambda: "device: cpu")
-    *method, plan = (
-        example.parsed for example in blocks(GUIDE, CodeBlockParser(language="python")) if ">>>" not in example.parsed
-    )
-    Path("mymethod.py").write_text("\n\n".join(method))
-    Path("myplan.py").write_text(plan)
+    own_method(tmp_path)
     try:
         for example in blocks(GUIDE, PythonCodeBlockParser()):
             if ">>>" in example.document.text[example.start : example.end]:
                 example.evaluate()
-        commands = "".join(example.parsed for example in blocks(GUIDE, CodeBlockParser(language="sh"))).splitlines()
-        assert [command.split()[1] for command in commands] == ["train", "sweep", "reproduce"]
-        for command in commands:
-            assert cli.main(shlex.split(command)[1:]) == 0, capsys.readouterr().err
     finally:
-        for name in ("mymethod", "myplan"):
-            sys.modules.pop(name, None)
-    assert "converged after" in capsys.readouterr().err
-    assert list(tmp_path.glob("runs/reproduce/*/report.html"))
+        sys.modules.pop("mymethod", None)
+
+
+def own_method(folder):
+    """mymethod.py and myplan.py, as the guide writes them."""
+    parsed = (example.parsed for example in blocks(GUIDE, CodeBlockParser(language="python")))
+    *method, plan = (text for text in parsed if ">>>" not in text)
+    (folder / "mymethod.py").write_text("\n\n".join(method))
+    (folder / "myplan.py").write_text(plan)
+
+
+# -- what a command needs ---------------------------------------------------------------------------------------------
+
+
+def pictures(folder):
+    """Pictures of coloured shapes, with the list that says what they show."""
+    from PIL import Image, ImageDraw
+
+    (folder / "pictures").mkdir()
+    colours, shapes, lines = ("red", "green", "blue"), ("stripes", "dots", "circle"), ["file_name,text,labels"]
+    rng = np.random.default_rng(0)
+    for i in range(45):
+        colour, shape = colours[i % 3], shapes[i // 3 % 3]
+        picture = Image.new("RGB", (48, 48), "white")
+        pen, (x, y) = ImageDraw.Draw(picture), rng.integers(0, 8, 2).tolist()
+        boxes = {
+            "stripes": [(0, at, 48, at + 5) for at in range(y, 48, 12)],
+            "dots": [(a, b, a + 6, b + 6) for a in range(x, 48, 14) for b in range(y, 48, 14)],
+            "circle": [(x + 4, y + 4, x + 36, y + 36)],
+        }[shape]
+        for box in boxes:
+            (pen.rectangle if shape == "stripes" else pen.ellipse)(box, fill=colour)
+        picture.save(folder / "pictures" / f"{i:02}.png")
+        lines.append(f"{i:02}.png,a {colour} picture of {shape},{colour};{shape}")
+    (folder / "pictures" / "metadata.csv").write_text("\n".join(lines) + "\n")
+
+
+def new_items(folder):
+    """Features of pictures that were not trained on, and names for them."""
+    new = jaxcmh.load_dataset(folder / "pairs.npz").query.views[0][:3]
+    np.save(folder / "new.npy", np.asarray(new))
+    (folder / "names.txt").write_text("x.png\ny.png\nz.png\n")
+
+
+class Step(NamedTuple):
+    """A command of a document, by how its line begins.
+
+    `instead` is what is run in its place, "" for nothing, and `why` says why; `before` makes the files that it names;
+    `says` are patterns that its output must have, of what the document says about it; `then` are commands that the
+    document says can follow.
+    """
+
+    begins: str
+    says: tuple[str, ...] = ()
+    instead: str | None = None
+    why: str = ""
+    before: Callable[[Path], None] | None = None
+    then: tuple[tuple[str, tuple[str, ...]], ...] = ()
+
+
+SURFACE = "jaxcmh sweep dcgh --grid alpha=1e-4:1e4:2 beta=1e-4:1e4:2 --bits 16 --seeds 2 --data synthetic --out surface"
+IN_THE_GUIDE = "it takes long, and the guide's own command, which does the same, is run"
+NEEDS_WIKI = "needs Wiki's files, which are not part of the repository"
+STEPS = {
+    README: (
+        Step(
+            'python -m pip install -e ".[icons]" && jaxcmh demo',
+            (r"open +runs/demo/index.html", r"results +runs/demo/", r"search it +jaxcmh search runs/demo/best"),
+            "jaxcmh demo --methods dcgh --bits 16",
+            "installing needs the network, and five methods half a minute",
+        ),
+        Step("jaxcmh search runs/demo/best --text", (r"happy smiling face", r"\n +10 +\d+ ", "labels")),
+        Step('python -m pip install -e ".[test]" && python -m pytest', instead="", why="it is what runs this test"),
+        Step(
+            "jaxcmh data check pictures",
+            (r"items +45", r"usable +45", r"problems +none", r"not listed +none", r"stripes: 15"),
+            before=pictures,
+        ),
+        Step("jaxcmh features pictures", (r"pairs.npz: 41 training items, 4 queries",)),
+        Step("jaxcmh train dcgh --data pairs.npz", (r"run folder: run\n",)),
+        Step('jaxcmh search run --text "blue stripes"', (r"1 +0 .* a blue picture of stripes", r"\n +3 ")),
+        Step("jaxcmh search run --image", (r"1 +\d+ .* picture of dots", r"\n +3 ")),
+        Step("jaxcmh data inspect pairs.npz", ("arrays", "layout", r"parts +train: 41", "split hash", "suspicious")),
+        Step("jaxcmh index build run", (r"pets.index: 41 items of 16 bits",)),
+        Step("jaxcmh index add pets.index", (r"44 items of 16 bits, 3 of them new",), before=new_items),
+        Step(
+            "jaxcmh index search pets.index", (r'"query": "blue stripes", "rank": 1, "distance": 0, "item": "\d+.png"',)
+        ),
+        Step("jaxcmh export faiss pets.index", (r"pets.faiss: 44 items",)),
+        Step(
+            "jaxcmh sweep dcgh --grid alpha=1e-4:1e4:9 beta=1e-4:1e4:9",
+            (r"8 runs, 0 of them cached", r"jaxcmh report surface\n"),
+            SURFACE,
+            "81 points of five seeds take minutes",
+            then=(
+                ("jaxcmh report surface", (r"surface/report.html",)),
+                ("jaxcmh table surface --format latex", (r"\\begin{tabular}", r"\$\\pm\$", r"synthetic")),
+            ),
+        ),
+        Step(
+            "jaxcmh reproduce dcgh --dataset icons --quick",
+            (r"runs/reproduce/dcgh-synthetic/report.html",),
+            "jaxcmh reproduce dcgh --dataset synthetic --figure 5 --quick",
+            "all that a paper measures takes minutes",
+        ),
+        Step(
+            "jaxcmh train mymethod:method --data wiki",
+            (r"converged after \d+ iterations", r"run folder: runs/mine-synthetic-16-0"),
+            "jaxcmh train mymethod:method --data synthetic --bits 16 --tolerance 1e-4 --max-iterations 100",
+            NEEDS_WIKI,
+            before=own_method,
+            then=(
+                ("jaxcmh train dcgh --data synthetic --bits 16 --out other", (r"run folder: other",)),
+                ("jaxcmh compare runs/mine-synthetic-16-0 other", (r"p \(Holm\)", r"95 % interval", r"single seed!")),
+                ("jaxcmh trec other --out trec", (r"trec/i2t.run", r"trec/t2i.qrels")),
+            ),
+        ),
+        Step("jaxcmh sweep mymethod:method", instead="", why=IN_THE_GUIDE),
+        Step(
+            "jaxcmh demo --methods mymethod:method dcgh",
+            (r"\n mine ", r"open +runs/demo-2/index.html"),
+            "jaxcmh demo --methods mymethod:method dcgh --bits 16",
+            "three code lengths take three times as long",
+        ),
+        Step("jaxcmh reproduce myplan:plan --dataset icons", instead="", why=IN_THE_GUIDE),
+    ),
+    EXPERIMENTS: (
+        Step("jaxcmh reproduce dcgh --dataset wiki --root FOLDER", instead="", why=NEEDS_WIKI),
+        Step("jaxcmh reproduce dcgh --dataset wiki --figure 5", instead="", why=NEEDS_WIKI),
+        Step("jaxcmh reproduce all --dataset wiki --study bits", instead="", why=NEEDS_WIKI),
+        Step("jaxcmh reproduce all --quick", instead="", why="the quick experiments of five papers take many minutes"),
+        Step("jaxcmh reproduce all --dataset wiki --study bits --out", instead="", why=NEEDS_WIKI),
+        Step("jaxcmh reproduce dcgh --dataset wiki --study", instead="", why=NEEDS_WIKI),
+        Step("jaxcmh reproduce imads --dataset wiki --study", instead="", why=NEEDS_WIKI),
+        Step("jaxcmh reproduce aah --dataset wiki --study components", instead="", why=NEEDS_WIKI),
+        Step("jaxcmh reproduce all --dataset icons --study bits", instead="", why="105 trainings take minutes"),
+        Step("jaxcmh train dcgh --data icons --bits 64 --anchors 500", (r"run folder: runs/dcgh-icons-64-0",)),
+        Step("jaxcmh reproduce all --dataset wiki --root FOLDER --out runs/wiki", instead="", why=NEEDS_WIKI),
+        Step(
+            "jaxcmh reproduce imads --dataset icons --figure 8 --out runs/wiki",
+            (r"runs/wiki/imads-icons/report.html",),
+            "jaxcmh reproduce imads --dataset icons --figure 8 --quick --out runs/wiki",
+            "without --quick it trains five times as much",
+        ),
+        Step("jaxcmh report runs/wiki/dcgh-wiki", instead="", why=NEEDS_WIKI),
+    ),
+    GUIDE: (
+        Step("jaxcmh train mymethod:method", (r"converged after", r"runs/mine-synthetic-16-0"), before=own_method),
+        Step("jaxcmh sweep mymethod:method", (r"3 runs, 0 of them cached", r"runs/sweep-mine-synthetic-")),
+        Step("jaxcmh reproduce myplan:plan", (r"runs/reproduce/myplan-plan-synthetic/report.html",)),
+    ),
+}
+
+
+def step(path, line):
+    """What is known of a command; of one that was added to a document, that it runs as it stands."""
+    known = [one for one in STEPS[path] if line.startswith(one.begins)]
+    return max(known, key=lambda one: len(one.begins), default=Step(line))
+
+
+# -- in a shell -------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def shell(tmp_path):
+    """Runs a line in bash, in an empty folder, with the command `jaxcmh` of this checkout; returns what it prints."""
+    folder, programs = tmp_path / "work", tmp_path / "bin"
+    folder.mkdir()
+    programs.mkdir()
+    for name, words in (
+        ("jaxcmh", f"{shlex.quote(sys.executable)} -m jaxcmh"),
+        ("python", shlex.quote(sys.executable)),
+    ):
+        (programs / name).write_text(f'#!/bin/sh\nexec {words} "$@"\n')
+        (programs / name).chmod(0o755)
+    paths = [str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]
+    environment = {**os.environ, "PATH": f"{programs}{os.pathsep}{os.environ['PATH']}", "COLUMNS": "100"}
+    environment["PYTHONPATH"] = os.pathsep.join(paths)
+
+    def run(line, says):
+        done = subprocess.run(
+            ["bash", "-euo", "pipefail", "-c", line], cwd=folder, env=environment, capture_output=True, text=True
+        )
+        printed = done.stdout + done.stderr
+        assert done.returncode == 0, f"{line}\n{printed}"
+        assert [pattern for pattern in says if not re.search(pattern, printed)] == [], f"{line}\n{printed}"
+
+    return folder, run
+
+
+@pytest.mark.parametrize(
+    "path",
+    [pytest.param(path, marks=pytest.mark.xdist_group(f"commands {i}")) for i, path in enumerate(STEPS)],
+    ids=["readme", "experiments", "guide"],
+)
+def test_every_shell_command_runs_and_shows_what_the_document_says(path, shell):
+    pytest.importorskip("fontawesomefree")
+    folder, run = shell
+    for line in commands(path):
+        known = step(path, line)
+        if known.before:
+            known.before(folder)
+        if known.instead != "":
+            run(line if known.instead is None else known.instead, known.says)
+        for following, says in known.then:
+            run(following, says)
+
+
+@pytest.mark.parametrize("path", STEPS)
+def test_what_is_said_here_of_a_command_is_of_one_in_the_document(path):
+    used = {step(path, line).begins for line in commands(path)}
+    assert [one.begins for one in STEPS[path] if one.begins not in used] == []
+    assert [one.begins for one in STEPS[path] if (one.instead is None) == bool(one.why)] == []
+
+
+# -- commands that are only named -------------------------------------------------------------------------------------
+
+
+def words_of(command):
+    words = shlex.split(command, comments=True)
+    return words[1:] if words[0] in ("jaxcmh", "python") else words
+
+
+@pytest.mark.parametrize("path", STEPS)
+def test_every_command_that_is_named_exists_with_its_options(path, capsys):
+    named = [line for line in [*commands(path), *spans(path)] if not line.startswith("python")]
+    assert named
+    for command in named:
+        words = words_of(command)
+        app, name = cli.app, []
+        for word in words:
+            if word not in app:
+                break
+            app, name = app[word], [*name, word]
+        assert name, command
+        assert cli.main([*name, "--help"]) == 0
+        shown = capsys.readouterr().out
+        assert [word for word in words if re.match(r"--?[a-z]", word) and f"{word} " not in shown] == [], command
+
+
+def test_every_script_that_is_named_exists():
+    named = [word for path in STEPS for command in spans(path) for word in command.split() if word.endswith(".py")]
+    assert named
+    assert [script for script in named if not (ROOT / script).is_file()] == []
+
+
+@pytest.mark.parametrize("path", [README, EXPERIMENTS])
+def test_every_study_table_and_figure_that_is_named_is_in_a_plan(path):
+    for command in [*commands(path), *spans(path)]:
+        words = words_of(command)
+        if words[0] != "reproduce" or len(words) < 2 or ":" in words[1]:
+            continue
+        asked_for: dict[str, list] = {"--table": [], "--figure": [], "--study": []}
+        into: list = []
+        for word in words[2:]:
+            if word.startswith("--"):
+                into = asked_for.get(word, [])
+            else:
+                into.append(word)
+        for plan in asked.plans("all" if words[1] == "PAPER" else words[1]).values():
+            assert wanted(
+                plan, [*map(int, asked_for["--table"])], [*map(int, asked_for["--figure"])], asked_for["--study"]
+            )

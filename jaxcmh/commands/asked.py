@@ -5,7 +5,7 @@ import importlib
 import os
 import re
 import sys
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -31,6 +31,7 @@ Texts = Annotated[list[str] | None, Parameter(name=["--text", "-t"], negative=()
 Images = Annotated[list[Path] | None, Parameter(name=["--image", "-i"], negative=())]
 Query = Annotated[Path | None, Parameter(name=["--query", "-q"])]
 Kernel = Literal["rbf", "laplace", "standardise", "centre", "identity"]
+HashFunction = Literal["ridge", "mlp"]
 Ties = Literal["expected", "stable"]
 Database = Literal["learned", "encoded", "held_out"]
 Databases = Annotated[list[Database] | None, Many]
@@ -121,10 +122,10 @@ def plans(name: str) -> dict[str, "Plan"]:
         return dict(plans)
     if is_own(name):
         return {name: _imported(name, Plan, "a jaxcmh.studies.plans.plan.Plan")}
-    try:
-        return {name: find(name)}
-    except ValueError as error:
-        raise ValueError(f"{error}; or all of them as all, or a plan of your own as module:attribute") from None
+    if name not in plans:
+        own = "or one of your own as module:attribute"
+        raise ValueError(f"no paper {name!r}{nearest(name, plans)} Papers: {', '.join(plans)}, all; {own}")
+    return {name: find(name)}
 
 
 def _imported(name: str, kind: type, described: str) -> Any:
@@ -157,7 +158,7 @@ def _imported(name: str, kind: type, described: str) -> Any:
 
 def nearest(name: str, names: Iterable[str]) -> str:
     """How a message goes on after a name that is none: with the name that may be meant."""
-    close = difflib.get_close_matches(name, list(names), 1)
+    close = difflib.get_close_matches(name.lower(), list(names), 1)
     return f"; did you mean {close[0]!r}?" if close else "."
 
 
@@ -220,28 +221,53 @@ def file_name(*parts: Any) -> str:
     return re.sub(r"[^\w.+-]+", "-", "-".join(words))
 
 
+def folder(
+    out: Path | None, name: str, wanted: Mapping[str, Any], data_hash: str | None = None, below: str = ""
+) -> tuple[Path, bool]:
+    """The folder for what is wanted, and whether it is there already: the one asked for, or one in runs/.
+
+    Args:
+        out: the folder asked for; if None, runs/NAME or the next of its name that holds what is wanted or is free.
+        name: NAME.
+        wanted, data_hash: see `results.runs.holds`; before the data are known, None for their hash.
+        below: where in the folder the run lies.
+
+    Raises:
+        FileExistsError: the folder asked for holds something else.
+    """
+    from jaxcmh.results import runs
+
+    if out is None:
+        earlier = data_hash and runs.stored(Path("runs") / name, wanted, data_hash, below)
+        return (earlier, True) if earlier else (runs.free(Path("runs") / name), False)
+    there = out.exists() and (not out.is_dir() or any(out.iterdir()))
+    if there and not runs.holds(out / below, wanted, data_hash):
+        raise FileExistsError(f"--out: {out} is there already and is not this run; name another folder or remove it")
+    return out, there
+
+
 @contextmanager
-def new_folder(out: Path | None, name: str) -> Iterator[Path]:
-    """The folder to write, with no other writer: the one asked for, which must not be there, or a free one in runs/."""
+def only_folder(
+    out: Path | None, name: str, wanted: Mapping[str, Any], data_hash: str, below: str = ""
+) -> Iterator[tuple[Path, bool]]:
+    """What `folder` says, with no other writer meanwhile; of runs/NAME, what another is writing is not free."""
     from jaxcmh import store
     from jaxcmh.results import runs
 
-    if out is not None:
-        with store.parents(out), store.only_writer(out, wait=0):
-            if out.exists() and (not out.is_dir() or any(out.iterdir())):
-                raise FileExistsError(f"--out: {out} is there already; name another folder or remove it first")
-            yield out
-        return
-    place = named = Path("runs") / name
+    place, there = folder(out, name, wanted, data_hash, below)
     with ExitStack() as held:
-        held.enter_context(store.parents(named))
-        for place in runs.names(named):
-            if not place.exists():
-                with suppress(BlockingIOError):
-                    held.enter_context(store.only_writer(place, wait=0))
-                    if not place.exists():
-                        break
-        yield place
+        held.enter_context(store.parents(place))
+        if out is not None:
+            held.enter_context(store.only_writer(out, wait=0))
+            place, there = folder(out, name, wanted, data_hash, below)
+        elif not there:
+            for place in runs.names(Path("runs") / name):
+                if not place.exists():
+                    with suppress(BlockingIOError):
+                        held.enter_context(store.only_writer(place, wait=0))
+                        if not place.exists():
+                            break
+        yield place, there
 
 
 @contextmanager

@@ -12,7 +12,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 
 from cyclopts import App, CycloptsError
-from cyclopts.exceptions import UnknownOptionError
+from cyclopts.exceptions import UnknownOptionError, UnusedCliTokensError
 
 import jaxcmh
 from jaxcmh.commands import data, index, reading, study, training
@@ -58,6 +58,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         with _stopped_by_signals():
             app(sys.argv[1:] if arguments is None else arguments)
             sys.stdout.flush()
+    except UnusedCliTokensError as error:
+        rest = " ".join(error.unused_tokens or ())
+        return _refuse(
+            f"nothing takes {rest!r}; words that belong together go in quotes, such as --text 'blue stripes'"
+        )
     except CycloptsError as error:
         return _refuse(f"{error}{_options(error)}")
     except BrokenPipeError:  # the reader, such as head, has seen enough

@@ -68,7 +68,7 @@ def info(name: str, /, *, root: Root = None, as_json: Json = False) -> None:
     Parameters
     ----------
     name
-        Name of a data set, or path of a file with arrays.
+        icons, synthetic, wiki, mirflickr25k, nuswide10 or iaprtc12; or the path of a file with arrays.
     root
         Folder with the files of a named data set. [default: $JAXCMH_DATA]
     as_json

@@ -2,7 +2,7 @@
 
 import dataclasses
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextvars import copy_context
 from pathlib import Path
@@ -12,7 +12,7 @@ import numpy as np
 
 import jaxcmh
 from jaxcmh import results, store
-from jaxcmh.commands import terminal
+from jaxcmh.commands import asked, terminal
 from jaxcmh.datasets import Part, Split
 from jaxcmh.learning.core import Method
 from jaxcmh.learning.features import Features
@@ -27,6 +27,7 @@ LENGTHS = (16, 32, 64)
 # the methods compare, and 500 anchors score within .03 of all 1,068 items in a fifth of the time.
 KERNEL = Features("rbf", anchors=500)
 ANSWERS = 10
+BEST = "best"  # where the best model is kept
 AT_A_TIME = 2  # trainings
 TITLE = "Words find icons, icons find words"
 LEDE = (
@@ -37,42 +38,81 @@ LEDE = (
 
 
 def demonstrate(
-    place: Path,
-    methods: Sequence[Method] | None = None,
+    out: Path | None,
+    methods: Mapping[str, Method] | None = None,
     lengths: Sequence[int] = LENGTHS,
-    start: Callable[[Progress], None] = lambda _: None,
     max_iterations: int | None = None,
     tolerance: float | None = None,
 ) -> None:
     """Train, compare and show; everything is written to one new folder, and the tables are printed.
 
+    The same demonstration that is there already is shown again.
+
     Args:
-        place: a folder that does not exist yet.
-        methods: methods to train; all registered ones if None.
+        out: the folder; if None, runs/demo, or with a number behind.
+        methods: methods to train by what they were asked for as; all registered ones if there is none.
         lengths: code lengths in bits, positive multiples of 8.
-        start: called first, with the progress shown.
         max_iterations, tolerance: as for `jaxcmh.train`.
 
     Raises:
-        FileExistsError: there is something at `place`.
+        FileExistsError: there is something else at `out`.
         ModuleNotFoundError: the extra `icons` is not installed.
     """
     from jaxcmh.methods import registry
 
     began = time.perf_counter()
-    chosen = list(registry.values()) if methods is None else list(methods)
+    chosen = dict(methods or registry)
     load, whole = Stages(), Stages()
-    outcomes: list[runs.Outcome] = []
-    rankings: list[list[report.Ranking]] = []  # of each outcome
-    with store.folder(place) as folder, progress(len(chosen) * len(lengths) + 3) as steps, whole("all"):
-        start(steps)
+    endings = {"max_iterations": max_iterations, "tolerance": tolerance}
+    sources = {name: asked.source(name) for name in chosen}
+    wanted = {"demo": {"methods": sources, "bits": lengths, **endings}, "version": jaxcmh.__version__}
+    asked.folder(out, "demo", wanted, below=BEST)  # what is in the way is said at once
+    with progress(len(chosen) * len(lengths) + 3) as steps, whole("all"):
+        asked.start(steps)
         steps.step("loading icons (drawn once, then kept)")
         with load("load"):
             split = jaxcmh.load_dataset("icons")
         steps.advance()
-        options = {"hashes": (results.data_hash(split), results.split_hash(split)), "times": load.seconds}
-        options |= {"max_iterations": max_iterations, "tolerance": tolerance}
-        for outcome, ranked in _outcomes(split, chosen, lengths, steps, options):
+        hashes = results.data_hash(split), results.split_hash(split)
+        options = {"hashes": hashes, "times": load.seconds, **endings}
+        with asked.only_folder(out, "demo", wanted, hashes[0], below=BEST) as (place, there):
+            doubts = [] if there else _train_all(place, split, list(chosen.values()), lengths, steps, options, wanted)
+    records = results.read(place / "results.jsonl")
+    for kind in ("learned", "encoded"):
+        terminal.print_table(_table(records, kind), f"{kind.capitalize()} database codes: {report.DATABASES[kind]}")
+    terminal.print_times(
+        records, f"Seconds; {AT_A_TIME} trainings run at a time, so these add up to more than the total"
+    )
+    where, total = shown(place), time.perf_counter() - began
+    if there:
+        print(f"cached: this demo was there already; remove {where} to train anew\n")
+    else:
+        for note in (*doubts, *_unfinished(records)):
+            say(f"warning: {note}")
+        print(
+            f"total {total:.0f} s; programs were compiled during {whole.seconds['compile']:.0f} s of it, and are kept\n"
+        )
+    best = jaxcmh.load(place / BEST).info
+    print(f"open       {where}/index.html")
+    print(f"results    {where}/results.jsonl, scores.md, plots/")
+    print(f"model      {where}/{BEST}   ({best.method}, {best.bits} bits)")
+    print(f"search it  jaxcmh search {where}/{BEST} --text 'dog'")
+
+
+def _train_all(
+    place: Path,
+    split: Split,
+    methods: Sequence[Method],
+    lengths: Sequence[int],
+    steps: Progress,
+    options: dict[str, Any],
+    wanted: Mapping[str, Any],
+) -> list[str]:
+    """Fill the folder, and say what looks wrong, each once."""
+    outcomes: list[runs.Outcome] = []
+    rankings: list[list[report.Ranking]] = []  # of each outcome
+    with store.folder(place) as folder:
+        for outcome, ranked in _outcomes(split, methods, lengths, steps, options):
             outcomes.append(outcome)
             rankings.append(ranked)
             for line in outcome.records:
@@ -80,36 +120,27 @@ def demonstrate(
         records = [line for outcome in outcomes for line in outcome.records]
         longest = [outcome for outcome in outcomes if outcome.records[0]["bits"] == max(lengths)]
         best = max(longest, key=lambda outcome: np.mean(list(outcome.records[1]["map"].values())))
-        model = folder / "best"
-        runs.keep(model, best, {"data": "icons", "root": None, "ties": "expected", "at": None, **_asked(best)})
+        model = {**best.model.info._asdict(), "params": dict(best.model.info.params)}
+        runs.keep(
+            folder / BEST, best, {"data": "icons", "root": None, "ties": "expected", "at": None, **model, **wanted}
+        )
         steps.step("drawing plots")
         draw(records, folder / "plots", max(lengths))
         steps.advance()
         steps.step("writing the page")
         ordered = sorted(zip(outcomes, rankings), key=lambda pair: pair[0] is not best)
-        tables = {kind: _table(records, kind) for kind in ("learned", "encoded")}
-        (folder / "scores.md").write_text("\n".join(render(table, "markdown") for table in tables.values()))
-        write_page(folder, split, [one for _, ranked in ordered for one in ranked], list(tables.values()), records)
+        tables = [_table(records, kind) for kind in ("learned", "encoded")]
+        (folder / "scores.md").write_text("\n".join(render(table, "markdown") for table in tables))
+        write_page(folder, split, [one for _, ranked in ordered for one in ranked], tables, records)
         steps.advance()
-    for kind, table in tables.items():
-        terminal.print_table(table, f"{kind.capitalize()} database codes: {report.DATABASES[kind]}")
-    terminal.print_times(records)
-    for note in _notes(outcomes):
-        say(f"warning: {note}")
-    where, total = shown(place), time.perf_counter() - began
-    print(f"total {total:.0f} s; programs were compiled during {whole.seconds['compile']:.0f} s of it, and are kept\n")
-    print(f"open       {where}/index.html")
-    print(f"results    {where}/results.jsonl, scores.md, plots/")
-    print(f"model      {where}/best   ({best.model.info.method}, {best.model.info.bits} bits)")
-    print(f"search it  jaxcmh search {where}/best --text 'dog'")
+    return list(dict.fromkeys(doubt for outcome in outcomes for doubt in outcome.doubts))
 
 
-def _notes(outcomes: Sequence[runs.Outcome]) -> list[str]:
-    """What looks wrong, each once; and which trainings have not converged although they should."""
-    doubts = dict.fromkeys(doubt for outcome in outcomes for doubt in outcome.doubts)
-    lines = [outcome.records[0] for outcome in outcomes]
-    moving = [f"{line['method']} ({line['bits']})" for line in lines if line["tolerance"] and not line["converged"]]
-    return [*doubts, *([f"not converged: {', '.join(moving)}"] if moving else [])]
+def _unfinished(records: Sequence[dict]) -> list[str]:
+    """Which trainings have not converged although they should."""
+    moving = [line for line in records if line["tolerance"] and not line["converged"]]
+    names = dict.fromkeys(f"{line['method']} ({line['bits']})" for line in moving)
+    return [f"not converged: {', '.join(names)}"] if names else []
 
 
 def _outcomes(
@@ -141,10 +172,6 @@ def _outcomes(
 def _features(method: Method) -> Features:
     """One kernel for all methods, so that they compare; only methods made for centred features keep their own."""
     return method.features if method.features.kind in ("centre", "standardise") else KERNEL
-
-
-def _asked(outcome: runs.Outcome) -> dict[str, Any]:
-    return {**outcome.model.info._asdict(), "params": dict(outcome.model.info.params)}
 
 
 def _table(records: Sequence[dict], kind: str) -> results.Table:

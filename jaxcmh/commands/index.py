@@ -44,7 +44,8 @@ def build(
     out
         The file to write; must not exist.
     ids
-        Ids of the items: .npy, or text with one per line. [default: those of the run or file, or 0, 1, 2, ...]
+        Ids of the items: .npy, or text with one per line. [default: the names of a run's items, where the data have
+        names; the ids of a file; else integers]
     model
         Run folder or model file that encodes features, or made the codes.
     view
@@ -105,6 +106,12 @@ def add(
         store.room(place, index.stat().st_size)
         rows, encoder = read_rows(items, "items"), None if model is None else jaxcmh.load(model)
         number = None if encoder is None else _view(encoder, rows, view)
+        if encoder is None:
+            _only_codes(before, rows, "items")
+        if ids is None and len(before) and before.ids.values.dtype.kind == "U":
+            raise ValueError(
+                f"--ids: expected names for the new items, as {index} has, such as {str(before.ids.values[0])!r}"
+            )
         after = jaxcmh.index.add(before, rows, None if ids is None else _read_ids(ids), model=encoder, view=number)
         jaxcmh.index.save(after, place)
     print(f"{shown(place)}: {_described(after)}, {len(rows)} of them new")
@@ -164,6 +171,8 @@ def search(
         if query is not None:
             rows = read_rows(query, "--query")
             names = [f"row {i}" for i in range(len(rows))]
+            if encoder is None:
+                _only_codes(items, rows, "--query")
             number = None if encoder is None else view_number(encoder, rows, view, "--query")
         elif model is None or encoder is None:
             raise ValueError("--model: expected with --text and --image, the run folder that encodes them")
@@ -356,6 +365,8 @@ def _export(index: Path, out: Path, write: Callable[["Index", Path], None]) -> N
 def _read_items(
     items: Path, ids: Path | None, model: Path | None, view: str | None, bits: int | None, codebooks: Path | None
 ) -> "Index":
+    import numpy as np
+
     import jaxcmh.index
     from jaxcmh.results import runs
 
@@ -365,7 +376,9 @@ def _read_items(
             raise ValueError("--model: a run folder brings its own model; give one or the other")
         stored, encoder = runs.read_run(items), jaxcmh.load(items)
         codes = encoder.codes if view is None else encoder.encoded[view_number(encoder, None, view, "items")]
-        given = stored.codes["train_ids"] if given is None else given
+        if given is None:  # of version 0.1.0, and of data without names, there are integers only
+            names = stored.codes.get("train_names")
+            given = stored.codes["train_ids"] if names is None or len(np.unique(names)) < len(names) else names
         return jaxcmh.index.build(codes, given, model=encoder)
     if items.suffix in (".npz", ".parquet", ".faiss") and model is None and codebooks is None:
         index = _read_export(items)
@@ -384,6 +397,12 @@ def _read_items(
         raise ValueError("--bits, --codebooks: expected with codes only; a model brings its own")
     encoder = jaxcmh.load(model)
     return jaxcmh.index.build(rows, given, model=encoder, view=_view(encoder, rows, view))
+
+
+def _only_codes(index: "Index", rows: Any, what: str) -> None:
+    """Refuse features where there is no model that makes codes of them."""
+    if index.codebooks is None and rows.dtype != "uint8":
+        raise ValueError(f"{what}: {rows.dtype} of shape {rows.shape} are no codes; features need --model RUN")
 
 
 def _read_export(path: Path) -> "Index":

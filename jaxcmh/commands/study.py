@@ -47,10 +47,11 @@ def reproduce(
     Parameters
     ----------
     paper
-        A paper by its method, such as dcgh; or all; or a plan of your own as module:attribute, such as myplan:plan for
-        what myplan.py in the current folder calls plan.
+        A paper by its method: dcgh, a2lh, acqh, aah or imads; or all; or a plan of your own as module:attribute, such
+        as myplan:plan for what myplan.py in the current folder calls plan.
     dataset
-        Data sets. [default: those of the paper, and the icons]
+        Data sets: wiki, mirflickr25k, nuswide10, iaprtc12, icons, synthetic, or files with arrays. [default: those of
+        the paper, and the icons]
     table
         Only the experiments of these tables of the paper.
     figure
@@ -157,7 +158,7 @@ def sweep(
     Parameters
     ----------
     method
-        Name of a method, such as dcgh, or of a variant, such as dcgh-d; or one of your own as module:attribute, such as
+        dcgh, a2lh, acqh, aah or imads; or a variant, such as dcgh-d; or one of your own as module:attribute, such as
         mymethod:method for what mymethod.py in the current folder calls method.
     grid
         Hyper-parameters and their values, in all combinations: alpha=1e-4:1e4:9 for nine values from 1e-4 to 1e4,
@@ -173,7 +174,7 @@ def sweep(
     param
         A hyper-parameter that does not vary, such as lam=0.1; may be repeated.
     data
-        Name of a data set, or path of a file with arrays.
+        icons, synthetic, wiki, mirflickr25k, nuswide10 or iaprtc12; or the path of a file with arrays.
     features
         Feature map of every view; the method's own by default.
     anchors
@@ -244,7 +245,7 @@ def sweep(
         say(f"warning: {moving} of {len(lines)} results are of trainings that had not converged (--max-iterations)")
     cached = len(points) - steps.done
     say(f"{len(points)} runs, {cached} of them cached; peak memory {lines[-1]['peak_memory_gb']:.1f} GB")
-    say(f"results: {shown(path)}")
+    say(f"results: {shown(path)}; as a page with figures: jaxcmh report {shown(folder)}")
 
 
 def _varied(

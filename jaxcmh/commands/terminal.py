@@ -141,7 +141,7 @@ def print_facts(facts: Mapping[str, Any], as_json: bool = False) -> None:
     _console().print(grid)
 
 
-def print_times(records: Sequence[Mapping[str, Any]]) -> None:
+def print_times(records: Sequence[Mapping[str, Any]], title: str) -> None:
     """Print seconds, one row per method: training by code length, then compilation and evaluation of all lengths."""
     grid = _rich_table()
     lengths = sorted({line["bits"] for line in records})
@@ -155,7 +155,7 @@ def print_times(records: Sequence[Mapping[str, Any]]) -> None:
         sums = [_seconds(sum(t[stage] for t in times.values())) for stage in ("compile", "evaluate")]
         grid.add_row(method, *trained, *sums)
     console = _console()
-    console.print("Seconds", style="bold")
+    console.print(title, style="bold", soft_wrap=True)
     console.print(grid)
 
 

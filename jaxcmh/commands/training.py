@@ -3,6 +3,7 @@
 import os
 import tempfile
 from collections.abc import Sequence
+from contextlib import ExitStack
 from importlib import metadata
 from pathlib import Path
 from typing import Annotated, Any
@@ -15,6 +16,7 @@ from jaxcmh.commands.asked import (
     Count,
     Databases,
     Flag,
+    HashFunction,
     Images,
     Json,
     Kernel,
@@ -46,14 +48,15 @@ def demo(
     bits
         Code lengths. [default: 16 32 64]
     methods
-        Methods to train, of the package or your own as module:attribute. [default: all of the package]
+        Methods to train: dcgh, a2lh, acqh, aah, imads, a variant, or your own as module:attribute. [default: the five]
     max_iterations
         Iterations at most; the number of each method by default.
     tolerance
         Relative change of the objective below which training has converged; that of each method by default, 0 for
         never.
     out
-        Folder for everything it writes; must not exist. [default: runs/demo, or runs/demo-2, ...]
+        Folder for everything it writes. The same demo that is there already is shown, not repeated; anything else there
+        is refused. [default: runs/demo, or with -2, -3, ... behind]
     """
     # Read when jax starts. For programs that run once on a thousand items, optimising costs more than it saves. Without
     # fusion emitters compiling takes about half the time; a version that does not know a flag would refuse to start.
@@ -63,10 +66,9 @@ def demo(
     from jaxcmh.commands.demo import LENGTHS, demonstrate
 
     asked.bits(bits or ())
-    chosen = [asked.method(name) for name in methods or ()] or None
+    chosen = {name: asked.method(name) for name in methods or ()}
     endings = {"max_iterations": max_iterations, "tolerance": tolerance}
-    with asked.new_folder(out, "demo") as place:
-        demonstrate(place, methods=chosen, lengths=bits or LENGTHS, start=asked.start, **endings)
+    demonstrate(out, chosen, bits or LENGTHS, **endings)
 
 
 def train(
@@ -83,7 +85,7 @@ def train(
     anchors: int | None = None,
     width: float | None = None,
     standardise: Flag = False,
-    hash_function: str = "ridge",
+    hash_function: HashFunction = "ridge",
     ties: Ties = "expected",
     at: int | None = None,
     log: Tracker | None = None,
@@ -96,10 +98,10 @@ def train(
     Parameters
     ----------
     method
-        Name of a method, such as dcgh, or of a variant, such as dcgh-d; or one of your own as module:attribute, such as
+        dcgh, a2lh, acqh, aah or imads; or a variant, such as dcgh-d; or one of your own as module:attribute, such as
         mymethod:method for what mymethod.py in the current folder calls method.
     data
-        Name of a data set, or path of a file with arrays.
+        icons, synthetic, wiki, mirflickr25k, nuswide10 or iaprtc12; or the path of a file with arrays.
     bits
         Code length, a multiple of 8.
     seed
@@ -119,7 +121,7 @@ def train(
     standardise
         Standardise the raw features before the kernel.
     hash_function
-        How new items are encoded.
+        How new items are encoded: ridge is the method's own linear functions, mlp a network with one hidden layer.
     ties
         How items of equal distance count in mAP.
     at
@@ -129,13 +131,14 @@ def train(
     root
         Folder with the files of a named data set. [default: $JAXCMH_DATA]
     out
-        Run folder; must not exist. [default: runs/METHOD-DATA-BITS-SEED; a run that is there is shown, not repeated]
+        Run folder. The same run that is there already is shown, not repeated; anything else there is refused.
+        [default: runs/METHOD-DATA-BITS-SEED, or with -2, -3, ... behind]
     as_json
         Print result lines (JSON) instead of a table.
     """
     from jaxcmh import store
     from jaxcmh.datasets.identity import data_hash, split_hash
-    from jaxcmh.results.runs import read_run, stored
+    from jaxcmh.results.runs import read_run
     from jaxcmh.studies import runs
 
     asked.bits([bits])
@@ -154,18 +157,19 @@ def train(
     }
     if asked.is_own(method):
         config |= {"imported": method, "source": asked.source(method)}
+    asked.folder(out, name, {**config, "seed": seed})  # what is in the way, or not installed, is said at once
+    asked.tracker(log, Path())
     stages = Stages()
-    with asked.new_folder(out, name) as place:
-        track = asked.tracker(log, place)
+    with ExitStack() as held:
         with progress() as steps:
             asked.start(steps)
             split = load_data(data, root, stages, steps)
             hashes = data_hash(split), split_hash(split)
             wanted = {**config, **asked.info(chosen, split, hash_function, options), "version": jaxcmh.__version__}
-            earlier = stored(Path("runs") / name, wanted, hashes[0]) if out is None else None
-            if earlier is not None:
-                terminal.print_records(read_run(earlier).records, as_json)
-                say(f"cached; run folder: {shown(earlier)}")
+            place, there = held.enter_context(asked.only_folder(out, name, wanted, hashes[0]))
+            if there:
+                terminal.print_records(read_run(place).records, as_json)
+                say(f"cached; run folder: {shown(place)}")
                 return
             store.room(place, _size(split, wanted["features"], bits))
             outcome = runs.run(
@@ -186,7 +190,7 @@ def train(
             _keep(place, outcome, {**config, **trained._asdict(), "params": dict(trained.params)})
         finally:
             terminal.print_records(outcome.records, as_json)
-        if track:
+        if track := asked.tracker(log, place):
             for line in outcome.records:
                 track(line)
     if not as_json:

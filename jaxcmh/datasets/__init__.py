@@ -104,9 +104,9 @@ def load_dataset(
         raise ValueError(f"options: {error}") from None
     if Path(name).suffix or os.sep in name:
         raise FileNotFoundError(f"{name}: no such file or folder")
-    close = difflib.get_close_matches(name, NAMES, 1)
-    hint = f"; did you mean {close[0]!r}?" if close else ""
-    raise ValueError(f"name_or_path: no data set {name!r}{hint} known: {', '.join(NAMES)}, or a file or folder")
+    close = difflib.get_close_matches(name.lower(), NAMES, 1)
+    hint = f"; did you mean {close[0]!r}?" if close else "."
+    raise ValueError(f"name_or_path: no data set {name!r}{hint} Known: {', '.join(NAMES)}, or a file or folder")
 
 
 def data_folder(name: str, root: str | Path | None) -> Path:

@@ -93,7 +93,9 @@ def files_of(paths: Any) -> list[Path]:
             suffixes = (".mat", ".h5", ".hdf5", ".h5py", ".npz", ".npy", ".parquet", ".list")
             inside = sorted(f for f in path.iterdir() if f.suffix in suffixes and f.name != "categories.list")
             if not inside:
-                raise FileNotFoundError(f"{path}: no {', '.join(suffixes)} file in this folder")
+                raise FileNotFoundError(
+                    f"{path}: no {', '.join(suffixes)} file in this folder; of pictures, ask `jaxcmh data check`"
+                )
             files += inside
         elif path.is_file():
             files.append(path)

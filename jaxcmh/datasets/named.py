@@ -67,7 +67,8 @@ NAMED = {
             "dcgh": Recipe(693, note="random"),
         },
         "raw_features.mat, trainset_txt_img_cat.list and testset_txt_img_cat.list of "
-        "http://www.svcl.ucsd.edu/projects/crossmodal/wikipedia_dataset.zip (`jaxcmh data download wiki` fetches them)",
+        "http://www.svcl.ucsd.edu/projects/crossmodal/wikipedia_dataset.zip "
+        "(`jaxcmh data download wiki --root FOLDER` fetches them)",
     ),
     "mirflickr25k": Named(
         20_015,

@@ -6,6 +6,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from scipy import sparse
 
+from jaxcmh import brief
+
 PARTS = ("train", "query", "database")
 
 
@@ -22,6 +24,9 @@ class Part(NamedTuple):
     labels: np.ndarray
     ids: np.ndarray
 
+    __repr__ = brief.text
+    _repr_html_ = brief.table
+
 
 class Items(NamedTuple):
     """What the rows stand for, to be shown on a page; indexed by `Part.ids`.
@@ -36,6 +41,9 @@ class Items(NamedTuple):
     texts: Sequence[str] = ()
     pictures: Any = ()
 
+    __repr__ = brief.text
+    _repr_html_ = brief.table
+
 
 class Maker(NamedTuple):
     """How rows of a view are made from raw objects.
@@ -49,6 +57,9 @@ class Maker(NamedTuple):
     kind: str
     vocabulary: tuple[str, ...] = ()
     steps: tuple[Any, ...] = ()
+
+    __repr__ = brief.text
+    _repr_html_ = brief.table
 
 
 class Split(NamedTuple):
@@ -73,6 +84,9 @@ class Split(NamedTuple):
     items: Items = Items()
     makers: tuple[Maker, ...] = ()
     notes: tuple[str, ...] = ()
+
+    __repr__ = brief.text
+    _repr_html_ = brief.table
 
 
 def parts_of(split: Split) -> dict[str, Part]:

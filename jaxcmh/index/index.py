@@ -17,7 +17,7 @@ import jax
 import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
-from jaxcmh import checks, store
+from jaxcmh import brief, checks, store
 from jaxcmh.model import Model, encode, query_vectors
 from jaxcmh.retrieval import topk
 
@@ -46,6 +46,14 @@ class Index:
     bits: int  # of a code, 8 per book for look-up codes; zeros fill its last byte
     ids: Ids
     model_fingerprint: str  # of the model that encoded the items, "" if not known
+
+    __repr__ = brief.text
+    _repr_html_ = brief.table
+
+    def _facts(self) -> dict[str, Any]:
+        codes = f"{'packed' if self.codebooks is None else 'look-up'}, {self.bits} bits"
+        model = self.model_fingerprint[:12] or "not known"
+        return {"items": len(self), "codes": codes, "ids": self.ids.values.tolist()[:4], "model": model}
 
     def __len__(self) -> int:
         return len(self.ids.values)

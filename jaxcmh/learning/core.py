@@ -14,7 +14,7 @@ import numpy as np
 from jax import Array, lax, random
 from jax.core import Tracer
 
-from jaxcmh import checks
+from jaxcmh import brief, checks
 from jaxcmh.learning import reduction
 from jaxcmh.learning.compilation import quickly
 from jaxcmh.learning.features import Features
@@ -42,6 +42,9 @@ class Data(NamedTuple):
     turned: reduction.Turn | None = None  # between rows and reduced rows; None where they are the same
     extra: Any = ()  # what a method's `prepare` adds
     svd: tuple[tuple[Array, Array, Array], ...] = ()  # of the views, where it saves many solves
+
+    __repr__ = brief.text
+    _repr_html_ = brief.table
 
     @property
     def n(self) -> Array:
@@ -206,6 +209,9 @@ class Fit(NamedTuple):
     state: Any  # the final state, or what `output` of a sweep made of it
     objective: Array  # (max_iterations + 1,) at the start and after every iteration; constant once converged
     converged: Array  # () int32, the iteration in which it converged; 0 if it did not
+
+    __repr__ = brief.text
+    _repr_html_ = brief.table
 
 
 def fit(

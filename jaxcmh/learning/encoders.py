@@ -10,6 +10,7 @@ import numpy as np
 import optax
 from jax import Array, lax, random
 
+from jaxcmh import brief
 from jaxcmh.learning.core import Data
 from jaxcmh.learning.linalg import lstsq, smallest_ridge, svd
 
@@ -61,6 +62,9 @@ class MLP(NamedTuple):
     b1: Array  # (hidden,)
     W2: Array  # (hidden, r)
     b2: Array  # (r,)
+
+    __repr__ = brief.text
+    _repr_html_ = brief.table
 
 
 def project(encoder: Array | MLP, phi: Array, kept: Array | float = 1.0) -> Array:
@@ -206,6 +210,9 @@ class Unlabelled(NamedTuple):
     V: tuple[Array, ...]  # (q_m, K) one per view
     offset: tuple[Array, ...]  # (K,) h = φ V + offset
     G: Array  # (K, K)
+
+    __repr__ = brief.text
+    _repr_html_ = brief.table
 
 
 @jax.jit

@@ -10,7 +10,7 @@ import numpy as np
 import scipy.sparse
 from jax import Array, lax, random
 
-from jaxcmh import checks
+from jaxcmh import brief, checks
 
 KINDS = ("identity", "centre", "standardise", "rbf", "laplace")
 LINEAR = KINDS[:3]
@@ -45,6 +45,9 @@ class FeatureMap:
     anchors: Array  # (q, d) in standardised coordinates; (0, d) without a kernel
     sigma: Array  # () kernel width
     kind: str = field(default="rbf")
+
+    __repr__ = brief.text
+    _repr_html_ = brief.table
 
 
 def fit(features: Features, key: Array, x: Any) -> tuple[FeatureMap, Array]:

@@ -74,8 +74,24 @@ def studies(records: Iterable[Line]) -> list[Study]:
             others = [s for s in parted.values() if s.kind == "bits" and s.data != study.data]
             plain = [line for other in others if other.data.partition(":")[0] == base for line in other.lines]
             study.lines[:0] = {line["key"]: line for line in plain if _configuration(line) in own}.values()
-    varied = lambda s: dict.fromkeys(v for line in s.lines for v in line.get("study", {}).get("vary", ()))  # noqa: E731
-    return [study._replace(vary=tuple(varied(study))) for study in parted.values()]
+    return [_varied(study) for study in parted.values()]
+
+
+def _varied(study: Study) -> Study:
+    """The study with what it varies; a sweep, whatever its user asked for, is drawn as what it turns out to be."""
+    vary = dict.fromkeys(v for line in study.lines for v in line.get("study", {}).get("vary", ()))
+    if study.kind != "sweep":
+        return study._replace(vary=tuple(vary))
+    study = study._replace(vary=tuple(v for v in vary if len({tables.value(line, v) for line in study.lines}) > 1))
+    if not study.vary:
+        return study._replace(kind="bits")
+    return study._replace(kind="surface") if len(study.vary) == 2 and _whole_grid(study) else study
+
+
+def _whole_grid(study: Study) -> bool:
+    """Whether every value of what is varied was combined with every value of the others."""
+    rows = {tuple(tables.value(line, name) for name in study.vary) for line in study.lines}
+    return len(rows) == math.prod(len(set(column)) for column in zip(*rows))
 
 
 def _configuration(line: Line) -> str:
@@ -292,8 +308,13 @@ def _convergence(study: Study, _: Path) -> Plan:
     return plan
 
 
-def _along(study: Study, name: str, title: str, tied: Sequence[str] = ()) -> tuple[str, str, Callable]:
-    """mAP against one varied name; the others have the values that most lines have, but those `tied` vary with it."""
+def _along(
+    study: Study, name: str, title: str, tied: Sequence[str] = (), joined: bool = True
+) -> tuple[str, str, Callable]:
+    """mAP against one varied name; the others have the values that most lines have, but those `tied` vary with it.
+
+    Points that are not `joined` by lines are those of settings that differ in more than what is on the axis.
+    """
 
     def form(stem: Path) -> list[Path]:
         lines = study.lines
@@ -310,7 +331,7 @@ def _along(study: Study, name: str, title: str, tied: Sequence[str] = ()) -> tup
         caption = _caption(lines, results.OF_THE_SETTING if settings else ())
         few = xs if len(xs) <= 10 and not _wide(xs) else None
         x = symbol(name) + (f", and with it {', '.join(map(symbol, tied))}" if tied else "")
-        options = {"caption": caption, "log_x": _wide(xs), "share_y": False, "ticks": few}
+        options = {"caption": caption, "log_x": _wide(xs), "share_y": False, "ticks": few, "joined": joined}
         return plots.draw(stem, panels, x=x, y="mAP", **options)
 
     return title, _ending(name), form
@@ -327,6 +348,22 @@ def _sensitivity(study: Study, _: Path) -> Plan:
         first, *tied = list(study.vary)
         return [_along(study, first, f"mAP against {', '.join(map(symbol, study.vary))}", tied)]
     return [_along(study, name, f"mAP against {symbol(name)}") for name in study.vary]
+
+
+def _sweep(study: Study, _: Path) -> Plan:
+    """mAP against each varied name: in a whole grid beside the best values of the others, else over all points."""
+    if not _whole_grid(study):
+        others = {name: tuple(other for other in study.vary if other != name) for name in study.vary}
+        return [_along(study, n, f"mAP against {symbol(n)}", tied, joined=False) for n, tied in others.items()]
+    best = max(study.lines, key=lambda line: float(np.mean(list(line["map"].values()))))
+    plan: Plan = []
+    for name in study.vary:
+        fixed = {other: tables.value(best, other) for other in study.vary if other != name}
+        lines = [line for line in study.lines if all(tables.value(line, o) == value for o, value in fixed.items())]
+        words = ", ".join(f"{symbol(other)} = {_number(value)}" for other, value in fixed.items())
+        title = f"mAP against {symbol(name)}" + (f", best {words}" if words else "")
+        plan.append(_along(study._replace(lines=lines), name, title))
+    return plan
 
 
 def _surface(study: Study, folder: Path) -> Plan:
@@ -559,6 +596,7 @@ KINDS: dict[str, Callable[[Study, Path], Plan]] = {
     "bits": _bits,
     "sensitivity": _sensitivity,
     "surface": _surface,
+    "sweep": _sweep,
     "ablation": _ablation,
     "convergence": _convergence,
     "scaling": _scaling,

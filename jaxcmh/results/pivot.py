@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from jaxcmh import brief
 from jaxcmh.results.lines import CONFIGURATION, OF_THE_SETTING, check, describe, direction_name, one_protocol, score
 
 
@@ -40,6 +41,9 @@ class Table(NamedTuple):
     columns: tuple[tuple, ...]
     rows: tuple[tuple[tuple, tuple[Cell | None, ...]], ...]
     caption: str
+
+    __repr__ = brief.text
+    _repr_html_ = brief.table
 
 
 def table(

@@ -6,6 +6,7 @@ only read result lines, so drawing one never runs an experiment.
 """
 
 import csv
+import itertools
 import math
 import textwrap
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -80,6 +81,7 @@ def draw(
     ticks: Sequence[float] | None = None,
     ends: tuple[float, float] | None = None,
     markers: bool = True,
+    joined: bool = True,
 ) -> list[Path]:
     """Draw panels of lines side by side and write stem.png, .svg, .pdf and .csv (panel, line, x, y, spread, rings).
 
@@ -97,6 +99,7 @@ def draw(
         ticks: the only x ticks there shall be.
         ends: where the x axis begins and ends; with its points if None.
         markers: put a marker on the points.
+        joined: join the points of a line.
     Returns:
         The paths written.
     Raises:
@@ -122,7 +125,7 @@ def draw(
             xs, ys = np.asarray(xs, float), np.asarray(ys, float)
             if name in panel.spread and shown:
                 wide = np.nan_to_num(np.asarray(panel.spread[name], float))
-                if len(panel.lines) <= BANDS:
+                if joined and len(panel.lines) <= BANDS:
                     axes.fill_between(xs, ys - wide, ys + wide, color=colour, alpha=0.15, linewidth=0, zorder=2)
                 else:  # more bands would hide each other
                     axes.errorbar(xs, ys, wide, fmt="none", ecolor=colour, elinewidth=0.8, zorder=2)
@@ -130,11 +133,12 @@ def draw(
                 xs,
                 ys,
                 color=colour,
+                linestyle="solid" if joined else "none",
                 linewidth=1.6 if shown else 1.0,
                 zorder=3 if shown else 1,
-                marker=MARKERS[place] if shown and markers else None,
+                marker=MARKERS[place] if shown and markers else None if joined else ".",
                 markersize=4.5,
-                markevery=max(1, len(xs) // 12),
+                markevery=max(1, len(xs) // 12) if joined else 1,
                 markeredgecolor="white",
                 markeredgewidth=0.6,
                 label=name if shown else "others",
@@ -695,8 +699,11 @@ def draw_objectives(
     notes = [*(f"data {data}" for data in dict.fromkeys(line["data"] for line in records)), *notes]
     if any(line["format"] == 1 for line in records):
         notes.append("lines of version 0.1.0 begin after their first iteration, and are relative to that")
-    notes.append("where a method has multipliers, their steps may make the objective rise")
     values = [ys for panel in panels for _, ys in panel.lines.values()]
+    if any(after > before + 1e-6 for ys in values for before, after in itertools.pairwise(ys)):
+        notes.append(
+            "where a line rises, a step of the method does not minimise: that of multipliers, or a greedy choice"
+        )
     decades = all(min(ys) > 0 for ys in values) and any(max(ys) > 30 * min(ys) for ys in values)
     options: dict[str, Any] = {"log_y": decades, "share_y": False, "whole_ticks": True, "relative": True}
     return draw(stem, panels, x="iteration", y=OBJECTIVE, caption="; ".join(notes), **options)

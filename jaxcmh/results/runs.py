@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from jaxcmh import results
+from jaxcmh import brief, results
 from jaxcmh.store import folder, plain, write_json, write_text
 
 FILES = ("config.json", "environment.json", "results.jsonl", "per_query.csv", "codes.npz", "model.safetensors")
@@ -30,22 +30,34 @@ def free(path: str | Path) -> Path:
     return next(candidate for candidate in names(path) if not candidate.exists())
 
 
-def stored(path: str | Path, asked: Mapping[str, Any], data_hash: str) -> Path | None:
-    """Of the folders path, path-2, path-3, ... the first whole run of what is asked, or None.
+def stored(path: str | Path, asked: Mapping[str, Any], data_hash: str, below: str = "") -> Path | None:
+    """Of the folders path, path-2, path-3, ... the first that `holds` what is asked, or None.
 
     Args:
         path: as for `free`.
-        asked: fields of the run's configuration.
-        data_hash: of the data.
+        asked, data_hash: as for `holds`.
+        below: where the run lies in such a folder.
     """
     for place in itertools.takewhile(Path.exists, names(path)):
-        try:
-            run = read_run(place)
-        except (ValueError, OSError):
-            run = None  # damaged, or no run: it is left alone
-        if run and run.records[0]["data_hash"] == data_hash and {**run.config, **plain(asked)} == run.config:
+        if holds(place / below, asked, data_hash):
             return place
     return None
+
+
+def holds(path: str | Path, asked: Mapping[str, Any], data_hash: str | None = None) -> bool:
+    """Whether a folder is a whole run of what is asked; one that is damaged, or no run, is not.
+
+    Args:
+        path: the folder.
+        asked: fields of the run's configuration.
+        data_hash: of the data; of any data if None.
+    """
+    try:
+        run = read_run(path)
+    except (ValueError, OSError):
+        return False
+    same_data = data_hash in (None, run.records[0]["data_hash"])
+    return same_data and {**run.config, **plain(asked)} == run.config
 
 
 class Run(NamedTuple):
@@ -57,6 +69,9 @@ class Run(NamedTuple):
     per_query: dict[str, np.ndarray]
     codes: dict[str, np.ndarray]
     model: Path
+
+    __repr__ = brief.text
+    _repr_html_ = brief.table
 
 
 def keep(path: str | Path, outcome: Any, config: Mapping[str, Any]) -> Path:
@@ -111,7 +126,8 @@ def read_run(path: str | Path) -> Run:
     """
     path = Path(path)
     if not path.is_dir():
-        raise FileNotFoundError(f"no run folder {path}")
+        hint = f": it is a file; did you mean {path.parent}?" if path.is_file() else ""
+        raise FileNotFoundError(f"no run folder {path}{hint}")
     missing = [name for name in FILES if not (path / name).is_file()]
     if missing:
         raise FileNotFoundError(f"{path} is not a run folder: it has no {missing[0]}")

@@ -10,6 +10,7 @@ import numpy as np
 from jaxcmh import results
 from jaxcmh.results import runs, tables
 
+LEVEL = 0.05
 RESAMPLES = 9_999  # sign flips of a test; p is never below 1 / (RESAMPLES + 1)
 
 
@@ -163,7 +164,7 @@ def _columns(stored: Sequence[runs.Run], databases: Sequence[str] | None) -> lis
 
 
 def grid(comparisons: Sequence[Comparison]) -> tables.Grid:
-    """Comparisons as a table to print; the difference is bold where the corrected p is below 0.05."""
+    """Comparisons as a table to print; the difference is bold where the corrected p is below `LEVEL`."""
     heads = ("mAP", "mAP of other", "difference", "95 % interval", "p", "p (Holm)", "seeds")
     rows = tuple(
         (
@@ -171,7 +172,7 @@ def grid(comparisons: Sequence[Comparison]) -> tables.Grid:
             (
                 (f"{c.means[0]:.3f}", False),
                 (f"{c.means[1]:.3f}", False),
-                (f"{c.difference:+.4f}", c.holm < 0.05),
+                (f"{c.difference:+.4f}", c.holm < LEVEL),
                 (f"{c.low:+.4f} to {c.high:+.4f}", False),
                 (f"{c.p:.4f}", False),
                 (f"{c.holm:.4f}", False),
@@ -186,7 +187,8 @@ def grid(comparisons: Sequence[Comparison]) -> tables.Grid:
     )
     if any(min(c.seeds) == 1 for c in comparisons):
         caption += "; with a single seed nothing is known of the spread from training to training"
-    return tables.Grid(("method", "other", "database", "direction"), (tuple((h, 1) for h in heads),), rows, caption)
+    index, level = ("method", "other", "database", "direction"), tuple((head, 1) for head in heads)
+    return tables.Grid(index, (level,), rows, caption, marked=f"corrected p below {LEVEL}")
 
 
 def as_dict(comparison: Comparison) -> Mapping[str, Any]:

@@ -35,12 +35,14 @@ class Grid(NamedTuple):
         levels: rows of heads over the other columns, each [head, columns it spans].
         rows: (names of the row, one (text, bold) per column).
         caption: what all cells share.
+        marked: what the bold cells are, starred in text.
     """
 
     index: tuple[str, ...]
     levels: tuple[tuple[tuple[str, int], ...], ...]
     rows: tuple[tuple[tuple[str, ...], tuple[tuple[str, bool], ...]], ...]
     caption: str
+    marked: str = "best of its column"
 
 
 # -- from lines to tables ---------------------------------------------------------------------------------------------
@@ -412,7 +414,7 @@ def render(table: results.Table | Grid, format: str = "text") -> str:
 
     Args:
         table: see `study`, `results.table`, `verdicts`.
-        format: a key of `ENDINGS`. LaTeX needs the package booktabs; the best of a column is bold, in text starred.
+        format: a key of `ENDINGS`. LaTeX needs the package booktabs; marked cells are bold, in text starred.
     Raises:
         ValueError: no such format.
 
@@ -424,7 +426,7 @@ def render(table: results.Table | Grid, format: str = "text") -> str:
     dcgh & \\textbf{0.391 $\\pm$ 0.006} \\\\
     \\bottomrule
     \\end{tabular}
-    % wiki. Needs the package booktabs; best of each column in bold.
+    % wiki. In bold: best of its column. Needs the package booktabs.
     <BLANKLINE>
     """
     if format not in ENDINGS:
@@ -448,6 +450,12 @@ def _flat(grid: Grid) -> list[str]:
     return [*grid.index, *(" ".join(parts) for parts in zip(*spread))]
 
 
+def _caption(grid: Grid, mark: str = "In bold") -> str:
+    """The caption as sentences, with what is marked if something is."""
+    any_marked = any(bold for _, cells in grid.rows for _, bold in cells)
+    return f"{grid.caption}." + (f" {mark}: {grid.marked}." if any_marked else "")
+
+
 def _text(grid: Grid) -> str:
     lines = []
     before: list[str] = []
@@ -467,11 +475,8 @@ def _text(grid: Grid) -> str:
         for row in lines + body
     ]
     rule = "-" * (sum(widths) + 2 * (len(widths) - 1))
-    note = " (* best of its column)" if any(bold for _, cells in grid.rows for _, bold in cells) else ""
     heads = [line.rstrip() for line in padded[: len(lines)]]
-    return "\n".join(
-        [*heads, rule, *(line.rstrip() for line in padded[len(lines) :]), "", f"{grid.caption}.{note}", ""]
-    )
+    return "\n".join([*heads, rule, *(line.rstrip() for line in padded[len(lines) :]), "", _caption(grid, "*"), ""])
 
 
 def _markdown(grid: Grid) -> str:
@@ -481,7 +486,7 @@ def _markdown(grid: Grid) -> str:
     for names, cells in grid.rows:
         printed = [f"**{escape(text)}**" if bold else escape(text) for text, bold in cells]
         lines.append("| " + " | ".join([*map(escape, names), *printed]) + " |")
-    return "\n".join([*lines, "", grid.caption + ".", ""])
+    return "\n".join([*lines, "", _caption(grid), ""])
 
 
 SIGNS = {
@@ -521,8 +526,8 @@ def _latex(grid: Grid) -> str:
     for names, cells in grid.rows:
         printed = [f"\\textbf{{{latex_text(text)}}}" if bold else latex_text(text) for text, bold in cells]
         lines.append(" & ".join([*map(latex_text, names), *printed]) + " \\\\")
-    note = "Needs the package booktabs; best of each column in bold."
-    return "\n".join([*lines, "\\bottomrule", "\\end{tabular}", f"% {grid.caption}. {note}", ""])
+    note = f"% {_caption(grid)} Needs the package booktabs."
+    return "\n".join([*lines, "\\bottomrule", "\\end{tabular}", note, ""])
 
 
 def _csv(grid: Grid) -> str:
@@ -554,5 +559,4 @@ def html(grid: Grid) -> str:
         row = "".join(f"<th>{escape(name)}</th>" for name in names)
         row += "".join(f'<td class="best">{escape(t)}</td>' if bold else f"<td>{escape(t)}</td>" for t, bold in cells)
         lines.append(f"<tr>{row}</tr>")
-    note = " Best of each column in bold." if any(bold for _, cells in grid.rows for _, bold in cells) else ""
-    return "\n".join([*lines, "</tbody>", f'</table></div>\n<p class="small">{escape(grid.caption)}.{note}</p>', ""])
+    return "\n".join([*lines, "</tbody>", f'</table></div>\n<p class="small">{escape(_caption(grid))}</p>', ""])

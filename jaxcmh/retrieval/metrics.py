@@ -27,7 +27,7 @@ import scipy.sparse
 from jax import Array, lax
 from scipy.special import gammaln
 
-from jaxcmh import checks
+from jaxcmh import brief, checks
 from jaxcmh.retrieval.topk import roomy
 
 # Ranks of topN precision unless told otherwise, as far as the database reaches.
@@ -63,6 +63,9 @@ class Metrics(NamedTuple):
     radius_recall: np.ndarray  # (bits + 1,) mean recall within Hamming radius 0, 1, ...; empty for look-up scores
     ties: str  # the rule that `ap` and `topn_precision` follow
     at: int | None  # rank at which `ap` is cut, None for the whole database
+
+    __repr__ = brief.text
+    _repr_html_ = brief.table
 
 
 def hamming_metrics(

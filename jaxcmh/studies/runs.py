@@ -90,6 +90,8 @@ def run(
             **{f"encoded_{m}": np.asarray(codes) for m, codes in enumerate(model.encoded)},
             **{f"query_{m}": np.asarray(jaxcmh.encode(model, x, m)) for m, x in enumerate(split.query.views)},
         }
+        if len(split.items.names):
+            codes["train_names"] = np.array([str(split.items.names[i]) for i in split.train.ids])
     spent = {**(times or {}), **stages.seconds}
     hashes = hashes or (results.data_hash(split), results.split_hash(split))
     chance = results.chance(split.query.labels, split.database.labels)

@@ -75,6 +75,27 @@ def test_help_of_every_command(capsys):
     assert (code, out.strip()) == (0, jaxcmh.__version__)
 
 
+@pytest.mark.parametrize("command", ["train", "sweep", "demo", "reproduce"])
+def test_help_names_every_method(capsys, command):
+    from jaxcmh.methods import registry
+
+    out = call(capsys, command, "--help")[1]
+    assert [name for name in registry if not re.search(rf"\b{name}\b", out)] == []
+
+
+@pytest.mark.parametrize("command", [["train"], ["sweep"], ["reproduce"], ["data", "info"]])
+def test_help_names_every_data_set(capsys, command):
+    from jaxcmh.datasets import NAMES
+
+    out = call(capsys, *command, "--help")[1]
+    assert [name for name in NAMES if not re.search(rf"\b{name}\b", out)] == []
+
+
+def test_help_lists_the_values_of_every_option_that_has_a_fixed_set(capsys):
+    for command, values in (("train", "ridge, mlp"), ("train", "expected, stable"), ("table", "text, markdown, latex")):
+        assert f"choices: {values}" in " ".join(re.sub(r"[│\s]+", " ", call(capsys, command, "--help")[1]).split())
+
+
 def test_help_loads_nothing_heavy_and_takes_under_half_a_second():
     heavy = ("jax", "numpy", "scipy", "pandas", "matplotlib", "PIL", "skimage")
     program = (
@@ -104,6 +125,12 @@ def test_help_loads_nothing_heavy_and_takes_under_half_a_second():
         (["data", "inof", "icons"], ['"inof"', "info"]),
         (["train", "dcgh", "--bit", "32"], ["--bit.", "Did you mean --bits?", "--seed", "--out"]),
         (["train", "dchg"], ["no method 'dchg'; did you mean 'dcgh'?", "dcgh-d"]),
+        (["train", "DCGH"], ["no method 'DCGH'; did you mean 'dcgh'?"]),
+        (["train", "dcgh", "--param", "alpha", "10"], ["nothing takes '10'"]),
+        (["search", "absent", "--text", "blue", "stripes"], ["nothing takes 'stripes'", "--text 'blue stripes'"]),
+        (["train", "dcgh", "--data", "Icons"], ["no data set 'Icons'; did you mean 'icons'? Known: icons"]),
+        (["data", "info", "nope"], ["no data set 'nope'. Known: icons"]),
+        (["reproduce", "dchg"], ["no paper 'dchg'; did you mean 'dcgh'? Papers: dcgh, a2lh"]),
         (["train", "dcgh", "--data", "icon"], ["'icon'", "did you mean 'icons'?", "wiki", "synthetic"]),
         (["data", "info", "synthetik"], ["did you mean 'synthetic'?"]),
         (["train"], ["METHOD requires an argument"]),
@@ -137,7 +164,7 @@ def test_mistakes_are_named_in_one_line(capsys, tmp_path, monkeypatch, words, pa
         ("--seed", "-1", "seed"),
         ("--anchors", "0", "anchors"),
         ("--width", "0", "width"),
-        ("--hash-function", "forest", "hash_function"),
+        ("--hash-function", "forest", '"ridge", "mlp"'),
         ("--at", "0", "at"),
         ("--param", "alpha=nan", "alpha"),
     ],
@@ -198,6 +225,10 @@ def test_the_same_command_again_shows_what_is_stored(capsys, trained, tmp_path, 
     assert (code, err.splitlines()[-1]) == (0, "run folder: runs/dcgh-synthetic-16-0-2")
     assert other != first
     assert sorted(os.listdir("runs")) == ["dcgh-synthetic-16-0", "dcgh-synthetic-16-0-2"]
+    named = call(capsys, *words, "--out", "runs/dcgh-synthetic-16-0")  # the same, if the folder is said
+    assert (named[0], named[1], named[2].splitlines()[-1]) == (0, first, "cached; run folder: runs/dcgh-synthetic-16-0")
+    for changed in (["--param", "alpha=3"], ["--seed", "1"], ["--ties", "stable"]):
+        assert "is not this run" in refused(capsys, *words, *changed, "--out", "runs/dcgh-synthetic-16-0")
 
 
 def test_the_table_names_protocol_and_times(capsys, trained):
@@ -249,6 +280,8 @@ def test_evaluate_refuses_what_does_not_fit(capsys, trained):
     assert "allows learned and encoded codes" in refused(capsys, "evaluate", trained, "--database", "held_out")
     assert "did you mean 'wiki'?" in refused(capsys, "evaluate", trained, "--data", "wikki")
     assert "is not a run folder: it has no config.json" in refused(capsys, "evaluate", ".")
+    line = refused(capsys, "evaluate", f"{trained}/model.safetensors")
+    assert line.endswith(f"no run folder {trained}/model.safetensors: it is a file; did you mean {trained}?")
 
 
 @pytest.mark.parametrize("name", ["config.json", "results.jsonl", "codes.npz", "per_query.csv", "model.safetensors"])
@@ -371,6 +404,17 @@ def test_the_demo_leaves_results_plots_page_and_a_model(demo):
     assert f"{lines[-1]['map']['t2i']:.3f}" in Path(demo, "scores.md").read_text()
     assert jaxcmh.load(f"{demo}/best").info.bits == 32
     assert os.path.getsize(f"{demo}/index.html") < report.LIMIT
+
+
+def test_the_same_demo_again_is_shown_and_another_refused(capsys, demo):
+    lines = Path(demo, "results.jsonl").read_bytes()
+    words = ["demo", "--methods", "dcgh", "--bits", "16", "32", "--out", demo]
+    code, out, _ = call(capsys, *words)
+    assert code == 0
+    assert "cached: this demo was there already; remove shown to train anew" in out
+    assert f"jaxcmh search {demo}/best --text 'dog'" in out
+    assert Path(demo, "results.jsonl").read_bytes() == lines
+    assert "is not this run" in refused(capsys, *words, "--tolerance", "0.5")
 
 
 def test_the_page_of_the_demo_shows_the_first_answers(demo):
@@ -574,6 +618,21 @@ def test_a_disk_without_room_is_told_of_before_training(capsys, tmp_path, monkey
 
 
 # -- time -------------------------------------------------------------------------------------------------------------
+
+
+def test_time_left_never_counts_up_while_a_step_goes_on(monkeypatch):
+    now = 100.0
+    monkeypatch.setattr(progress.time, "perf_counter", lambda: now)
+    steps, told = progress.Progress(4), []
+    steps.step("first")
+    now += 10  # what a step takes
+    steps.advance()
+    for _ in range(30):
+        told.append(steps.left())
+        now += 1
+    assert told[0] == " · 0:30 left"
+    assert told[5] == " · 0:25 left"
+    assert told[10:] == [" · 0:20 left"] * 20  # this one takes longer, those after it perhaps not
 
 
 def test_what_threads_compile_side_by_side_counts_once_for_the_whole(monkeypatch):

@@ -1,8 +1,10 @@
 """`jaxcmh index` and `jaxcmh export`: what they print and write, what they refuse."""
 
 import json
+import shutil
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -109,7 +111,7 @@ def test_a_run_becomes_an_index_that_texts_and_features_search(capsys, run):
     call(capsys, "index", "build", run, "--out", "learned.index")
     index = indexes.load("learned.index")
     np.testing.assert_array_equal(index.codes, model.codes)
-    np.testing.assert_array_equal(index.ids.values, split.train.ids)
+    assert index.ids.values.tolist() == [split.items.names[i] for i in split.train.ids]
     call(capsys, "index", "build", run, "--view", 1, "--out", "encoded.index")
     np.testing.assert_array_equal(indexes.load("encoded.index").codes, model.encoded[1])
 
@@ -117,7 +119,11 @@ def test_a_run_becomes_an_index_that_texts_and_features_search(capsys, run):
     np.save("images.npy", images)
     call(capsys, "index", "build", "images.npy", "--model", run, "--out", "new.index")
     np.testing.assert_array_equal(indexes.load("new.index").codes, jaxcmh.encode(model, images, 0))
-    call(capsys, "index", "add", "learned.index", "images.npy", "--model", run / "model.safetensors", "--view", 0)
+    words = ("index", "add", "learned.index", "images.npy", "--model", run / "model.safetensors", "--view", 0)
+    name = split.items.names[split.train.ids[0]]
+    assert f"--ids: expected names for the new items, as learned.index has, such as '{name}'" in refused(capsys, *words)
+    Path("names.txt").write_text("".join(f"new {i}\n" for i in range(len(images))))
+    call(capsys, *words, "--ids", "names.txt")
     assert len(indexes.load("learned.index")) == len(index) + len(images)
 
     listed = answers(capsys, "new.index", "--text", "dog", "--text", "cloud rain", "--model", run, "-k", 3)
@@ -125,6 +131,8 @@ def test_a_run_becomes_an_index_that_texts_and_features_search(capsys, run):
     listed = answers(capsys, "new.index", "--query", "images.npy", "--model", run, "-k", 1)
     assert all(a["distance"] == 0 for a in listed)
 
+    for words in (("search", "new.index", "--query", "images.npy"), ("add", "new.index", "images.npy")):
+        assert "are no codes; features need --model RUN" in refused(capsys, "index", *words)
     assert "expected with --text" in refused(capsys, "index", "search", "new.index", "--text", "dog")
     other = indexes.build(CODES, model=jaxcmh.train("dcgh", split.train.views, split.train.labels, bits=16, seed=1))
     indexes.save(other, "other.index")
@@ -152,6 +160,18 @@ def test_exports_are_what_the_library_writes_and_can_be_built_from(capsys):
     call(capsys, "export", "pgvector", "a.index", "--out", "items.sql", "--table", "pets")
     with open("items.sql") as script:
         assert 'CREATE TABLE "pets" (id bigint PRIMARY KEY, code bit(16) NOT NULL)' in script.read()
+
+
+@pytest.mark.parametrize("names", [None, ["twice"]])
+def test_a_run_whose_items_have_no_names_of_their_own_keeps_integers(capsys, run, here, names):
+    place = shutil.copytree(run, here / "run")
+    with np.load(run / "codes.npz") as stored:
+        codes = {name: stored[name] for name in stored.files if name != "train_names"}
+    if names:
+        codes["train_names"] = np.array(names * len(codes["train_ids"]))
+    np.savez(place / "codes.npz", **codes)
+    call(capsys, "index", "build", "run", "--out", "a.index")
+    np.testing.assert_array_equal(indexes.load("a.index").ids.values, codes["train_ids"])
 
 
 def test_lookup_codes_with_codebooks_of_a_file(capsys):

@@ -2,6 +2,7 @@
 
 import itertools
 import json
+import re
 import sys
 
 import numpy as np
@@ -87,6 +88,7 @@ def test_it_is_swept_and_an_edited_one_starts_anew(capsys, module, tmp_path):
     code, _, err = call(capsys, *words)
     assert code == 0, err
     assert "2 runs, 0 of them cached" in err
+    assert re.search(r"as a page with figures: jaxcmh report runs/sweep-mine-tiny-\w+$", err.strip())
     assert "2 runs, 2 of them cached" in call(capsys, *words)[2]
     (folder,) = (tmp_path / "runs").iterdir()
     assert folder.name.startswith("sweep-mine-tiny-")

@@ -99,6 +99,49 @@ def test_names_listed_side_by_side_share_one_figure(tmp_path, undrawn):
     assert undrawn["s-alpha"][1][0][0].lines["dcgh"][0] == [0.1, 0.5, 0.9]
 
 
+@pytest.mark.parametrize(
+    ("kind", "vary", "points", "drawn"),
+    [
+        ("bits", ["alpha"], [(1.0, 10.0)], ["s-convergence", "s-pr-16", "s-topn-16"]),
+        ("sweep", ["alpha"], [(0.1, 10.0), (1.0, 10.0)], ["s-alpha"]),
+        ("sweep", ["alpha", "beta"], [(0.1, 2.0), (0.5, 9.0), (0.9, 4.0)], ["s-alpha", "s-beta"]),  # drawn at random
+        ("surface", ["alpha", "beta"], [(a, b) for a in (0.1, 1.0) for b in (1.0, 10.0)], ["s-surface"]),
+    ],
+)
+def test_a_sweep_is_drawn_as_what_it_turns_out_to_be(tmp_path, undrawn, kind, vary, points, drawn):
+    params = [{"alpha": a, "beta": b} for a, b in points]
+    parted = study([fake_lines.line(study=("sweep", "sweep", vary), params=p, seed=s) for p in params for s in (0, 1)])
+    assert parted.kind == kind
+    assert figures.draw(parted, tmp_path / "s", tmp_path)[1] == []
+    assert sorted(undrawn) == drawn
+
+
+def test_points_drawn_at_random_are_not_joined_and_all_there(tmp_path, undrawn):
+    points = [(0.1, 2.0), (0.5, 9.0), (0.9, 4.0)]
+    named = ("sweep", "sweep", ["alpha", "beta"])
+    lines = [fake_lines.line(study=named, params={"alpha": a, "beta": b}) for a, b in points]
+    figures.draw(study(lines), tmp_path / "s", tmp_path)
+    _, (panels,), options = undrawn["s-beta"]
+    assert (options["joined"], options["x"]) == (False, "β, and with it α")
+    assert panels[0].lines["dcgh"][0] == [2.0, 4.0, 9.0]
+
+
+def test_a_grid_of_three_is_drawn_along_each_at_the_best_of_the_others(tmp_path, undrawn):
+    named = ("sweep", "sweep", ["alpha", "beta", "lam"])
+    values = [(a, b, c) for a in (1.0, 2.0) for b in (3.0, 4.0, 5.0) for c in (6.0, 7.0)]
+    lines = [
+        fake_lines.line(study=named, params=dict(zip(named[2], v)), lift=0.2 * (v == (2.0, 4.0, 7.0))) for v in values
+    ]
+    made, _ = figures.draw(study(lines), tmp_path / "s", tmp_path)
+    assert [figure.title for figure in made] == [
+        "mAP against α, best β = 4, λ = 7",
+        "mAP against β, best α = 2, λ = 7",
+        "mAP against λ, best α = 2, β = 4",
+    ]
+    xs, ys = undrawn["s-beta"][1][0][0].lines["dcgh"]
+    assert (xs, np.argmax(ys)) == ([3.0, 4.0, 5.0], 1)
+
+
 def test_a_surface_has_true_cells_and_gaps_where_nothing_was_run(tmp_path, undrawn):
     lines = fake_lines.surface(side=3, seeds=2, missing={(0, 2)})
     figures.draw(study(lines), tmp_path / "s", tmp_path)

@@ -126,6 +126,7 @@ def test_the_key_is_that_of_the_experiment():
 def test_doubts():
     assert results.doubts({"i2t": 0.4, "t2i": 0.7}, 0.1, {"learned": np.array([[0], [255]], np.uint8)}) == []
     assert "exactly the same mAP" in results.doubts({"i2t": 0.4, "t2i": 0.4}, 0.1)[0]
+    assert results.doubts({"i2t": 0.99, "t2i": 0.99}, 0.1) == []  # both views find nearly everything
     assert "hardly better than chance" in results.doubts({"i2t": 0.1, "t2i": 0.7}, 0.1)[0]
     constant = results.doubts({}, 0.1, {"learned": np.array([[0, 1], [254, 1]], np.uint8)})
     assert constant == ["9 of 16 bits are the same for all items of the learned codes"]

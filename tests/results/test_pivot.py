@@ -56,7 +56,7 @@ def test_all_tied_bests_are_bold():
     assert results.best(table) == {(0, 0), (1, 0), (0, 1), (1, 1), (2, 1)}
     text = tables.render(table, "markdown")
     assert text.count("**0.400**") == 2
-    assert text.splitlines()[-1] == table.caption + "."
+    assert text.splitlines()[-1] == f"{table.caption}. In bold: best of its column."
 
 
 def test_the_caption_names_the_protocol():

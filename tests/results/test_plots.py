@@ -106,6 +106,14 @@ def test_the_caption_says_whether_trainings_converged(tmp_path, monkeypatch):
     assert ["did not converge" in caption for caption in captions] == [False, True, False]
 
 
+def test_the_caption_says_why_an_objective_rises_where_one_does(tmp_path, monkeypatch):
+    captions = []
+    monkeypatch.setattr(plots, "draw", lambda *_, caption, **__: captions.append(caption))
+    for objective in ([4.0, 2.0, 2.0], [4.0, 2.0, 2.5]):
+        plots.convergence([record("imads", objective=objective, converged=0)], tmp_path / "c")
+    assert ["where a line rises" in caption for caption in captions] == [False, True]
+
+
 def test_lines_of_the_first_format_begin_after_the_first_iteration(tmp_path):
     line = {name: value for name, value in record("dcgh", format=1).items() if name != "converged"}
     plots.convergence([line], tmp_path / "c")

@@ -69,6 +69,16 @@ def test_the_page_escapes_and_refers_to_nothing_outside(tmp_path):
     assert not re.search(r"url\(|@import|https?://|fetch\(|XMLHttp", text)
 
 
+def test_pictures_do_not_wait_to_be_looked_at(tmp_path):
+    # A page that is printed at once would leave out those that are further down.
+    folder = tmp_path / "results"
+    folder.mkdir()
+    results.append(folder / "results.jsonl", fake_lines.line(curves={}))
+    for page in (report.write(folder).read_text(), write(tmp_path / "p.html").read_text()):
+        assert "data:image" in page
+        assert "lazy" not in page
+
+
 def test_pictures_are_recognised():
     assert report._uri(PIXEL).startswith("data:image/png;")
     assert report._uri(b"\xff\xd8\xff").startswith("data:image/jpeg;")

@@ -90,6 +90,9 @@ def test_runs_are_compared_over_queries_and_seeds(tmp_path):
     assert runs.read_run(places[0]).per_query["learned i2t"].shape == (40,)
     text = tables.render(significance.grid([comparison]))
     assert "single seed" not in text
+    assert f"{comparison.difference:+.4f}*" in text
+    assert "*: corrected p below 0.05." in text
+    assert "best" not in text
     assert f"{comparison.difference:+.4f}" in text
 
 

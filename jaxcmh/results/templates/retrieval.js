@@ -73,7 +73,7 @@ function chosen(ranking) {
 }
 
 const tags = (labels) => labels.map((l) => D.labels[l]).join(", ");
-const image = (items, i) => make("img", { className: "picture", src: items.pictures[i], alt: items.names[i], loading: "lazy", decoding: "async" });
+const image = (items, i) => make("img", { className: "picture", src: items.pictures[i], alt: items.names[i] });
 
 function asked(i) {
   const show = pictured(D.queries, state.direction[0]);
