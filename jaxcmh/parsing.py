@@ -154,21 +154,19 @@ def read_arrays(path: str | os.PathLike) -> dict[str, np.ndarray]:
     """Name -> array of a .npz file, or {"": array} of a .npy file; nothing in it is executed.
 
     Raises:
-        FileNotFoundError: no such file.
-        ValueError: damaged, of another kind, or with an array of Python objects.
+        Exception: of a dozen kinds where it is damaged or of another kind, none of which names the file.
     """
     path = Path(path)
-    with naming(path, "arrays of NumPy"):
-        with path.open("rb") as file:
-            if file.read(6) == NPY:
-                file.seek(0)
-                return {"": _read_array(file, path.stat().st_size)}
-        arrays = {}
-        with zipfile.ZipFile(path) as archive:
-            for name, info in npz_members(archive).items():
-                with archive.open(info) as member:
-                    arrays[name] = _read_array(member, info.file_size)
-        return arrays
+    with path.open("rb") as file:
+        if file.read(6) == NPY:
+            file.seek(0)
+            return {"": _read_array(file, path.stat().st_size)}
+    arrays = {}
+    with zipfile.ZipFile(path) as archive:
+        for name, info in npz_members(archive).items():
+            with archive.open(info) as member:
+                arrays[name] = _read_array(member, info.file_size)
+    return arrays
 
 
 def _read_array(file: IO[bytes], size: int) -> np.ndarray:

@@ -258,7 +258,7 @@ def _hdf5(path: Path) -> Iterator[Stored]:
 def _hdf5_group(path: Path, group: Any, place: str, prefix: str, seen: set[int]) -> Iterator[Stored]:
     """The arrays of a group; every group is entered once, for it may lie in itself."""
     import h5py
-    from h5py import h5o
+    from h5py import h5o  # pyright: ignore[reportAttributeAccessIssue]
 
     seen.add(h5o.get_info(group.id).addr)
     for name in group:

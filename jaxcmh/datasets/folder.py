@@ -132,7 +132,7 @@ def _mat_records(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
         yield number, {"file": "".join(_flat(file)), "text": _flat(text), "labels": np.ravel(row).astype(int).tolist()}
 
 
-def _mat_column(path: Path) -> Sequence[Any]:
+def _mat_column(path: Path) -> Any:
     """The rows of the one array in a MAT file: texts, cells of texts, or numbers."""
     if not path.is_file():
         raise FileNotFoundError(f"{path}: no such file; it belongs to {MAT_LIST}")

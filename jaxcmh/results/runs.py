@@ -1,7 +1,6 @@
 """Run folders: what one training and its evaluations leave behind, written whole or not at all, and read again."""
 
 import csv
-import json
 import math
 import sys
 from collections.abc import Callable, Mapping, Sequence
@@ -12,6 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from jaxcmh import results
+from jaxcmh.parsing import json_value, read_arrays
 from jaxcmh.store import folder, plain, write_json, write_text
 
 FILES = ("config.json", "environment.json", "results.jsonl", "per_query.csv", "codes.npz", "model.safetensors")
@@ -115,38 +115,59 @@ def read_run(path: str | Path) -> Run:
     if missing:
         raise FileNotFoundError(f"{path} is not a run folder: it has no {missing[0]}")
     config, environment = (_read(path / name, _json) for name in ("config.json", "environment.json"))
+    for name, kind, described in (("format", int, "an integer"), ("data", str, "text"), ("root", str, "text")):
+        if config.get(name) is not None and not isinstance(config[name], kind):
+            raise ValueError(f"{path / 'config.json'}: {name}: expected {described}, got {config[name]!r}")
     if config.get("format", math.inf) > results.FORMAT:
         raise ValueError(f"{path / 'config.json'}: written by a later version of jaxcmh")
     records = results.read(path / "results.jsonl")
     per_query = _read(path / "per_query.csv", _columns)
     if not records or {len(column) for column in per_query.values()} != {records[0]["n_queries"]}:
         raise ValueError(f"{path / 'per_query.csv'} is damaged: it has no line for each query of the results")
-    return Run(config, environment, records, per_query, _read(path / "codes.npz", _arrays), path / "model.safetensors")
+    return Run(
+        config, environment, records, per_query, _read(path / "codes.npz", read_arrays), path / "model.safetensors"
+    )
 
 
-def _read(path: Path, reader: Callable[[Any], Any]) -> Any:
+def data_of(run: Run) -> str:
+    """Name or path of the data that a run was trained on, as its configuration has it.
+
+    Raises:
+        ValueError: it does not say; the message names the file.
+    """
+    if "data" not in run.config:
+        raise ValueError(f"{run.model.with_name('config.json')}: data: expected the name of the data set, got none")
+    return run.config["data"]
+
+
+def train_ids(run: Run) -> np.ndarray:
+    """Ids of the training items, as its codes are accompanied by.
+
+    Raises:
+        ValueError: they are not there; the message names the file.
+    """
+    if "train_ids" not in run.codes:
+        raise ValueError(f"{run.model.with_name('codes.npz')}: train_ids: expected the ids of the items, got none")
+    return run.codes["train_ids"]
+
+
+def _read(path: Path, reader: Callable[[Path], Any]) -> Any:
     try:
-        with open(path, "rb") as file:
-            return reader(file)
+        return reader(path)
     except Exception as error:  # json, csv and zip each have errors of their own for a damaged file
         raise ValueError(f"{path} is damaged ({error})") from None
 
 
-def _json(file: Any) -> dict:
-    value = json.load(file)
+def _json(path: Path) -> dict:
+    value = json_value(path.read_bytes())
     if not isinstance(value, dict):
         raise ValueError("not a JSON object")
     return value
 
 
-def _columns(file: Any) -> dict[str, np.ndarray]:
-    head, *lines = csv.reader(file.read().decode().splitlines())
+def _columns(path: Path) -> dict[str, np.ndarray]:
+    head, *lines = csv.reader(StringIO(path.read_bytes().decode(), newline=""))
     return {name: _numbers(values) for name, values in zip(head, zip(*lines, strict=True), strict=True)}
-
-
-def _arrays(file: Any) -> dict[str, np.ndarray]:
-    with np.load(file, allow_pickle=False) as stored:
-        return {name: stored[name] for name in stored.files}
 
 
 def _numbers(values: Sequence[str]) -> np.ndarray:
