@@ -495,7 +495,7 @@ def _check_parts(model: Model) -> None:
     info = model.info
     for name in ("method", "version"):
         checks.instance(getattr(info, name), name, str, "text")
-    width = checks.bits(info.bits) // 8
+    width = checks.bits(info.bits) // 8 if model.codebooks is None else len(model.codebooks)
     for name in ("seed", "max_iterations"):
         checks.integer(getattr(info, name), name, least=0)
     checks.number(info.tolerance, "tolerance", 0)
@@ -514,7 +514,7 @@ def _check_parts(model: Model) -> None:
             f"maps.{m}.mean": (fitted.mean, (d,)),
             f"maps.{m}.scale": (fitted.scale, (d,)),
             f"maps.{m}.anchors": (fitted.anchors, (anchors, d)),
-            f"maps.{m}.sigma": (fitted.sigma, ()),
+            f"maps.{m}.sigma": (fitted.sigma.ravel(), (1,)),
             f"encoders.{m}": (first, (mapped, first.shape[-1])),
         }
     for name, (array, shape) in shapes.items():

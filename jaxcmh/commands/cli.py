@@ -69,7 +69,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _refuse(message: str) -> int:
-    print(f"jaxcmh: {' '.join(message.split())}", file=sys.stderr)
+    say(f"jaxcmh: {' '.join(message.split())}")
     return 2
 
 

@@ -10,7 +10,7 @@ from cyclopts import App, Parameter
 from jaxcmh.commands import asked, terminal
 from jaxcmh.commands.asked import Count, Images, Json, NewPlace, Out, Query, Root, Texts
 from jaxcmh.commands.queries import load_data, read_array, read_queries, read_rows, stored_root, view_number
-from jaxcmh.progress import Stages, progress, say, shown
+from jaxcmh.progress import Stages, printable, progress, say, shown
 
 if TYPE_CHECKING:
     from jaxcmh.index import Index
@@ -184,7 +184,7 @@ def search(
         if answers or as_json:
             terminal.print_answers(name, answers, as_json)
         else:
-            print(f"{name}: no item within {radius} bits\n")
+            print(f"{printable(name)}: no item within {radius} bits\n")
 
 
 @index_app.command
