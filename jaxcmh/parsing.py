@@ -146,8 +146,17 @@ def naming(where: Any, kind: str) -> Iterator[None]:
     except UnfitError as error:
         raise ValueError(f"{where}: {error}") from None
     except Exception as error:  # they raise a dozen kinds, zlib.error and struct.error among them
-        why = str(error) or type(error).__name__
-        raise ValueError(f"{where}: cannot be read as {kind}, it may be cut off or damaged ({why})") from error
+        why = f"it may be cut off or damaged ({reason(error)})"
+        raise ValueError(f"{where}: cannot be read as {kind}, {why}") from error
+
+
+def reason(error: Exception) -> str:
+    """What an error says, on one line; its kind where it says nothing.
+
+    >>> reason(ValueError("bad\\n magic")), reason(EOFError())
+    ('bad magic', 'EOFError')
+    """
+    return " ".join(str(error).split()) or type(error).__name__
 
 
 def read_arrays(path: str | os.PathLike) -> dict[str, np.ndarray]:

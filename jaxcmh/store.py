@@ -14,7 +14,7 @@ import numpy as np
 import safetensors
 import safetensors.numpy
 
-from jaxcmh.parsing import UnfitError, json_value
+from jaxcmh.parsing import UnfitError, json_value, reason
 
 T = TypeVar("T")
 
@@ -202,7 +202,7 @@ def read(
     except UnfitError as error:
         raise ValueError(f"path: {path} {error}") from None
     except Exception as error:  # whatever is made of the values of a file that is none
-        raise ValueError(f"path: {path} is truncated or not a {name} ({error})") from None
+        raise ValueError(f"path: {path} is truncated or not a {name} ({reason(error)})") from None
 
 
 def _checksum(arrays: Mapping[str, np.ndarray], text: str) -> str:

@@ -84,14 +84,14 @@ def read_rows(path: Path, what: str) -> Any:
 
 def read_array(path: Path, what: str) -> Any:
     """The array in a .npy file, or in a .npz with one; errors as for `read_rows`."""
-    from jaxcmh.parsing import read_arrays
+    from jaxcmh.parsing import read_arrays, reason
 
     if not path.is_file():
         raise FileNotFoundError(f"{what}: no such file: {path}")
     try:
         arrays = read_arrays(path)
     except Exception as error:  # numpy and zipfile each have errors of their own for a file that is not theirs
-        raise ValueError(f"{what}: {path} is not an array file ({error})") from None
+        raise ValueError(f"{what}: {path} is not an array file ({reason(error)})") from None
     if len(arrays) != 1:
         raise ValueError(f"{what}: {path}: expected one array, got {', '.join(arrays) or 'none'}")
     return next(iter(arrays.values()))

@@ -22,6 +22,7 @@ from scipy import sparse
 
 from jaxcmh.extras import require
 from jaxcmh.parsing import UnfitError, check_unpacked, lines_of, naming, npy_header, npz_members, read_text
+from jaxcmh.progress import printable
 
 from . import mat5
 
@@ -113,6 +114,7 @@ def contents(path: Path) -> list[Stored]:
 
     return [
         s._replace(
+            key=printable(s.key),
             read=partial(call, s, s.read) if s.read else None,
             blocks=partial(blocks, s) if s.blocks else None,
             classes=partial(call, s, s.classes) if s.classes else None,
@@ -209,11 +211,31 @@ def _mat(path: Path) -> Iterator[Stored]:
                 read = (lambda v=variable: _csr(mat5.read(path, v))) if variable.kind in NUMBERS else None
                 yield Stored(path, variable.name, variable.shape, variable.kind, read)
         return
-    for name, shape, kind in scipy.io.whosmat(path):  # version 4, which is short and has plain numbers only
-        size = math.prod(map(float, shape)) if kind != "sparse" else 8.0 * max(shape)
-        check_unpacked(int(size), path.stat().st_size)
+    _check_mat4(path)
+    for name, shape, kind in scipy.io.whosmat(path):
         read = (lambda name=name: _csr(_loadmat(path, name))) if kind in NUMBERS else None
         yield Stored(path, name, tuple(shape), kind, read)
+
+
+def _check_mat4(path: Path) -> None:
+    """Refuse a file of version 4 whose arrays claim more than it has: scipy would make room for them first."""
+    at, size = 0, path.stat().st_size
+    with path.open("rb") as file:
+        order = "<" if int.from_bytes(file.read(4), "little") <= 5000 else ">"
+        while at < size:
+            file.seek(at)
+            kind, rows, columns, complex_, name = np.frombuffer(file.read(20), f"{order}i4", 5).tolist()
+            digit = kind % 100 // 10
+            if not 0 <= kind <= 5000 or digit > 5 or min(rows, columns) < 0 or complex_ not in (0, 1) or name < 1:
+                raise ValueError(f"byte {at}: expected an array of version 4")
+            dtype = np.dtype(order + ("f8", "f4", "i4", "i2", "u2", "u1")[digit])
+            start, at = at + 20 + name, at + 20 + name + rows * columns * dtype.itemsize * (1 + complex_)
+            if kind % 10 == 2 and at <= size:  # sparse: its last row has the shape
+                file.seek(start)
+                held = np.frombuffer(file.read(rows * columns * dtype.itemsize), dtype).reshape(columns, rows)
+                check_unpacked(int(8 * np.abs(np.nan_to_num(held[:2, -1].astype(float))).max()), size)
+    if at > size:
+        raise ValueError("it ends early")
 
 
 def _loadmat(path: Path, name: str) -> Any:

@@ -25,7 +25,7 @@ from jaxcmh.extras import require
 from jaxcmh.parsing import json_value, lines_of, naming, read_text
 
 from . import mat5
-from .pictures import one_colour, opened
+from .pictures import one_colour, open_picture, opened
 from .raw import KINDS, bag_of_words, words
 from .split import PARTS, Items, Maker, Part, Split, random_groups, take
 
@@ -262,7 +262,7 @@ def _look(path: Path) -> tuple[tuple[int, int] | None, str]:
     from PIL import Image
 
     try:
-        with Image.open(path) as file:
+        with open_picture(path) as file:
             size = file.size
         ((_, picture),) = opened([path], side=64)
     except Exception:  # Pillow has an error of its own for every format

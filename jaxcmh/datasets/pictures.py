@@ -1,13 +1,16 @@
 """Pictures as Pillow has them, from files, arrays or Pillow."""
 
 from collections.abc import Iterator, Sequence
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from jaxcmh.extras import require
-from jaxcmh.parsing import check_unpacked
+from jaxcmh.parsing import check_unpacked, reason
+
+FORMATS = ("PNG", "JPEG", "MPO", "GIF", "BMP", "WEBP", "TIFF", "PPM")
 
 
 def read_pictures(given: Sequence[Any], side: int | None = None) -> Iterator[tuple[str, Any]]:
@@ -26,9 +29,7 @@ def read_pictures(given: Sequence[Any], side: int | None = None) -> Iterator[tup
         where = str(picture) if is_file else f"pictures[{number}]"
         try:
             if is_file:
-                with Image.open(picture) as file:
-                    size = file.width * file.height * 4
-                    check_unpacked(size, Path(picture).stat().st_size)
+                with open_picture(Path(picture)) as file:
                     if side is not None:
                         file.draft(None, (side, side))
                     picture = ImageOps.exif_transpose(file)
@@ -40,8 +41,21 @@ def read_pictures(given: Sequence[Any], side: int | None = None) -> Iterator[tup
         except FileNotFoundError:
             raise FileNotFoundError(f"{where}: no such picture") from None
         except Exception as error:  # Pillow has an error of its own for every format
-            raise ValueError(f"{where}: not a picture that Pillow can read ({error})") from None
+            raise ValueError(f"{where}: not a picture that Pillow can read ({reason(error)})") from None
         yield where, picture
+
+
+def open_picture(path: Path) -> Any:
+    """A file as Pillow opens it, without its pixels; of formats that need no other program, and of a credible size."""
+    from PIL import Image, UnidentifiedImageError
+
+    content = BytesIO(path.read_bytes())  # which reads no more than there is, whatever a length claims
+    try:
+        picture = Image.open(content, formats=FORMATS)
+    except UnidentifiedImageError:
+        raise ValueError(f"none of {', '.join(FORMATS)}") from None
+    check_unpacked(picture.width * picture.height * 4, len(content.getvalue()))
+    return picture
 
 
 def _eight_bits(pixels: np.ndarray) -> np.ndarray:

@@ -108,7 +108,9 @@ def recognise_all(files: Sequence[Path], keys: Mapping[str, str] | None) -> tupl
         return recognised, None
     try:
         facts = json_value(_read(array).tobytes())
-        known = facts["format"] == 1 and _known(facts)
+        known = facts["format"] == 1 and _known(
+            facts, [a.key for a in recognised.unused + list(recognised.chosen.values())]
+        )
     except (ValueError, TypeError, KeyError):
         known = False
     if not known:
@@ -117,15 +119,17 @@ def recognise_all(files: Sequence[Path], keys: Mapping[str, str] | None) -> tupl
     return recognised._replace(unused=[a for a in recognised.unused if a.key != array.key]), facts
 
 
-def _known(facts: Mapping[str, Any]) -> bool:
-    """Whether the facts that `save_split` wrote have the types that it gives them."""
+def _known(facts: Mapping[str, Any], names: Sequence[str]) -> bool:
+    """Whether the facts that `save_split` wrote have the types that it gives them, and name views that are there."""
 
     def texts(value: Any) -> bool:
         return isinstance(value, list) and all(isinstance(text, str) for text in value)
 
     items, makers = facts["items"], facts["makers"]
     return (
-        all(map(texts, (facts["views"], facts["label_names"], *items.values())))
+        isinstance(items, dict)
+        and all(map(texts, (facts["views"], facts["label_names"], *items.values())))
+        and all(view and f"view.{view}" in names for view in facts["views"])
         and set(items) <= set(Items._fields)
         and all(maker["kind"] in KINDS and texts(maker["vocabulary"]) for maker in makers)
         and len(makers) in (0, len(facts["views"]))

@@ -17,7 +17,7 @@ import numpy as np
 from jaxcmh import store
 from jaxcmh.extras import require
 from jaxcmh.index import Index, build
-from jaxcmh.parsing import json_value, read_text
+from jaxcmh.parsing import json_value, read_text, reason
 
 
 def to_faiss(index: Index) -> Any:
@@ -185,7 +185,7 @@ def read(path: str | os.PathLike, bits: int | None = None) -> Index:
     try:
         return from_faiss(stored, ids, bits)
     except Exception as error:  # of an index whose parts do not fit each other
-        raise ValueError(f"path: {path} ({error})") from None
+        raise ValueError(f"path: {path} ({reason(error)})") from None
 
 
 def _faiss() -> Any:  # its types are incomplete

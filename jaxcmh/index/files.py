@@ -18,7 +18,7 @@ import numpy as np
 from jaxcmh import checks, store
 from jaxcmh.extras import require
 from jaxcmh.index import Index, build
-from jaxcmh.parsing import check_unpacked, json_value, read_arrays
+from jaxcmh.parsing import check_unpacked, json_value, read_arrays, reason
 
 ORDERS = ("little", "big")
 COLUMNS = ("id", "code")
@@ -66,7 +66,7 @@ def read_npz(path: str | os.PathLike) -> Index:
         facts = {name: arrays[name].item() for name in ("bits", "bit_order", "model") if name in arrays}
         return _restored(arrays, facts)
     except Exception as error:  # zipfile and zlib have errors of their own
-        raise ValueError(f"path: {path} is truncated, damaged or no .npz file of codes ({error})") from None
+        raise ValueError(f"path: {path} is truncated, damaged or no .npz file of codes ({reason(error)})") from None
 
 
 def write_parquet(index: Index, path: str | os.PathLike) -> None:
@@ -146,7 +146,7 @@ def read_parquet(path: str | os.PathLike) -> Index:
             arrays["codebooks"] = np.frombuffer(raw, np.float32).reshape(books["shape"])
         return _restored(arrays, facts)
     except Exception as error:  # pyarrow has errors of its own
-        raise ValueError(f"path: {path} is truncated, damaged or no Parquet file of codes ({error})") from None
+        raise ValueError(f"path: {path} is truncated, damaged or no Parquet file of codes ({reason(error)})") from None
 
 
 def _facts(index: Index) -> dict[str, Any]:

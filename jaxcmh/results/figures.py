@@ -29,7 +29,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from jaxcmh import results
-from jaxcmh.parsing import read_arrays
+from jaxcmh.parsing import read_arrays, reason
 from jaxcmh.results import plots, tables
 
 Line = Mapping[str, Any]
@@ -479,7 +479,7 @@ def _arrays(line: Line, folder: Path) -> dict[str, np.ndarray]:
     try:
         return read_arrays(path)
     except Exception as error:  # numpy and zipfile each have errors of their own for a file that is not theirs
-        raise ValueError(f"{path} is damaged ({error})") from None
+        raise ValueError(f"{path} is damaged ({reason(error)})") from None
 
 
 def _stored(study: Study) -> list[tuple[str, str, Line]]:

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from jaxcmh import results
-from jaxcmh.parsing import json_value, read_arrays
+from jaxcmh.parsing import json_value, read_arrays, reason
 from jaxcmh.store import folder, plain, write_json, write_text
 
 FILES = ("config.json", "environment.json", "results.jsonl", "per_query.csv", "codes.npz", "model.safetensors")
@@ -116,9 +116,10 @@ def read_run(path: str | Path) -> Run:
         raise FileNotFoundError(f"{path} is not a run folder: it has no {missing[0]}")
     config, environment = (_read(path / name, _json) for name in ("config.json", "environment.json"))
     for name, kind, described in (("format", int, "an integer"), ("data", str, "text"), ("root", str, "text")):
-        if config.get(name) is not None and not isinstance(config[name], kind):
-            raise ValueError(f"{path / 'config.json'}: {name}: expected {described}, got {config[name]!r}")
-    if config.get("format", math.inf) > results.FORMAT:
+        value = config.get(name)
+        if not isinstance(value, kind) and (value is not None or name == "format"):
+            raise ValueError(f"{path / 'config.json'}: {name}: expected {described}, got {value!r}")
+    if config["format"] > results.FORMAT:
         raise ValueError(f"{path / 'config.json'}: written by a later version of jaxcmh")
     records = results.read(path / "results.jsonl")
     per_query = _read(path / "per_query.csv", _columns)
@@ -135,7 +136,7 @@ def data_of(run: Run) -> str:
     Raises:
         ValueError: it does not say; the message names the file.
     """
-    if "data" not in run.config:
+    if not run.config.get("data"):
         raise ValueError(f"{run.model.with_name('config.json')}: data: expected the name of the data set, got none")
     return run.config["data"]
 
@@ -155,7 +156,7 @@ def _read(path: Path, reader: Callable[[Path], Any]) -> Any:
     try:
         return reader(path)
     except Exception as error:  # json, csv and zip each have errors of their own for a damaged file
-        raise ValueError(f"{path} is damaged ({error})") from None
+        raise ValueError(f"{path} is damaged ({reason(error)})") from None
 
 
 def _json(path: Path) -> dict:
