@@ -100,7 +100,7 @@ def contents(path: Path) -> list[Stored]:
     else:
         raise ValueError(f"{path}: not a MAT, HDF5, npz, npy or Parquet file")
     with naming(path, kind):
-        stored = list(lister(path))
+        stored = [s._replace(key=printable(s.key)) for s in lister(path)]
     if not stored:
         raise ValueError(f"{path}: holds no arrays")
 
@@ -114,7 +114,6 @@ def contents(path: Path) -> list[Stored]:
 
     return [
         s._replace(
-            key=printable(s.key),
             read=partial(call, s, s.read) if s.read else None,
             blocks=partial(blocks, s) if s.blocks else None,
             classes=partial(call, s, s.classes) if s.classes else None,

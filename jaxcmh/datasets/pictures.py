@@ -10,7 +10,7 @@ import numpy as np
 from jaxcmh.extras import require
 from jaxcmh.parsing import check_unpacked, reason
 
-FORMATS = ("PNG", "JPEG", "MPO", "GIF", "BMP", "WEBP", "TIFF", "PPM")
+FORMATS = ("PNG", "JPEG", "GIF", "BMP", "WEBP", "TIFF", "PPM")
 
 
 def read_pictures(given: Sequence[Any], side: int | None = None) -> Iterator[tuple[str, Any]]:
