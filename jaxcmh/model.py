@@ -506,7 +506,7 @@ def _restored(header: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> Mo
             tuple(jnp.asarray(arrays[f"unlabelled.{part}.{m}"]) for m in range(len(maps))) for part in ("V", "offset")
         )
         unlabelled = Unlabelled(V, offset, jnp.asarray(arrays["unlabelled.G"]))
-    return Model(
+    model = Model(
         maps=maps,
         encoders=encoders,
         codes=jnp.asarray(arrays["codes"]),
@@ -519,6 +519,43 @@ def _restored(header: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> Mo
         times=dict(header["times"]),
         info=Info(**{**info, "dims": tuple(info["dims"]), "params": params, "features": features}),
     )
+    _check_parts(model)
+    return model
+
+
+def _check_parts(model: Model) -> None:
+    """Refuse parts of a file that do not fit together, before a search or an encoding trips over them."""
+    info = model.info
+    for name in ("method", "version"):
+        checks.instance(getattr(info, name), name, str, "text")
+    width = checks.bits(info.bits) // 8 if model.codebooks is None else len(model.codebooks)
+    for name in ("seed", "max_iterations"):
+        checks.integer(getattr(info, name), name, least=0)
+    checks.number(info.tolerance, "tolerance", 0)
+    checks.choice(info.hash_function, "hash_function", ("ridge", "mlp"))
+    checks.integer(model.converged, "converged", least=0)
+    if not len(info.dims) == len(info.features) >= 2:
+        raise ValueError(f"dims: expected one for each of {len(info.features)} views; got {info.dims}")
+    shapes = {"codes": (model.codes, (info.n, width))}
+    for m, (fitted, encoder, d, chosen) in enumerate(zip(model.maps, model.encoders, info.dims, info.features)):
+        feature_maps.check(chosen)
+        anchors = len(fitted.anchors)
+        mapped = anchors if chosen.kind in ("rbf", "laplace") else d
+        first = encoder.W1 if isinstance(encoder, MLP) else encoder
+        shapes |= {
+            f"encoded.{m}": (model.encoded[m], (info.n, width)),
+            f"maps.{m}.mean": (fitted.mean, (d,)),
+            f"maps.{m}.scale": (fitted.scale, (d,)),
+            f"maps.{m}.anchors": (fitted.anchors, (anchors, d)),
+            f"maps.{m}.sigma": (fitted.sigma.ravel(), (1,)),
+            f"encoders.{m}": (first, (mapped, first.shape[-1])),
+        }
+    for name, (array, shape) in shapes.items():
+        kind = "u" if name.startswith(("codes", "encoded")) else "f"
+        if array.shape != shape or array.dtype.kind != kind:
+            raise ValueError(f"{name}: expected shape {shape}; got {array.dtype} of shape {array.shape}")
+    if model.codebooks is not None:
+        topk.check_lookup(model.codes, model.codebooks)
 
 
 def _check_count(views: Any, name: str, count: int) -> None:

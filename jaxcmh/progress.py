@@ -3,6 +3,7 @@
 import functools
 import logging
 import os
+import re
 import sys
 import threading
 import time
@@ -16,6 +17,7 @@ from jaxcmh.extras import cache_folder
 
 _LOWERED = "/jax/core/compile/jaxpr_to_mlir_module_duration"
 _PIPED_SECONDS = 10.0
+STEERING = re.compile("[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
 
 
 def start_jax() -> str:
@@ -46,9 +48,18 @@ def start_jax() -> str:
     return f"device: {many}{name}, {os.cpu_count()} processors, jax {jax.__version__}"
 
 
+def printable(text: str) -> str:
+    r"""A text on one line, with escapes for the characters that steer a terminal or turn the direction of writing.
+
+    >>> print(printable("cat\x1b]0;title\x07\n of\u202e mine"))
+    cat\x1b]0;title\x07  of\u202e mine
+    """
+    return STEERING.sub(lambda found: " " if found[0] in "\t\n\r" else ascii(found[0])[1:-1], text)
+
+
 def say(text: str) -> None:
-    """One line to standard error, where everything goes that is not a result."""
-    print(text, file=sys.stderr, flush=True)
+    """Lines to standard error, where everything goes that is not a result."""
+    print("\n".join(map(printable, text.split("\n"))), file=sys.stderr, flush=True)
 
 
 # -- compilation ------------------------------------------------------------------------------------------------------
@@ -185,7 +196,7 @@ def _moving(steps: Progress) -> Iterator[None]:
     class Doing(ProgressColumn):
         def render(self, task: Task) -> Text:
             task.completed, task.total = steps.done, steps.total
-            return Text(steps.line())
+            return Text(printable(steps.line()))
 
     columns = [SpinnerColumn(), *([BarColumn(bar_width=24)] if steps.total != 1 else []), TimeElapsedColumn(), Doing()]
     bar = rich.progress.Progress(*columns, console=Console(stderr=True), transient=True)

@@ -14,6 +14,8 @@ import numpy as np
 import safetensors
 import safetensors.numpy
 
+from jaxcmh.parsing import UnfitError, json_value, reason
+
 T = TypeVar("T")
 
 
@@ -302,15 +304,17 @@ def read(
         with safetensors.safe_open(path, "numpy") as file:
             metadata = file.metadata() or {}
             text = metadata[kind]
-            header = json.loads(text)
+            header = json_value(text)
             if header["format"] > newest:
-                raise ValueError(f"path: {path} has format {header['format']}; this version reads up to {newest}")
+                raise UnfitError(f"has format {header['format']}; this version reads up to {newest}")
             arrays = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 (not a mapping)
         if metadata["sha256"] != _checksum(arrays, text):
-            raise ValueError(f"path: {path} is damaged: its contents do not match its checksum")
+            raise UnfitError("is damaged: its contents do not match its checksum")
         return restore(header, arrays)
-    except (safetensors.SafetensorError, json.JSONDecodeError, UnicodeDecodeError, KeyError, TypeError) as error:
-        raise ValueError(f"path: {path} is truncated or not a {name} ({error})") from None
+    except UnfitError as error:
+        raise ValueError(f"path: {path} {error}") from None
+    except Exception as error:  # whatever is made of the values of a file that is none
+        raise ValueError(f"path: {path} is truncated or not a {name} ({reason(error)})") from None
 
 
 def _checksum(arrays: Mapping[str, np.ndarray], text: str) -> str:

@@ -113,7 +113,7 @@ def _refuse(message: str) -> int:
             sys.stdout.flush()
     except OSError:
         _drop_output()
-    print(f"jaxcmh: {' '.join(message.split())}", file=sys.stderr)
+    say(f"jaxcmh: {' '.join(message.split())}")
     return 2
 
 

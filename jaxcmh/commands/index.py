@@ -10,7 +10,7 @@ from cyclopts import App, Parameter
 from jaxcmh.commands import asked, terminal
 from jaxcmh.commands.asked import Count, Images, Json, NewPlace, Out, Query, Root, Texts
 from jaxcmh.commands.queries import load_data, read_array, read_queries, read_rows, stored_root, view_number
-from jaxcmh.progress import Stages, progress, say, shown
+from jaxcmh.progress import Stages, printable, progress, say, shown
 
 if TYPE_CHECKING:
     from jaxcmh.index import Index
@@ -177,8 +177,8 @@ def search(
         elif model is None or encoder is None:
             raise ValueError("--model: expected with --text and --image, the run folder that encodes them")
         else:
-            config = runs.read_run(model).config
-            split = load_data(config["data"], root or stored_root(config), Stages(), steps)
+            run = runs.read_run(model)
+            split = load_data(runs.data_of(run), root or stored_root(run.config), Stages(), steps)
             number, rows, names = read_queries(encoder, split, text, image, None, view)
         steps.step("searching")
         if radius is None:
@@ -193,7 +193,7 @@ def search(
         if answers or as_json:
             terminal.print_answers(name, answers, as_json)
         else:
-            print(f"{name}: no item within {radius} bits\n")
+            print(f"{printable(name)}: no item within {radius} bits\n")
 
 
 @index_app.command
@@ -365,7 +365,6 @@ def _export(index: Path, out: Path, write: Callable[["Index", Path], None]) -> N
 def _read_items(
     items: Path, ids: Path | None, model: Path | None, view: str | None, bits: int | None, codebooks: Path | None
 ) -> "Index":
-    import numpy as np
 
     import jaxcmh.index
     from jaxcmh.results import runs
@@ -376,9 +375,7 @@ def _read_items(
             raise ValueError("--model: a run folder brings its own model; give one or the other")
         stored, encoder = runs.read_run(items), jaxcmh.load(items)
         codes = encoder.codes if view is None else encoder.encoded[view_number(encoder, None, view, "items")]
-        if given is None:  # of version 0.1.0, and of data without names, there are integers only
-            names = stored.codes.get("train_names")
-            given = stored.codes["train_ids"] if names is None or len(np.unique(names)) < len(names) else names
+        given = runs.train_names(stored) if given is None else given
         return jaxcmh.index.build(codes, given, model=encoder)
     if items.suffix in (".npz", ".parquet", ".faiss") and model is None and codebooks is None:
         index = _read_export(items)
@@ -420,13 +417,16 @@ def _view(model: "Model", rows: Any, view: str | None) -> int | None:
 
 
 def _read_ids(path: Path) -> Any:
-    """Ids from .npy, or from text with one per line: integers where every line is one."""
+    """Ids from .npy, or from text with one per line: integers where every line is one as it would be written."""
+    from jaxcmh.parsing import lines_of, read_text
+
     if path.suffix == ".npy":
         return read_array(path, "--ids")
     if not path.is_file():
         raise FileNotFoundError(f"--ids: no such file: {path}")
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
-    except UnicodeDecodeError as error:
-        raise ValueError(f"--ids: {path} is not text ({error})") from None
-    return list(map(int, lines)) if all(re.fullmatch(r"-?\d{1,18}", line) for line in lines) else lines
+        lines = lines_of(read_text(path))
+    except ValueError as error:
+        raise ValueError(f"--ids: {error}") from None
+    # What would be written otherwise as a number, such as 007, is a name.
+    return list(map(int, lines)) if all(re.fullmatch(r"0|-?[1-9]\d{0,17}", line) for line in lines) else lines

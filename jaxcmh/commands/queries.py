@@ -84,17 +84,14 @@ def read_rows(path: Path, what: str) -> Any:
 
 def read_array(path: Path, what: str) -> Any:
     """The array in a .npy file, or in a .npz with one; errors as for `read_rows`."""
-    import numpy as np
+    from jaxcmh.parsing import read_arrays, reason
 
     if not path.is_file():
         raise FileNotFoundError(f"{what}: no such file: {path}")
     try:
-        with path.open("rb") as file:
-            stored = np.load(file, allow_pickle=False)
-            if isinstance(stored, np.lib.npyio.NpzFile):
-                if len(stored.files) != 1:
-                    raise ValueError(f"expected one array, got {', '.join(stored.files) or 'none'}")
-                stored = stored[stored.files[0]]
+        arrays = read_arrays(path)
     except Exception as error:  # numpy and zipfile each have errors of their own for a file that is not theirs
-        raise ValueError(f"{what}: {path} is not an array file ({error})") from None
-    return stored
+        raise ValueError(f"{what}: {path} is not an array file ({reason(error)})") from None
+    if len(arrays) != 1:
+        raise ValueError(f"{what}: {path}: expected one array, got {', '.join(arrays) or 'none'}")
+    return next(iter(arrays.values()))

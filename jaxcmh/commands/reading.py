@@ -170,7 +170,7 @@ def trec(
         raise FileExistsError(f"--out: {out} is there already; name another folder or remove it first")
     with progress() as steps:
         asked.start(steps)
-        model, name = jaxcmh.load(run), stored.config["data"]
+        model, name = jaxcmh.load(run), runs.data_of(stored)
         split = load_data(name, root or stored_root(stored.config), Stages(), steps)
         if data_hash(split) != stored.records[0]["data_hash"]:
             raise ValueError(f"{name}: the data are not those the run was trained on")

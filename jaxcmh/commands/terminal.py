@@ -5,6 +5,8 @@ import sys
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from jaxcmh.progress import printable
+
 if TYPE_CHECKING:
     from jaxcmh.results import Table
 
@@ -39,7 +41,7 @@ def print_table(table: "Table", title: str = "") -> None:
     before: tuple = ()
     for top in table.columns:  # a value is not repeated over the columns it spans
         heads = (
-            "" if top[: level + 1] == before[: level + 1] else results.head(field, top[level])
+            "" if top[: level + 1] == before[: level + 1] else printable(results.head(field, top[level]))
             for level, field in enumerate(table.fields)
         )
         grid.add_column("\n".join(heads), justify="right", min_width=7)
@@ -47,12 +49,12 @@ def print_table(table: "Table", title: str = "") -> None:
     bold = results.best(table) if len(table.rows) > 1 else set()
     for i, (head, cells) in enumerate(table.rows):
         shown = [Text(results.show(cell), "bold" if (i, j) in bold else "") for j, cell in enumerate(cells)]
-        grid.add_row(*map(str, head), *shown)
+        grid.add_row(*map(_cell, head), *shown)
     console = _console()
     if title:
-        console.print(title, style="bold", soft_wrap=True)
+        console.print(printable(title), style="bold", soft_wrap=True)
     console.print(grid)
-    console.print(table.caption + ".\n", style="dim", soft_wrap=True)
+    console.print(printable(table.caption) + ".\n", style="dim", soft_wrap=True)
 
 
 def ending(line: Mapping[str, Any]) -> str:
@@ -96,7 +98,7 @@ def print_answers(query: str, answers: Sequence[Mapping[str, Any]], as_json: boo
         return
     from rich.text import Text
 
-    grid = _rich_table(title=Text(query, "bold"), title_justify="left")
+    grid = _rich_table(title=Text(printable(query), "bold"), title_justify="left")
     names = [name for name in answers[0] if name != "query"]
     for name in names:
         number = name in ("rank", "distance", "score", "item")
@@ -120,8 +122,8 @@ def print_rows(rows: Sequence[Mapping[str, Any]], title: str) -> None:
 
 def _cell(value: Any) -> str:
     if isinstance(value, list):
-        return ", ".join(value)
-    return f"{value:.4g}" if isinstance(value, float) else str(value)
+        value = ", ".join(value)
+    return f"{value:.4g}" if isinstance(value, float) else printable(str(value))
 
 
 def print_facts(facts: Mapping[str, Any], as_json: bool = False) -> None:
@@ -136,8 +138,9 @@ def print_facts(facts: Mapping[str, Any], as_json: bool = False) -> None:
     grid.add_column()
     for name, value in facts.items():
         if isinstance(value, Mapping):
-            value = "\n".join(f"{key}: {entry}" for key, entry in value.items())
-        grid.add_row(name, Text("\n".join(value) if isinstance(value, list) else str(value)))
+            value = [f"{key}: {entry}" for key, entry in value.items()]
+        entries = value if isinstance(value, list) else [str(value)]
+        grid.add_row(name, Text("\n".join(map(printable, entries))))
     _console().print(grid)
 
 

@@ -251,11 +251,11 @@ def evaluate(
     """
     from jaxcmh import results, store
     from jaxcmh.datasets.identity import data_hash, split_hash
-    from jaxcmh.results.runs import read_run
+    from jaxcmh.results.runs import data_of, read_run
 
     stored = read_run(run)
     stages = Stages()
-    name = data or stored.config["data"]
+    name = data or data_of(stored)
     with progress() as steps:
         asked.start(steps)
         from jaxcmh.studies import runs
@@ -330,14 +330,14 @@ def search(
         with stages("load"):
             model = jaxcmh.load(run)
         split = load_data(
-            stored.config["data"], root or stored_root(stored.config), stages, steps, required=query is None
+            runs.data_of(stored), root or stored_root(stored.config), stages, steps, required=query is None
         )
         number, rows, names = read_queries(model, split, text, image, query, view)
         steps.step("searching")
         with stages("search"):
             scores, ids = (np.asarray(found).tolist() for found in jaxcmh.search(model, rows, number, k))
     word = "distance" if model.codebooks is None else "score"
-    train_ids = stored.codes["train_ids"].tolist()
+    train_ids = runs.train_ids(stored).tolist()
     for name, row_scores, row_ids in zip(names, scores, ids):
         answers = [
             {"query": name, "rank": rank, word: score, "item": train_ids[row], **_known(split, row, train_ids[row])}

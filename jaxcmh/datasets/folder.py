@@ -1,12 +1,16 @@
 """A folder of pictures with captions and labels, listed in `metadata.csv` or `metadata.jsonl`, as a data set.
 
 One line a picture. The file is in the column file_name (or file, image, path), relative to the folder; the caption in
-text (or caption, title, description); the labels in labels (or label, category, class), several parted by ";" or "|",
-in JSON also as a list; the part, if any, in split (train, query or test, database). Without a column of labels the name
-of the subfolder is the label, as in ImageFolder. The folders train and test may each have a list of their own.
+text (or caption, title, description), in JSON also as a list: each of several is a pair of its own with the picture.
+The labels are in labels (or label, category, class), several parted by ";" or "|", in JSON also as a list, or as a 0 or
+1 for every class. The part, if any, is in split (train, query or test, database). Without a column of labels the name
+of the subfolder is the label, as in ImageFolder. The folders train and test may each have a list of their own. A table
+may be parted by commas, semicolons or tabs. The files index.mat, caption.mat (or .txt) and label.mat, with which
+repositories of deep methods share data, are such a list too.
 """
 
 import csv
+import io
 import json
 import os
 from collections import Counter
@@ -18,9 +22,12 @@ import numpy as np
 
 from jaxcmh import store
 from jaxcmh.extras import require
+from jaxcmh.parsing import json_value, lines_of, naming, read_text
 
+from . import mat5
+from .pictures import one_colour, open_picture, opened
 from .raw import KINDS, bag_of_words, words
-from .split import PARTS, Items, Maker, Part, Split, random_rows, take
+from .split import PARTS, Items, Maker, Part, Split, random_groups, take
 
 COLUMNS = {
     "file": ("file_name", "filename", "file", "image", "path"),
@@ -29,6 +36,7 @@ COLUMNS = {
     "split": ("split", "part"),
 }
 LISTS = ("metadata.csv", "metadata.jsonl")
+MAT_LIST = "index.mat"  # beside caption.mat or caption.txt, and label.mat
 SPLIT_WORDS = {"train": "train", "test": "query", "query": "query", "database": "database"}
 SUFFIXES = (".png", ".jpg", ".jpeg", ".gif", ".bmp", ".webp", ".tif", ".tiff")
 IMAGE_KINDS, TEXT_KINDS = ("photo", "drawing", "efficientnet-lite0"), ("words", "minilm")
@@ -41,10 +49,11 @@ class Line(NamedTuple):
 
     name: str
     path: Path
-    text: str
+    texts: tuple[str, ...]
     labels: tuple[str, ...]
     split: str
     size: tuple[int, int] | None  # pixels, width and height; None for what is no picture
+    look: str  # equal for pictures that look the same; empty for one of one colour
 
 
 class Folder(NamedTuple):
@@ -71,45 +80,124 @@ class Folder(NamedTuple):
 def lists_of(folder: Path) -> list[Path]:
     """The lists of a folder: its own, or those of its subfolders train, test, query, database."""
     places = [folder, *(folder / word for word in SPLIT_WORDS)]
-    return [place / name for place in places for name in LISTS if (place / name).is_file()]
+    found = [place / name for place in places for name in LISTS if (place / name).is_file()]
+    if not found and (folder / MAT_LIST).is_file() and (folder / "label.mat").is_file():
+        return [folder / MAT_LIST]
+    return found
 
 
 def _records(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
     """Line number and columns of every line."""
-    try:
-        text = path.read_text(encoding="utf-8-sig")
-    except UnicodeDecodeError:
-        raise ValueError(f"{path}: expected text in UTF-8") from None
+    if path.suffix == ".mat":
+        yield from _mat_records(path)
+        return
+    text = read_text(path)
     if path.suffix == ".jsonl":
-        for number, line in enumerate(text.splitlines(), 1):
+        for number, line in enumerate(lines_of(text), 1):
             if line.strip():
                 try:
-                    record = json.loads(line)
-                except json.JSONDecodeError as error:
-                    raise ValueError(f"{path}, line {number}: not JSON ({error})") from None
+                    record = json_value(line)
+                except ValueError as error:
+                    raise ValueError(f"{path}, line {number}: {error}") from None
                 if not isinstance(record, dict):
                     raise ValueError(f"{path}, line {number}: expected an object, got {line[:40]!r}")
                 yield number, {str(key).lower(): value for key, value in record.items()}
         return
-    lines = text.splitlines(keepends=True)
-    reader = csv.DictReader(lines, delimiter="\t" if "\t" in (lines or [""])[0] else ",")
-    for record in reader:
-        if None in record:
-            raise ValueError(f"{path}, line {reader.line_num}: more columns than the first line names")
-        yield reader.line_num, {key.strip().lower(): value or "" for key, value in record.items()}
+    head = text.partition("\n")[0]
+    before = csv.field_size_limit(max(len(text), csv.field_size_limit()))
+    reader = csv.DictReader(io.StringIO(text, newline=""), delimiter=max(",;\t", key=head.count))
+    number = 1
+    try:
+        for record in reader:
+            if None in record:
+                raise ValueError(f"{path}, line {number + 1}: more columns than the first line names")
+            yield number + 1, {key.strip().lower(): value or "" for key, value in record.items()}
+            number = reader.line_num
+    except csv.Error as error:
+        raise ValueError(f"{path}, line {number + 1}: not a table of comma-separated values ({error})") from None
+    finally:
+        csv.field_size_limit(before)
+
+
+def _mat_records(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
+    """Row numbers and columns of index.mat (files), caption.mat or caption.txt, and label.mat (0/1 for all classes)."""
+    files = _mat_column(path)
+    captions = path.with_name("caption.mat")
+    texts = _mat_column(captions) if captions.is_file() else lines_of(read_text(path.with_name("caption.txt")))
+    labels = _mat_column(path.with_name("label.mat"))
+    if not len(files) == len(texts) == len(labels):
+        counts = f"{len(files)} files, {len(texts)} captions and {len(labels)} rows of labels"
+        raise ValueError(f"{path}: expected as many captions and labels as files; got {counts}")
+    for number, (file, text, row) in enumerate(zip(files, texts, labels), 1):
+        yield number, {"file": "".join(_flat(file)), "text": _flat(text), "labels": np.ravel(row).astype(int).tolist()}
+
+
+def _mat_column(path: Path) -> Any:
+    """The rows of the one array in a MAT file: texts, cells of texts, or numbers."""
+    if not path.is_file():
+        raise FileNotFoundError(f"{path}: no such file; it belongs to {MAT_LIST}")
+    with naming(path, "MAT"):
+        (variable,) = mat5.variables(path)
+        value: Any = mat5.read(path, variable)
+        if not isinstance(value, list | np.ndarray):
+            raise ValueError(f"expected texts or numbers; got {variable.kind}")
+        several = isinstance(value, np.ndarray) and value.ndim > 1 and len(value) == 1 and value.dtype.kind == "U"
+        return value[0] if several else value
+
+
+def _flat(value: Any) -> list[str]:
+    """The texts in an array or a cell, one behind the other."""
+    if isinstance(value, list):
+        return [text for inner in value for text in _flat(inner)]
+    return [str(text).strip() for text in np.ravel(value)]
 
 
 def _column(record: dict[str, Any], meaning: str) -> Any:
-    return next((record[name] for name in COLUMNS[meaning] if name in record), None)
+    return next((record[name] for name in COLUMNS[meaning] if record.get(name) is not None), None)
 
 
-def _labels(value: Any) -> tuple[str, ...]:
-    parts = value if isinstance(value, list) else str(value if value is not None else "").replace("|", ";").split(";")
-    return tuple(dict.fromkeys(str(part).strip() for part in parts if str(part).strip()))
+def _texts(value: Any) -> tuple[str, ...]:
+    values = value if isinstance(value, list) else [value]
+    return tuple(dict.fromkeys(str(text).strip() for text in values if text is not None and str(text).strip()))
+
+
+def _names(value: Any) -> tuple[str, ...]:
+    """The labels in a column, each as often as it is there."""
+    if value is None or isinstance(value, list):
+        return tuple(str(int(part) if isinstance(part, bool) else part).strip() for part in value or ())
+    return tuple(part.strip() for part in str(value).replace("|", ";").split(";"))
+
+
+def _labels(columns: Sequence[tuple[str, tuple[str, ...]]]) -> list[tuple[str, ...]]:
+    """Labels of each line, of what its column holds: names of classes, or in all lines a 0 or 1 for every class.
+
+    Args:
+        columns: for every line what to call it in a message, and the names as they stand there.
+    """
+    flags = [len(names) > 1 and set(names) <= {"0", "1"} for _, names in columns]
+    if flags and all(flags) and len({len(names) for _, names in columns}) == 1:
+        return [tuple(str(c) for c, flag in enumerate(names) if flag == "1") for _, names in columns]
+    for (where, names), flag in zip(columns, flags):
+        if flag and len(names) > len(set(names)):
+            listed = ", ".join(names)
+            raise ValueError(
+                f"{where}: labels {listed}: either 0 or 1 for every class, then all lines need equally many; or class "
+                "numbers, then each once"
+            )
+    return [tuple(dict.fromkeys(filter(None, names))) for _, names in columns]
+
+
+def _place(base: Path, file: str, listed_by: Path) -> Path:
+    """The file that a list means: as it stands, with backslashes turned, or by the end of its path elsewhere."""
+    places = [base / file, base / file.replace("\\", "/")]
+    if listed_by.name == MAT_LIST:
+        parts = Path(file.replace("\\", "/")).parts
+        places += [base.joinpath(*parts[start:]) for start in range(1, len(parts))]
+    return next((place for place in places if os.path.isfile(place)), places[0])
 
 
 def read_folder(folder: str | Path, captions: str | Path | None = None) -> Folder:
-    """Read the lists of a folder of pictures and see which lines can be used; every picture is opened.
+    """Read the lists of a folder of pictures and see which lines can be used; every picture is read.
 
     Args:
         folder: the folder.
@@ -125,70 +213,99 @@ def read_folder(folder: str | Path, captions: str | Path | None = None) -> Folde
         raise FileNotFoundError(f"{folder}: no such folder")
     lists = [Path(captions).expanduser()] if captions is not None else lists_of(folder)
     if not lists or not lists[0].is_file():
+        columns = "file_name, text and labels"
         raise FileNotFoundError(
-            f"{lists[0] if lists else folder / LISTS[0]}: no such file; it should list the pictures"
+            f"{lists[0] if lists else folder / LISTS[0]}: no such file; it should list the pictures, one a line, in "
+            f"columns such as {columns} (or name a list that lies elsewhere: captions)"
         )
     lines: list[Line] = []
     problems: dict[str, list[str]] = {}
-    seen: set[Path] = set()
+    seen: set[str] = set()
     for path in lists:
         base = folder if captions is not None else path.parent
-        for number, record in _records(path):
-            file, text = _column(record, "file"), _column(record, "text")
-            for meaning, value in (("file", file), ("text", text)):
-                if value is None:
-                    known = ", ".join(COLUMNS[meaning])
-                    raise ValueError(
-                        f"{path}, line {number}: no {meaning} column ({known}); there are {', '.join(record)}"
-                    )
-            where = base / str(file)
-            inside = where.resolve().is_relative_to(folder.resolve())
-            name = os.path.relpath(where, folder)
-            listed = _column(record, "labels")
-            parents = [p for p in Path(name).parts[:-1] if p not in SPLIT_WORDS]
-            labels = _labels(parents[-1:] if listed is None else listed)
+        records = list(_records(path))
+        for meaning in ("file", "text"):
+            if records and not any(name in record for _, record in records for name in COLUMNS[meaning]):
+                known, there = ", ".join(COLUMNS[meaning]), ", ".join(records[0][1])
+                first = records[0][0] if path.suffix == ".jsonl" else 1
+                raise ValueError(f"{path}, line {first}: no {meaning} column ({known}); there are {there}")
+        columns = []
+        for number, record in records:
+            listed, file = _column(record, "labels"), str(_column(record, "file") or "")
+            above = [part for part in Path(os.path.relpath(base / file, folder)).parts[:-1] if part not in SPLIT_WORDS]
+            given = any(name in record for name in COLUMNS["labels"])
+            columns.append((f"{path}, line {number}", _names(listed if given else above[-1:])))
+        for (number, record), labels in zip(records, _labels(columns)):
+            file, texts = str(_column(record, "file") or ""), _texts(_column(record, "text"))
             word = str(_column(record, "split") or (base.name if base != folder else "")).strip().lower()
-            size = _picture_size(where) if inside else None
-            line = Line(name, where, str(text).strip(), labels, SPLIT_WORDS.get(word, word), size)
-            problem = _problem(line, inside, where.resolve() in seen)
+            line = Line("", folder, texts, labels, SPLIT_WORDS.get(word, word), None, "")
+            problem = _unwritable(file, *texts, *labels) if file else "no file"
+            if not problem:
+                where = _place(base, file, path)
+                real = os.path.realpath(where)
+                inside = Path(real).is_relative_to(os.path.realpath(folder))
+                size, look = _look(where) if inside else (None, "")
+                line = line._replace(name=os.path.relpath(where, folder), path=where, size=size, look=look)
+                problem = _problem(line, inside, real in seen)
+                seen |= {real} if inside else set()
             if problem:
                 problems.setdefault(problem, []).append(f"{path.name}, line {number}: {file}")
             else:
                 lines.append(line)
-            if inside:
-                seen.add(where.resolve())
     pictures = (p for p in sorted(folder.rglob("*")) if p.suffix.lower() in SUFFIXES)
-    unlisted = [str(p.relative_to(folder)) for p in pictures if p.resolve() not in seen]
+    unlisted = [str(p.relative_to(folder)) for p in pictures if os.path.realpath(p) not in seen]
     return Folder(folder, tuple(lists), lines, problems, unlisted)
 
 
-def _picture_size(path: Path) -> tuple[int, int] | None:
+def _look(path: Path) -> tuple[tuple[int, int] | None, str]:
+    """Size of a picture, None for what is none; and what it looks like, see `Line`."""
     from PIL import Image
 
     try:
-        with Image.open(path) as picture:
-            size = picture.size
-            picture.verify()
-        return size
+        with open_picture(path) as file:
+            size = file.size
+        ((_, picture),) = opened([path], side=64)
     except Exception:  # Pillow has an error of its own for every format
-        return None
+        return None, ""
+    small = np.asarray(picture.resize((32, 32), Image.Resampling.BILINEAR))
+    return size, "" if one_colour(picture) else store.digest([("", small)])
+
+
+def _unwritable(*texts: str) -> str:
+    """Why a text can be neither a name nor written down."""
+    if any("\0" in text for text in texts):
+        return "a NUL character"
+    try:
+        "".join(texts).encode()
+    except UnicodeEncodeError:
+        return "half a character (a lone surrogate)"
+    return ""
 
 
 def _problem(line: Line, inside: bool, seen: bool) -> str:
     """Why a line cannot be used; empty if it can."""
     if not inside:
         return "outside the folder"
-    if not line.path.is_file():
+    if not os.path.isfile(line.path):
         return "missing file"
     if seen:
         return "listed twice"
     if line.size is None:
         return "no picture that Pillow can read"
-    if not line.text:
+    if not line.texts:
         return "no text"
     if not line.labels:
         return "no label"
     return "" if line.split in ("", *PARTS) else "split that is not train, query, test or database"
+
+
+def _doubts(lines: Sequence[Line]) -> list[str]:
+    """What looks wrong about pictures that can be read, in a sentence each."""
+    blank = [line.name for line in lines if not line.look]
+    first = {line.look: line.name for line in reversed(lines)}
+    equal = [line.name for line in lines if line.look and first[line.look] != line.name]
+    sentences = {"of one colour": blank, "that look like one before them": equal}
+    return [f"pictures {what}: {_examples(names)}" for what, names in sentences.items() if names]
 
 
 def check_folder(folder: str | Path, captions: str | Path | None = None) -> dict[str, Any]:
@@ -197,8 +314,9 @@ def check_folder(folder: str | Path, captions: str | Path | None = None) -> dict
     Args:
         folder, captions: see `read_folder`.
     Returns:
-        JSON types: "items" and "usable", "problems" (problem -> how many, and the first few), "not listed", "labels"
-        (label -> items, largest first), "labels per item", "words per text", "picture sizes", "parts".
+        JSON types: "items" and "usable", "problems" (problem -> how many, and the first few), "not listed",
+        "suspicious" (pictures of one colour, and those that look the same), "labels" (label -> items, largest first),
+        "labels per item", "texts per item", "words per text", "picture sizes", "parts".
     Raises:
         FileNotFoundError, ValueError, ModuleNotFoundError: as `read_folder`.
     """
@@ -214,12 +332,15 @@ def check_folder(folder: str | Path, captions: str | Path | None = None) -> dict
     }
     if listing.lines:
         per = [len(line.labels) for line in listing.lines]
-        lengths = [len(words(line.text)) for line in listing.lines]
+        counts = [len(line.texts) for line in listing.lines]
+        lengths = [len(words(text)) for line in listing.lines for text in line.texts]
         sizes = [line.size for line in listing.lines if line.size]
         low, high = min(sizes), max(sizes)
         report |= {
+            "suspicious": _doubts(listing.lines) or ["nothing"],
             "labels": dict(Counter(label for line in listing.lines for label in line.labels).most_common()),
             "labels per item": f"{np.mean(per):.2f} ({min(per)} to {max(per)})",
+            "texts per item": f"{np.mean(counts):.2f} ({min(counts)} to {max(counts)})",
             "words per text": f"{np.mean(lengths):.1f} ({min(lengths)} to {max(lengths)})",
             "picture sizes": f"{low[0]} x {low[1]} to {high[0]} x {high[1]}",
             "parts": dict(Counter(line.split or "not said" for line in listing.lines)),
@@ -254,10 +375,12 @@ def load_folder(
             "efficientnet-lite0" (deep, extra `deep`).
         text: "words" (bag of the words of training captions) or "minilm" (deep).
         query, train, seed: of a random split, see `load_files`; by default the split of the lists, where they have one.
+            Pictures are counted and drawn, each with all of its texts.
         skip: leave unusable lines out instead of raising an error.
         progress: called with the numbers of pictures done and of all.
     Returns:
-        A `Split` that shows its items and makes rows of new pictures and texts (`featurise`).
+        A `Split` that shows its items and makes rows of new pictures and texts (`featurise`); of a picture with several
+        texts there are as many pairs.
     Raises:
         FileNotFoundError, ValueError: as `read_folder`; unusable lines, a picture that cannot be read, only one class.
         ModuleNotFoundError: an extra is not installed.
@@ -270,37 +393,44 @@ def load_folder(
 
         require_networks(image, text)
     listing = read_folder(folder, captions)
-    lines = listing.lines
+    pictures = listing.lines
     if listing.problems and not skip:
         problems = "; ".join(f"{problem}: {_examples(some)}" for problem, some in listing.problems.items())
         raise ValueError(f"{listing.path}: {problems}; put it right or leave these lines out (skip)")
-    label_names = sorted({label for line in lines for label in line.labels})
-    if len(lines) < 2 or len(label_names) < 2:
+    label_names = sorted({label for line in pictures for label in line.labels})
+    if len(pictures) < 2 or len(label_names) < 2:
         raise ValueError(
-            f"{listing.path}: expected pictures of two classes or more, got {len(lines)} of {len(label_names)}"
+            f"{listing.path}: expected pictures of two classes or more, got {len(pictures)} of {len(label_names)}"
         )
+    pairs = np.repeat(np.arange(len(pictures)), [len(line.texts) for line in pictures])
+    lines, texts = [pictures[i] for i in pairs], [text for line in pictures for text in line.texts]
     column = {label: number for number, label in enumerate(label_names)}
     labels = np.zeros((len(lines), len(label_names)), np.uint8)
     for row, line in zip(labels, lines):
         row[[column[label] for label in line.labels]] = 1
     said = np.array([line.split for line in lines])
     notes = [f"{sum(map(len, listing.problems.values()))} unusable lines left out"] if listing.problems else []
+    notes += [f"{len(texts)} pairs of {len(pictures)} pictures"] if len(texts) > len(pictures) else []
     if query is None and train is None and {"train", "query"} <= set(said.tolist()):
         if (said == "").any():
             raise ValueError(f"{listing.path}: {(said == '').sum()} lines do not say their part, though others do")
         rows = tuple(np.flatnonzero(said == part) for part in ("query", "train", "database"))
     else:
-        count = min(2000, max(1, len(lines) // 10)) if query is None else query
-        rows = random_rows(len(lines), count, train, seed)
+        count = min(2000, max(1, len(pictures) // 10)) if query is None else query
+        rows = random_groups(pairs, count, train, seed)
         notes.append(f"random split with seed {seed}: {len(rows[0])} queries, {len(rows[1])} to train on")
-    trained = [lines[i].text for i in rows[1]]
-    vocabulary = _vocabulary(trained) if text == "words" else ()
-    makers = Maker(image), Maker(text, vocabulary)
-    texts = [line.text for line in lines]
+    vocabulary = _vocabulary([texts[i] for i in rows[1]]) if text == "words" else ()
+    makers = Maker(image), Maker("unicode-words" if text == "words" else text, vocabulary)
     views = (
-        _image_rows(makers[0], [line.path for line in lines], progress),
+        _image_rows(makers[0], [line.path for line in pictures], progress)[pairs],
         bag_of_words(texts, vocabulary) if text == "words" else KINDS[text](texts, ()),
     )
+    notes += [f"warning: {doubt}" for doubt in _doubts(pictures)]
+    for kind, view in zip(("pictures", "texts"), views):
+        alike = len(view) > 1 and bool((view == view[0]).all())
+        empty = int((~view.any(1)).sum())
+        notes += [f"warning: the features of all {kind} are the same"] if alike else []
+        notes += [f"warning: {empty} of {len(view)} {kind} have empty features"] if empty else []
     whole = Part(views, labels, np.arange(len(lines)))
     part = take(whole, rows[1])
     database = take(whole, np.sort(np.concatenate([rows[1], rows[2]]))) if len(rows[2]) else part

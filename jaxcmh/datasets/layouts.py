@@ -5,10 +5,12 @@ text, labels, rows (which rows of the whole set belong to the part), names or sp
 """
 
 import difflib
+import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
 from scipy import sparse
 
 from .files import Stored, contents
@@ -52,6 +54,11 @@ LAYOUTS: dict[str, dict[str, str]] = {
     "MRL (train_imgs_deep, train_text, train_imgs_labels, ...)": {
         f"{name}_{kind}": f"{part}.{role}" for name, part in _PARTS.items() for kind, role in _DEEP.items()
     },
+    "clip-retrieval (img_emb, text_emb, metadata)": {
+        "img_emb": "all.image",
+        "text_emb": "all.text",
+        "image_path": "all.names",
+    },
     "RoPH struct (X1, X2, Y, split; items are columns)": {
         "data.x1": "all.image",
         "data.x2": "all.text",
@@ -61,6 +68,8 @@ LAYOUTS: dict[str, dict[str, str]] = {
     },
 }
 ITEMS_ARE_COLUMNS = ("data.x1", "data.x2", "data.y")
+CLIP_FOLDERS = ("img_emb", "text_emb", "metadata")
+PIECE = re.compile(r"_(\d+)$")
 ROLES = {key: role for names in LAYOUTS.values() for key, role in names.items()}
 
 
@@ -91,12 +100,13 @@ def files_of(paths: Any) -> list[Path]:
     for path in listed:
         if path.is_dir():
             suffixes = (".mat", ".h5", ".hdf5", ".h5py", ".npz", ".npy", ".parquet", ".list")
-            inside = sorted(f for f in path.iterdir() if f.suffix in suffixes and f.name != "categories.list")
+            places = [path, *(path / name for name in CLIP_FOLDERS if (path / name).is_dir())]
+            inside = [f for place in places for f in place.iterdir() if f.suffix in suffixes]
             if not inside:
                 raise FileNotFoundError(
                     f"{path}: no {', '.join(suffixes)} file in this folder; of pictures, ask `jaxcmh data check`"
                 )
-            files += inside
+            files += sorted((f for f in inside if f.name != "categories.list"), key=_in_order)
         elif path.is_file():
             files.append(path)
         else:
@@ -104,6 +114,37 @@ def files_of(paths: Any) -> list[Path]:
     if not files:
         raise FileNotFoundError("no files given")
     return files
+
+
+def _in_order(path: Path) -> tuple[str, int, str]:
+    """By folder, and pieces of one array by their number: img_emb_10 after img_emb_9."""
+    piece = PIECE.search(path.stem)
+    return str(path.parent), int(piece[1]) if piece else -1, path.name
+
+
+def _whole(arrays: list[Stored]) -> Stored:
+    """The array that numbered files hold a piece of each, one behind the other."""
+    first, n = arrays[0], sum(array.shape[0] for array in arrays)
+    for array in arrays:
+        if array.shape[1:] != first.shape[1:]:
+            raise ValueError(
+                f"{array.file}: {array.key}: expected {first.shape[1:]} like {first.key}, got {array.shape}"
+            )
+
+    def values(array: Stored) -> Any:
+        if array.blocks is None:
+            return array.read() if array.read else None
+        out = np.empty(array.shape[::-1] if array.outer else array.shape, array.dtype)
+        for _ in array.blocks(out, 0):
+            pass
+        return out.T if array.outer else out
+
+    def read() -> Any:
+        return np.concatenate([values(array) for array in arrays])
+
+    return first._replace(
+        key=normal_key(first), shape=(n, *first.shape[1:]), read=read, blocks=None, strands=1, outer=0
+    )
 
 
 def recognise(files: Iterable[Path], keys: Mapping[str, str] | None = None) -> Recognised:
@@ -135,6 +176,10 @@ def recognise(files: Iterable[Path], keys: Mapping[str, str] | None = None) -> R
             unused.append(array)
         else:
             candidates.setdefault(role, []).append(turned(array) if normal_key(array) in ITEMS_ARE_COLUMNS else array)
+    for role, arrays in candidates.items():
+        pieces = [array for array in arrays if PIECE.search(array.file.stem) and array.usable]
+        if len({array.file.parent for array in pieces}) == 1 and len(pieces) == len(arrays) > 1:
+            candidates[role] = [_whole(arrays)]
     order = list(ROLES)
     chosen, spare = {}, {}
     for role, arrays in candidates.items():
@@ -153,8 +198,14 @@ def recognise(files: Iterable[Path], keys: Mapping[str, str] | None = None) -> R
 
 
 def normal_key(array: Stored) -> str:
-    """Its name as the layouts have it: files such as mirflickr25k-yall.npy carry the data set's name before it."""
-    return array.key.lower().rsplit("-", 1)[-1]
+    """Its name as the layouts have it.
+
+    Files such as mirflickr25k-yall.npy carry the data set's name before it, pieces such as img_emb_0.npy a number
+    behind it, and fields such as data.IAll the name of their struct.
+    """
+    key = array.key.lower().rsplit("-", 1)[-1]
+    names = (key, PIECE.sub("", key), key.rsplit(".", 1)[-1])
+    return next((name for name in names if name in ROLES), key)
 
 
 def turned(array: Stored) -> Stored:

@@ -1,7 +1,10 @@
 """Features of raw pictures and texts without a learned network, and the making of rows for new ones of any data set."""
 
 import re
+import unicodedata
 from collections.abc import Callable, Sequence
+from functools import partial
+from itertools import groupby, pairwise
 from typing import Any
 
 import numpy as np
@@ -114,21 +117,62 @@ def photo_features(pictures: Sequence[Any]) -> np.ndarray:
 # -- words ------------------------------------------------------------------------------------------------------------
 
 
+# Scripts that part no words: Thai, Lao, Burmese, Khmer, Chinese and Japanese.
+DENSE = re.compile(
+    "[\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3005-\u3007\u3040-\u30ff\u31f0-\u31ff\u3400-\u9fff\uf900-\ufaff"
+    "\uff66-\uff9f\U00020000-\U0003ffff]"
+)
+JOINERS = {0x00AD: None, 0x200C: None, 0x200D: None}  # soft hyphen and zero-width joiners: they only shape letters
+
+
 def words(text: str) -> list[str]:
-    """The words of a text in lower case: runs of letters and digits.
+    """The words of a text in lower case: runs of letters and digits with their marks, in Unicode's composed form.
+
+    Of scripts that part no words, all pairs of neighbouring letters.
 
     >>> words("Calendar-Days, 2nd")
+    ['calendar', 'days', '2nd']
+    >>> words("आधुनिक मानक"), words("红灯笼 red")
+    (['आधुनिक', 'मानक'], ['红灯', '灯笼', 'red'])
+    """
+    if text.isascii():
+        return plain_words(text)
+    composed = unicodedata.normalize("NFC", text).translate(JOINERS).lower().replace("i\u0307", "i")  # of Turkish İ
+    letters: list[str] = []  # each with its marks; spaces for all that is between words
+    for sign in composed:
+        if unicodedata.category(sign).startswith("M") and letters and letters[-1] != " ":
+            letters[-1] += sign
+        else:
+            letters.append(sign if sign.isalnum() or unicodedata.category(sign).startswith("M") else " ")
+    found: list[str] = []
+    for kind, group in groupby(letters, lambda letter: " " if letter == " " else bool(DENSE.match(letter))):
+        run = list(group)
+        if kind is True:
+            found += [a + b for a, b in pairwise(run)] if len(run) > 1 else run
+        elif kind is False:
+            found.append("".join(run))
+    return found
+
+
+def plain_words(text: str) -> list[str]:
+    """`words` as version 0.1.0 cut them, at every mark: for vocabularies made of such words.
+
+    >>> plain_words("Calendar-Days, 2nd")
     ['calendar', 'days', '2nd']
     """
     return re.findall(r"[^\W_]+", text.lower())
 
 
-def bag_of_words(texts: Sequence[str], vocabulary: Sequence[str]) -> np.ndarray:
+Cut = Callable[[str], list[str]]
+
+
+def bag_of_words(texts: Sequence[str], vocabulary: Sequence[str], cut: Cut = words) -> np.ndarray:
     """Which words of a vocabulary a text holds.
 
     Args:
         texts: n texts.
         vocabulary: d words in lower case.
+        cut: what cuts a text into words.
     Returns:
         (n, d) float32, 1 where the word occurs.
 
@@ -139,17 +183,17 @@ def bag_of_words(texts: Sequence[str], vocabulary: Sequence[str]) -> np.ndarray:
     column = {word: number for number, word in enumerate(vocabulary)}
     bags = np.zeros((len(texts), len(vocabulary)), np.float32)
     for row, text in enumerate(texts):
-        bags[row, [column[word] for word in words(text) if word in column]] = 1
+        bags[row, [column[word] for word in cut(text) if word in column]] = 1
     return bags
 
 
-def text_features(texts: Sequence[str], vocabulary: Sequence[str]) -> np.ndarray:
+def text_features(texts: Sequence[str], vocabulary: Sequence[str], cut: Cut = words) -> np.ndarray:
     """`bag_of_words` for new texts, which must hold something to go by.
 
     Raises:
         ValueError: a text without any word of the vocabulary.
     """
-    bags = bag_of_words(texts, vocabulary)
+    bags = bag_of_words(texts, vocabulary, cut)
     empty = np.flatnonzero(~bags.any(1))
     if empty.size:
         raise ValueError(
@@ -176,7 +220,8 @@ def _deep_texts(texts: Sequence[str], vocabulary: Sequence[str]) -> np.ndarray:
 KINDS: dict[str, Callable[[Sequence[Any], Sequence[str]], np.ndarray]] = {
     "drawing": lambda pictures, vocabulary: drawing_features(pictures),
     "photo": lambda pictures, vocabulary: photo_features(pictures),
-    "words": text_features,
+    "words": partial(text_features, cut=plain_words),  # of files of version 0.1.0, and of texts in ASCII
+    "unicode-words": text_features,
     "efficientnet-lite0": _deep_images,
     "minilm": _deep_texts,
 }

@@ -1,6 +1,5 @@
 """From recognised arrays to a `Split`: rows aligned, labels 0/1, all finite, or one error that names file and key."""
 
-import json
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -9,8 +8,11 @@ from typing import Any, NamedTuple
 import numpy as np
 from scipy import sparse
 
-from .files import Blocks, Stored
+from jaxcmh.parsing import json_value
+
+from .files import MOST_CLASSES, Blocks, Stored
 from .layouts import ROLES, Recognised, files_of, normal_key, recognise, turned
+from .raw import KINDS
 from .split import PARTS, Items, Maker, Part, Split, one_hot, random_rows, resplit, take
 
 NO_VIEW = ("labels", "labels2", "rows", "names", "split")
@@ -83,10 +85,19 @@ def load_files(
     if facts:
         split = split._replace(
             label_names=tuple(facts["label_names"]),
-            items=Items(**facts["items"]),
+            items=Items(**_items(facts["items"], split)),
             makers=tuple(Maker(maker["kind"], tuple(maker["vocabulary"])) for maker in facts["makers"]),
         )
     return split if query is None and train is None else resplit(split, query, train, seed)
+
+
+def _items(items: dict[str, list[str]], split: Split) -> dict[str, list[str]]:
+    """Names, texts and pictures of a file of `save_split`, one of each for every row."""
+    n = len(np.unique(np.concatenate([part.ids for part in split[:3]])))
+    for field, values in items.items():
+        if len(values) != n:
+            raise ValueError(f"{split.name}: jaxcmh: expected {n} {field}, got {len(values)}")
+    return items
 
 
 def recognise_all(files: Sequence[Path], keys: Mapping[str, str] | None) -> tuple[Recognised, dict[str, Any] | None]:
@@ -96,14 +107,33 @@ def recognise_all(files: Sequence[Path], keys: Mapping[str, str] | None) -> tupl
     if array is None:
         return recognised, None
     try:
-        facts = json.loads(_read(array).tobytes())
-        known = facts["format"] == 1 and set(facts) >= {"views", "label_names", "items", "makers"}
+        facts = json_value(_read(array).tobytes())
+        known = facts["format"] == 1 and _known(
+            facts, [a.key for a in recognised.unused + list(recognised.chosen.values())]
+        )
     except (ValueError, TypeError, KeyError):
         known = False
     if not known:
         raise ValueError(f"{_where(array)}: damaged, or written by a later jaxcmh")
     recognised = recognise(files, {**{f"all.{view}": f"view.{view}" for view in facts["views"]}, **(keys or {})})
     return recognised._replace(unused=[a for a in recognised.unused if a.key != array.key]), facts
+
+
+def _known(facts: Mapping[str, Any], names: Sequence[str]) -> bool:
+    """Whether the facts that `save_split` wrote have the types that it gives them, and name views that are there."""
+
+    def texts(value: Any) -> bool:
+        return isinstance(value, list) and all(isinstance(text, str) for text in value)
+
+    items, makers = facts["items"], facts["makers"]
+    return (
+        isinstance(items, dict)
+        and all(map(texts, (facts["views"], facts["label_names"], *items.values())))
+        and all(view and f"view.{view}" in names for view in facts["views"])
+        and set(items) <= set(Items._fields)
+        and all(maker["kind"] in KINDS and texts(maker["vocabulary"]) for maker in makers)
+        and len(makers) in (0, len(facts["views"]))
+    )
 
 
 # -- what is there ----------------------------------------------------------------------------------------------------
@@ -269,8 +299,12 @@ def _rows_of(array: Any, pieces: Sequence[np.ndarray]) -> list[Any]:
 def _labels(group: Mapping[str, Stored], n: int) -> np.ndarray:
     """Labels of one part as (n, c), or (n, 1) class numbers."""
     stored = group["labels"]
-    value = _read(stored)
-    value = np.asarray(value.todense() if sparse.issparse(value) else value)
+    value = _read(stored._replace(read=stored.classes) if stored.classes else stored)
+    if sparse.issparse(value):
+        if value.shape[1] > MOST_CLASSES:
+            raise ValueError(f"{_where(stored)}: expected at most {MOST_CLASSES:,} classes, got {value.shape[1]:,}")
+        value = value.todense()
+    value = np.asarray(value)
     value = value.reshape(n, -1)
     if "labels2" in group and not np.array_equal(value, np.asarray(_read(group["labels2"])).reshape(value.shape)):
         raise ValueError(f"{_where(group['labels2'])}: differs from {stored.key}: images and texts are not pairs")
@@ -294,7 +328,7 @@ def _zero_one(labels: Mapping[str, np.ndarray], stored: Mapping[str, Stored]) ->
     if first.shape[1] == 1:
         base = min(1, *(int(value.min()) for value in labels.values()))
         classes = max(int(value.max()) for value in labels.values()) + 1 - base
-        if classes > sum(map(len, labels.values())):
+        if classes > min(MOST_CLASSES, sum(map(len, labels.values()))):
             where = _where(next(iter(stored.values())))
             raise ValueError(f"{where}: expected class numbers, got numbers up to {classes - 1 + base}, more than rows")
         result = {part: one_hot(value.ravel().astype(np.int64) - base, classes) for part, value in labels.items()}

@@ -49,8 +49,9 @@ class Maker(NamedTuple):
     """How rows of a view are made from raw objects.
 
     Attributes:
-        kind: "drawing", "photo", "words", "efficientnet-lite0" or "minilm", see `jaxcmh.datasets.raw`.
-        vocabulary: of "words".
+        kind: "drawing", "photo", "unicode-words", "words", "efficientnet-lite0" or "minilm", see
+            `jaxcmh.datasets.raw`.
+        vocabulary: of "unicode-words" and "words".
         steps: preparation after that, see `jaxcmh.datasets.preparation`.
     """
 
@@ -140,12 +141,45 @@ def random_rows(n: int, query: float, train: int | None, seed: int) -> tuple[np.
     return np.sort(cuts[0]), np.sort(cuts[1]), np.sort(cuts[2])
 
 
+def random_groups(groups: Any, query: float, train: int | None, seed: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Draw a split of groups of rows, such as the pairs of one picture; the rows of a group stay together.
+
+    Args:
+        groups: (n,) the group of each row; where every row is one of its own, the split is that of `random_rows`.
+        query, train, seed: as for `random_rows`, in groups.
+    Returns:
+        Three ascending arrays of rows that make up 0..n-1.
+
+    >>> [rows.tolist() for rows in random_groups(["a", "a", "b", "b", "c"], 1, 1, seed=0)]
+    [[4], [0, 1], [2, 3]]
+    """
+    number = _numbered(groups)
+    drawn = random_rows(int(number.max(initial=-1)) + 1, query, train, seed)
+    queries, trained, others = (np.flatnonzero(np.isin(number, rows)) for rows in drawn)
+    return queries, trained, others
+
+
+def _numbered(groups: Any) -> np.ndarray:
+    """Groups numbered as they come."""
+    _, first, inverse = np.unique(np.asarray(groups), return_index=True, return_inverse=True)
+    return np.argsort(np.argsort(first))[inverse]
+
+
+def _pictures(split: Split, ids: np.ndarray) -> np.ndarray:
+    """Which picture items are of, where files of pictures are known; else each item for itself."""
+    files = split.items.pictures
+    if isinstance(files, np.ndarray) or not len(files):
+        return ids
+    return np.array([files[i] for i in ids])
+
+
 def resplit(split: Split, query: float | None = None, train: int | None = None, seed: int = 0) -> Split:
     """Draw the parts of a data set anew.
 
     Args:
         split: the data set.
-        query: how many rows, or below 1 which share of all rows, become queries; None keeps the queries.
+        query: how many rows, or below 1 which share of all rows, become queries; None keeps the queries. Where a
+            picture has several texts, it is pictures that are counted and drawn, with all of their pairs.
         train: how many of the other rows are trained on; None for all. All of them are the database.
         seed: the same seed draws the same rows.
     Returns:
@@ -163,15 +197,17 @@ def resplit(split: Split, query: float | None = None, train: int | None = None, 
         others = join([take(split.train, outside), others])
     if query is None:
         queries, pool = split.query, others
-        number = len(pool.ids) if train is None else train
-        if not 1 <= number <= len(pool.ids):
-            raise ValueError(f"train: expected 1 to {len(pool.ids)} of the rows that are no queries, got {train}")
-        order = np.random.default_rng(seed).permutation(len(pool.ids))
-        trained, rest = np.sort(order[:number]), np.sort(order[number:])
+        groups = _numbered(_pictures(split, pool.ids))
+        most = int(groups.max(initial=-1)) + 1
+        number = most if train is None else train
+        if not 1 <= number <= most:
+            raise ValueError(f"train: expected 1 to {most} of the rows that are no queries, got {train}")
+        chosen = np.isin(groups, np.random.default_rng(seed).permutation(most)[:number])
+        trained, rest = np.flatnonzero(chosen), np.flatnonzero(~chosen)
     else:
         pool = join([others, split.query])
         pool = take(pool, np.argsort(pool.ids))  # what is drawn must not depend on the split before
-        first, trained, rest = random_rows(len(pool.ids), query, train, seed)
+        first, trained, rest = random_groups(_pictures(split, pool.ids), query, train, seed)
         queries = take(pool, first)
     part = take(pool, trained)
     note = f"split drawn anew with seed {seed}: {len(queries.ids)} queries, {len(trained)} to train on"
@@ -191,7 +227,7 @@ def validation(split: Split, share: float = 0.2, seed: int = 0) -> Split:
     >>> len(validation(synthetic(train=100, query=20), 0.3).query.ids)
     30
     """
-    queries, trained, _ = random_rows(len(split.train.ids), share, None, seed)
+    queries, trained, _ = random_groups(_pictures(split, split.train.ids), share, None, seed)
     part = take(split.train, trained)
     note = f"{len(queries)} training rows (seed {seed}) serve as queries"
     return split._replace(train=part, query=take(split.train, queries), database=part, notes=(*split.notes, note))

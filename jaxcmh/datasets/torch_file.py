@@ -4,11 +4,16 @@ A checkpoint of the older kind is a pickle program followed by raw numbers. Unpi
 the few instructions that lay out tensors are followed by hand, and any other one is refused.
 """
 
+import math
 import pickletools
+from collections.abc import Sequence
+from io import BytesIO
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
 
 import numpy as np
+
+from jaxcmh.parsing import reason
 
 MAGIC = 0x1950A86A20F9469CFC6C
 STORAGES = {"torch FloatStorage": np.dtype("<f4"), "torch LongStorage": np.dtype("<i8")}
@@ -35,7 +40,14 @@ def _call(name: Any, arguments: tuple) -> Any:
     if name == _Name("torch._utils _rebuild_tensor_v2"):
         (kind, storage), offset, shape, strides = arguments[0], *arguments[1:4]
         return _Tensor(storage, STORAGES[kind.text], offset, shape, strides)
-    raise ValueError(f"it calls {name}")
+    raise ValueError(f"it calls {name.text if isinstance(name, _Name) else 'something without a name'}")
+
+
+def _named(values: Sequence[Any]) -> dict[str, Any]:
+    """Names and values by turns; a name is text, for to look up tuples in tuples could take for ever."""
+    if not all(isinstance(key, str) for key in values[0::2]):
+        raise ValueError("it names a tensor by something other than text")
+    return dict(zip(values[0::2], values[1::2]))
 
 
 def _follow(file: BinaryIO) -> Any:
@@ -86,10 +98,10 @@ def _follow(file: BinaryIO) -> Any:
                 stack[-1].extend(values)
             case "SETITEM":
                 value, key = stack.pop(), stack.pop()
-                stack[-1][key] = value
+                stack[-1].update(_named([key, value]))
             case "SETITEMS":
-                values = since_mark()
-                stack[-1].update(zip(values[0::2], values[1::2]))
+                named = _named(since_mark())
+                stack[-1].update(named)
             case "BINPERSID":
                 _, kind, storage, *_ = stack.pop()
                 stack.append((kind, storage))
@@ -116,26 +128,27 @@ def read_tensors(path: str | Path) -> dict[str, np.ndarray]:
     """
     if not Path(path).is_file():
         raise FileNotFoundError(f"{path}: no such file")
-    with open(path, "rb") as file:
-        try:
-            if _follow(file) != MAGIC:
-                raise ValueError("it does not begin as one")
-            for _ in ("format version", "sizes of numbers"):
-                _follow(file)
-            table, keys = _follow(file), _follow(file)
-            kinds = {tensor.storage: tensor.dtype for tensor in table.values()}
-            numbers = {}
-            for key in keys:
-                count = int.from_bytes(file.read(8), "little")
-                numbers[key] = np.frombuffer(file.read(count * kinds[key].itemsize), kinds[key], count)
-            return {name: _array(tensor, numbers[tensor.storage]) for name, tensor in table.items()}
-        except Exception as error:  # a damaged program fails in as many ways as there are instructions
-            raise ValueError(f"{path}: not a checkpoint of tensors ({error})") from None
+    file = BytesIO(Path(path).read_bytes())  # which reads no more than there is, whatever a length claims
+    try:
+        if _follow(file) != MAGIC:
+            raise ValueError("it does not begin as one")
+        for _ in ("format version", "sizes of numbers"):
+            _follow(file)
+        table, keys = _follow(file), _follow(file)
+        kinds = {tensor.storage: tensor.dtype for tensor in table.values()}
+        numbers = {}
+        for key in keys:
+            count = int.from_bytes(file.read(8), "little")
+            numbers[key] = np.frombuffer(file.read(count * kinds[key].itemsize), kinds[key], count)
+        return {name: _array(tensor, numbers[tensor.storage]) for name, tensor in table.items()}
+    except Exception as error:  # a damaged program fails in as many ways as there are instructions
+        raise ValueError(f"{path}: not a checkpoint of tensors ({reason(error)})") from None
 
 
 def _array(tensor: _Tensor, numbers: np.ndarray) -> np.ndarray:
     last = tensor.offset + sum((size - 1) * step for size, step in zip(tensor.shape, tensor.strides))
-    if tensor.offset < 0 or min(tensor.strides, default=0) < 0 or last >= len(numbers):
+    inside = tensor.offset >= 0 and min((*tensor.shape, *tensor.strides), default=0) >= 0 and last < len(numbers)
+    if not inside or math.prod(tensor.shape) > len(numbers):
         raise ValueError("a tensor lies outside its numbers")
     strides = [step * numbers.itemsize for step in tensor.strides]
     return np.lib.stride_tricks.as_strided(numbers[tensor.offset :], tensor.shape, strides).copy()

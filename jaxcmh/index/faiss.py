@@ -17,6 +17,7 @@ import numpy as np
 from jaxcmh import store
 from jaxcmh.extras import require
 from jaxcmh.index import Index, build
+from jaxcmh.parsing import json_value, read_text, reason
 
 
 def to_faiss(index: Index) -> Any:
@@ -169,14 +170,22 @@ def read(path: str | os.PathLike, bits: int | None = None) -> Index:
         raise FileNotFoundError(f"path: no such file: {path}")
     with path.open("rb") as file:
         binary = file.read(2) == b"IB"
+    # Before it makes room for an array, FAISS compares what the file claims with this.
+    faiss.set_deserialization_vector_byte_limit(path.stat().st_size)
     try:
         stored = (faiss.read_index_binary if binary else faiss.read_index)(str(path))
-        ids = json.loads(names.read_text(encoding="utf-8")) if names.is_file() else None
-    except RuntimeError:
+    except Exception:  # RuntimeError of its own, MemoryError, and those of its wrapper
         raise ValueError(f"path: {path} is truncated or no FAISS file") from None
+    try:
+        ids = json_value(read_text(names)) if names.is_file() else None
+        if ids is not None and not (isinstance(ids, list) and all(isinstance(word, str) for word in ids)):
+            raise ValueError("expected a list of texts")
     except ValueError as error:
         raise ValueError(f"path: {names} is no list of ids ({error})") from None
-    return from_faiss(stored, ids, bits)
+    try:
+        return from_faiss(stored, ids, bits)
+    except Exception as error:  # of an index whose parts do not fit each other
+        raise ValueError(f"path: {path} ({reason(error)})") from None
 
 
 def _faiss() -> Any:  # its types are incomplete

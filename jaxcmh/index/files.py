@@ -8,7 +8,6 @@ Parquet file has columns `id` and `code`, and the rest as JSON under the key "ja
 import base64
 import json
 import os
-import zipfile
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -19,8 +18,10 @@ import numpy as np
 from jaxcmh import checks, store
 from jaxcmh.extras import require
 from jaxcmh.index import Index, build
+from jaxcmh.parsing import check_unpacked, json_value, read_arrays, reason
 
 ORDERS = ("little", "big")
+COLUMNS = ("id", "code")
 
 
 def write_npz(index: Index, path: str | os.PathLike) -> None:
@@ -61,12 +62,11 @@ def read_npz(path: str | os.PathLike) -> Index:
     """
     _check_file(path)
     try:
-        with Path(path).open("rb") as file, np.load(file, allow_pickle=False) as stored:
-            arrays = {name: stored[name] for name in stored.files}
+        arrays = read_arrays(path)
         facts = {name: arrays[name].item() for name in ("bits", "bit_order", "model") if name in arrays}
-    except (ValueError, OSError, EOFError, AttributeError, zipfile.BadZipFile) as error:
-        raise ValueError(f"path: {path} is truncated, damaged or no .npz file ({error})") from None
-    return _restored(path, arrays, facts)
+        return _restored(arrays, facts)
+    except Exception as error:  # zipfile and zlib have errors of their own
+        raise ValueError(f"path: {path} is truncated, damaged or no .npz file of codes ({reason(error)})") from None
 
 
 def write_parquet(index: Index, path: str | os.PathLike) -> None:
@@ -122,8 +122,14 @@ def read_parquet(path: str | os.PathLike) -> Index:
 
     _check_file(path)
     try:
-        table = pq.read_table(path, page_checksum_verification=True)
-        facts = json.loads((table.schema.metadata or {}).get(b"jaxcmh", b"{}"))
+        with pq.ParquetFile(path, page_checksum_verification=True) as file:
+            kind: Any = file.schema_arrow.field("code").type if "code" in file.schema_arrow.names else pa.null()
+            width = kind.byte_width if pa.types.is_fixed_size_binary(kind) else 0
+            check_unpacked(file.metadata.num_rows * width, Path(path).stat().st_size)
+            table = file.read([name for name in COLUMNS if name in file.schema_arrow.names])
+        facts = json_value((table.schema.metadata or {}).get(b"jaxcmh", b"{}"))
+        if not isinstance(facts, dict):
+            raise ValueError(f"metadata jaxcmh: expected an object; got {facts!r}")
         arrays = {}
         if "code" in table.column_names:
             code = table["code"].combine_chunks()
@@ -138,9 +144,9 @@ def read_parquet(path: str | os.PathLike) -> Index:
             books = facts.pop("codebooks")
             raw = base64.b64decode(books["float32"], validate=True)
             arrays["codebooks"] = np.frombuffer(raw, np.float32).reshape(books["shape"])
-    except (ValueError, OSError, KeyError, TypeError) as error:
-        raise ValueError(f"path: {path} is truncated, damaged or no Parquet file of codes ({error})") from None
-    return _restored(path, arrays, facts)
+        return _restored(arrays, facts)
+    except Exception as error:  # pyarrow has errors of its own
+        raise ValueError(f"path: {path} is truncated, damaged or no Parquet file of codes ({reason(error)})") from None
 
 
 def _facts(index: Index) -> dict[str, Any]:
@@ -156,9 +162,9 @@ def _check_file(path: str | os.PathLike) -> None:
         raise FileNotFoundError(f"path: no such file: {path}")
 
 
-def _restored(path: str | os.PathLike, arrays: Mapping[str, np.ndarray], facts: Mapping[str, Any]) -> Index:
+def _restored(arrays: Mapping[str, np.ndarray], facts: Mapping[str, Any]) -> Index:
     if "codes" not in arrays:
-        raise ValueError(f"path: {path} holds no codes; it has {', '.join(arrays) or 'nothing'}")
+        raise ValueError(f"it holds no codes; it has {', '.join(arrays) or 'nothing'}")
     codes = arrays["codes"]
     order = checks.choice(facts.get("bit_order", "little"), "bit_order", ORDERS)
     if "codebooks" in arrays:
@@ -167,4 +173,5 @@ def _restored(path: str | os.PathLike, arrays: Mapping[str, np.ndarray], facts: 
         if order == "big" and codes.dtype == np.uint8:
             codes = np.packbits(np.unpackbits(codes, axis=-1), axis=-1, bitorder="little")
         index = build(codes, arrays.get("ids"), bits=facts.get("bits"))
-    return replace(index, model_fingerprint=str(facts.get("model", "")))
+    model = checks.instance(facts.get("model", ""), "model", str, "a text")
+    return replace(index, model_fingerprint=model)

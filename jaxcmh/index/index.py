@@ -345,12 +345,19 @@ def load(path: str | os.PathLike) -> Index:
 
 def _restored(header: dict[str, Any], arrays: dict[str, np.ndarray]) -> Index:
     if "id_text" in arrays:
-        text, ends = arrays["id_text"].tobytes(), np.cumsum(arrays["id_lengths"]).tolist()
+        text, lengths = arrays["id_text"].tobytes(), arrays["id_lengths"]
+        if lengths.dtype != np.int64 or lengths.min(initial=0) < 0 or lengths.sum() != len(text):
+            raise ValueError(f"id_lengths: expected lengths of texts of {len(text)} bytes in all")
+        ends = np.cumsum(lengths).tolist()
         ids = np.array([text[a:b].decode() for a, b in zip([0, *ends], ends)], np.str_)
     else:
         ids = arrays["ids"]
-    codebooks = topk.check_lookup(arrays["codes"], arrays["codebooks"]) if "codebooks" in arrays else None
-    return Index(topk.arrange(arrays["codes"]), codebooks, header["bits"], Ids(ids), header["model"])
+    books = arrays.get("codebooks")
+    index = build(arrays["codes"], ids, codebooks=books, bits=header["bits"] if books is None else None)
+    for name, value in (("bits", index.bits), ("n", len(index)), ("model", str(header["model"]))):
+        if header[name] != value:
+            raise ValueError(f"{name}: expected {value!r}; got {header[name]!r}")
+    return replace(index, model_fingerprint=header["model"])
 
 
 def check_padding(name: str, codes: Any, bits: int) -> None:
@@ -443,9 +450,14 @@ def _ids(ids: Any, n: int, present: np.ndarray) -> np.ndarray:
 
 def _typed(ids: Any, like: np.ndarray | None) -> np.ndarray:
     """ids as (n,) int64 or strings, of the same kind as `like`."""
+    given = ids.tolist() if isinstance(ids, np.ndarray) and ids.dtype.kind in "OUT" else ids
+    words = [isinstance(word, str) for word in given] if isinstance(given, list | tuple) else [False]
+    if any(words):
+        if not all(words):
+            raise ValueError(f"ids: expected integers or strings, not both; got {given[words.index(False)]!r} too")
+        _check_words(given)
+        ids = np.array(given, np.str_)
     ids = np.asarray(ids)
-    if ids.dtype.kind == "O" and all(isinstance(word, str) for word in ids.flat):
-        ids = ids.astype(np.str_)
     if like is not None and not ids.size:
         ids = ids.astype(like.dtype)
     integers = ids.dtype.kind in "iu" and (ids.dtype != np.uint64 or not ids.size or ids.max() < 2**63)
@@ -457,3 +469,10 @@ def _typed(ids: Any, like: np.ndarray | None) -> np.ndarray:
         kind = "integers" if like.dtype.kind == "i" else "strings"
         raise ValueError(f"ids: expected {kind}, as the index has; got {ids.dtype}")
     return ids.astype(np.int64 if integers else np.str_)
+
+
+def _check_words(words: Any) -> None:
+    """Refuse ids that NumPy would cut short or that cannot be written in UTF-8."""
+    for word in words:
+        if word.endswith("\0") or (not word.isascii() and word.encode(errors="ignore").decode() != word):
+            raise ValueError(f"ids: expected strings of whole characters, without NUL at the end; got {word!r}")

@@ -29,6 +29,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from jaxcmh import results
+from jaxcmh.parsing import read_arrays, reason
 from jaxcmh.results import plots, tables
 
 Line = Mapping[str, Any]
@@ -513,10 +514,9 @@ def _arrays(line: Line, folder: Path) -> dict[str, np.ndarray]:
     if not path.is_file():
         raise FileNotFoundError(f"no such file: {path}")
     try:
-        with np.load(path, allow_pickle=False) as stored:
-            return {key: stored[key] for key in stored.files}
+        return read_arrays(path)
     except Exception as error:  # numpy and zipfile each have errors of their own for a file that is not theirs
-        raise ValueError(f"{path} is damaged ({error})") from None
+        raise ValueError(f"{path} is damaged ({reason(error)})") from None
 
 
 def _stored(study: Study) -> list[tuple[str, str, Line]]:

@@ -22,6 +22,7 @@ import numpy as np
 
 import jaxcmh
 from jaxcmh import store
+from jaxcmh.parsing import json_value
 from jaxcmh.store import plain
 
 FORMAT = 2
@@ -41,6 +42,26 @@ CONFIGURATION = ("method", "bits", "params", "max_iterations", "tolerance", "fea
 # What a study changes when it changes the data: fewer rows, other pairs.
 OF_THE_SETTING = ("data_hash", "split_hash", "n_database", "n_without_relevant")
 REQUIRED = ("format", "key", *PROTOCOL, *CONFIGURATION, "seed", "map", "times", "environment")
+NUMBER, NOTHING = (int, float), type(None)
+# Field -> the types of its value, and of the values in it.
+TEXT, WHOLE, FACTS = ((str,), ()), ((int,), ()), ((dict,), (*NUMBER, str, NOTHING))
+TYPES: dict[str, tuple[tuple[type, ...], tuple[type, ...]]] = {
+    **dict.fromkeys(("key", "data", "data_hash", "split_hash", "database", "ties", "method", "hash_function"), TEXT),
+    **dict.fromkeys(("feature_label", "map_label", "arrays"), TEXT),
+    **dict.fromkeys(("format", "n_queries", "n_without_relevant", "n_database", "bits", "max_iterations"), WHOLE),
+    **dict.fromkeys(("seed", "n_train", "converged"), WHOLE),
+    **dict.fromkeys(("params", "times"), ((dict,), NUMBER)),
+    **dict.fromkeys(("setting", "diagnostics"), FACTS),
+    **dict.fromkeys(("tolerance", "peak_memory_gb"), (NUMBER, ())),
+    "at": ((int, NOTHING), ()),
+    "chance": ((*NUMBER, NOTHING), ()),
+    "features": ((list, str), (dict,)),
+    "curves": ((dict,), (dict,)),
+    "topn": ((list,), (int,)),
+    "objective": ((list,), (*NUMBER, NOTHING)),
+    "environment": ((dict,), (dict, list, str, *NUMBER, NOTHING)),
+    "study": ((dict,), (str, list)),
+}
 DIRECTIONS = {"i2t": "image → text", "t2i": "text → image"}
 POINTS = 257  # of a precision-recall curve in a result line
 PACKAGES = ("jax", "jaxlib", "numpy", "scipy")
@@ -262,6 +283,26 @@ def _finite(value: Any) -> bool:
     return not isinstance(value, float) or math.isfinite(value)
 
 
+WORDS = {str: "text", int: "integer", float: "number", dict: "object", list: "list"}
+
+
+def _typed(value: Any, kinds: tuple[type, ...], inner: tuple[type, ...]) -> bool:
+    """Whether a value is of one of these kinds, and the values in it of the inner ones; True and False are none."""
+    values = list(value.values()) if isinstance(value, dict) else value if isinstance(value, list) else []
+    fits = isinstance(value, kinds) and not isinstance(value, bool)
+    return fits and (not inner or all(isinstance(v, inner) and not isinstance(v, bool) for v in values))
+
+
+def _check_types(record: Mapping[str, Any], where: str) -> None:
+    """Refuse a line of a file with a field of another type than `line` gives it."""
+    for name, (kinds, inner) in TYPES.items():
+        value = record.get(name)
+        if name in record and not _typed(value, kinds, inner):
+            described = " or ".join("null" if kind is NOTHING else WORDS[kind] for kind in kinds)
+            of = f" of {' or '.join(dict.fromkeys(WORDS[kind] for kind in inner if kind in WORDS))}" if inner else ""
+            raise ValueError(f"{where}: {name}: expected {described}{of}, got {str(value)[:60]!r}")
+
+
 def check(record: Any, where: str = "record") -> dict:
     """The record itself, when it is one: a dict with every required field, of this or an earlier format, finite scores.
 
@@ -360,9 +401,11 @@ def read(path: str | Path) -> list[dict]:
     for number, line in enumerate(content[: content.rfind(b"\n") + 1].splitlines(), 1):
         where = f"{path}, line {number}"
         try:
-            value = json.loads(line)
+            value = json_value(line)
         except ValueError as error:
-            raise ValueError(f"{where}: not JSON ({error})") from None
+            raise ValueError(f"{where}: {error}") from None
+        if isinstance(value, dict):
+            _check_types(value, where)
         records.append(check(value, where))
     return records
 

@@ -2,7 +2,6 @@
 
 import csv
 import itertools
-import json
 import math
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -13,6 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from jaxcmh import brief, results
+from jaxcmh.parsing import json_value, read_arrays, reason
 from jaxcmh.store import folder, plain, write_json, write_text
 
 FILES = ("config.json", "environment.json", "results.jsonl", "per_query.csv", "codes.npz", "model.safetensors")
@@ -132,38 +132,66 @@ def read_run(path: str | Path) -> Run:
     if missing:
         raise FileNotFoundError(f"{path} is not a run folder: it has no {missing[0]}")
     config, environment = (_read(path / name, _json) for name in ("config.json", "environment.json"))
-    if config.get("format", math.inf) > results.FORMAT:
+    for name, kind, described in (("format", int, "an integer"), ("data", str, "text"), ("root", str, "text")):
+        value = config.get(name)
+        if not isinstance(value, kind) and (value is not None or name == "format"):
+            raise ValueError(f"{path / 'config.json'}: {name}: expected {described}, got {value!r}")
+    if config["format"] > results.FORMAT:
         raise ValueError(f"{path / 'config.json'}: written by a later version of jaxcmh")
     records = results.read(path / "results.jsonl")
     per_query = _read(path / "per_query.csv", _columns)
     if not records or {len(column) for column in per_query.values()} != {records[0]["n_queries"]}:
         raise ValueError(f"{path / 'per_query.csv'} is damaged: it has no line for each query of the results")
-    return Run(config, environment, records, per_query, _read(path / "codes.npz", _arrays), path / "model.safetensors")
+    return Run(
+        config, environment, records, per_query, _read(path / "codes.npz", read_arrays), path / "model.safetensors"
+    )
 
 
-def _read(path: Path, reader: Callable[[Any], Any]) -> Any:
+def data_of(run: Run) -> str:
+    """Name or path of the data that a run was trained on, as its configuration has it.
+
+    Raises:
+        ValueError: it does not say; the message names the file.
+    """
+    if not run.config.get("data"):
+        raise ValueError(f"{run.model.with_name('config.json')}: data: expected the name of the data set, got none")
+    return run.config["data"]
+
+
+def train_ids(run: Run) -> np.ndarray:
+    """Ids of the training items, as its codes are accompanied by.
+
+    Raises:
+        ValueError: they are not there; the message names the file.
+    """
+    if "train_ids" not in run.codes:
+        raise ValueError(f"{run.model.with_name('codes.npz')}: train_ids: expected the ids of the items, got none")
+    return run.codes["train_ids"]
+
+
+def train_names(run: Run) -> np.ndarray:
+    """Names of the training items; ids where two share a name, the data have none, or 0.1.0 kept none."""
+    names = run.codes.get("train_names")
+    return train_ids(run) if names is None or len(np.unique(names)) < len(names) else names
+
+
+def _read(path: Path, reader: Callable[[Path], Any]) -> Any:
     try:
-        with open(path, "rb") as file:
-            return reader(file)
+        return reader(path)
     except Exception as error:  # json, csv and zip each have errors of their own for a damaged file
-        raise ValueError(f"{path} is damaged ({error})") from None
+        raise ValueError(f"{path} is damaged ({reason(error)})") from None
 
 
-def _json(file: Any) -> dict:
-    value = json.load(file)
+def _json(path: Path) -> dict:
+    value = json_value(path.read_bytes())
     if not isinstance(value, dict):
         raise ValueError("not a JSON object")
     return value
 
 
-def _columns(file: Any) -> dict[str, np.ndarray]:
-    head, *lines = csv.reader(file.read().decode().splitlines())
+def _columns(path: Path) -> dict[str, np.ndarray]:
+    head, *lines = csv.reader(StringIO(path.read_bytes().decode(), newline=""))
     return {name: _numbers(values) for name, values in zip(head, zip(*lines, strict=True), strict=True)}
-
-
-def _arrays(file: Any) -> dict[str, np.ndarray]:
-    with np.load(file, allow_pickle=False) as stored:
-        return {name: stored[name] for name in stored.files}
 
 
 def _numbers(values: Sequence[str]) -> np.ndarray:

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from jaxcmh import results
+from jaxcmh.progress import printable
 
 ENDINGS = {"text": "txt", "markdown": "md", "latex": "tex", "csv": "csv", "html": "html"}
 # Names of the data sets in the copy of the published values, where they differ from ours.
@@ -433,7 +434,7 @@ def render(table: results.Table | Grid, format: str = "text") -> str:
         raise ValueError(f"format: expected one of {', '.join(ENDINGS)}; got {format!r}")
     if format == "csv" and isinstance(table, results.Table):
         return results.to_csv(table)
-    words = table if isinstance(table, Grid) else grid(table)
+    words = _one_line(table if isinstance(table, Grid) else grid(table))
     forms: dict[str, Callable[[Grid], str]] = {
         "text": _text,
         "markdown": _markdown,
@@ -442,6 +443,16 @@ def render(table: results.Table | Grid, format: str = "text") -> str:
         "html": html,
     }
     return forms[format](words)
+
+
+def _one_line(grid: Grid) -> Grid:
+    """The table without characters that would end a row, or a comment, or steer the terminal that it is printed on."""
+    levels = tuple(tuple((printable(name), span) for name, span in level) for level in grid.levels)
+    rows = tuple(
+        (tuple(map(printable, names)), tuple((printable(text), bold) for text, bold in cells))
+        for names, cells in grid.rows
+    )
+    return Grid(tuple(map(printable, grid.index)), levels, rows, printable(grid.caption))
 
 
 def _flat(grid: Grid) -> list[str]:

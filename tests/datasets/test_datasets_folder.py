@@ -163,8 +163,8 @@ def test_unusable_lines_are_told_or_left_out(folder):
     ("content", "message"),
     [
         ("", "expected pictures of two classes or more, got 0"),
-        ("file_name,labels\n00.png,red\n", r"metadata\.csv, line 2: no text column \(text, caption"),
-        ("text,labels\na,red\n", r"line 2: no file column"),
+        ("file_name,labels\n00.png,red\n", r"metadata\.csv, line 1: no text column \(text, caption"),
+        ("text,labels\na,red\n", r"line 1: no file column"),
         ("file_name,text,labels\n00.png,a b,red\n01.png,a b,red\n", "two classes or more, got 2 of 1"),
         ("file_name,text,labels\n00.png,a,red,b\n", r"line 2: more columns than the first line names"),
         ("file_name,text,labels\n00.png,a b,red\n01.png,c d,blue\n02.png,e f,red\n", r"no word is in 2 of the 2"),
@@ -178,7 +178,11 @@ def test_bad_lists_are_told(folder, content, message):
 
 def test_bad_json_and_bad_encodings_are_told(folder):
     (folder / "metadata.csv").unlink()
-    for content, message in ((b"{", "line 1: not JSON"), (b"3", "line 1: expected an object"), (b"\xff\xfe", "UTF-8")):
+    for content, message in (
+        (b"{", "line 1: not JSON"),
+        (b"3", "line 1: expected an object"),
+        (b"caf\xe9", "UTF-8.*iconv"),
+    ):
         (folder / "metadata.jsonl").write_bytes(content)
         with pytest.raises(ValueError, match=rf"metadata\.jsonl.*{message}"):
             load_folder(folder)
