@@ -452,7 +452,8 @@ def _one_line(grid: Grid) -> Grid:
         (tuple(map(printable, names)), tuple((printable(text), bold) for text, bold in cells))
         for names, cells in grid.rows
     )
-    return Grid(tuple(map(printable, grid.index)), levels, rows, printable(grid.caption))
+    index, caption = tuple(map(printable, grid.index)), printable(grid.caption)
+    return grid._replace(index=index, levels=levels, rows=rows, caption=caption)
 
 
 def _flat(grid: Grid) -> list[str]:
