@@ -1,30 +1,44 @@
-"""The command `jaxcmh`: demo, train, evaluate, search, index, export, data, features, studies and reading results.
+"""The command `jaxcmh`: demo, methods, train, evaluate, search, index, export, data, features, studies and results.
 
 Results go to standard output, everything else to standard error. Nothing heavy is imported before a command needs it.
 Exit codes: 0 done, 2 bad input (one line says what), 130 interrupted.
 """
 
 import os
+import re
 import sys
 from collections.abc import Sequence
+from typing import Any, get_args
 
-from cyclopts import App, CycloptsError
+from cyclopts import App, CycloptsError, Parameter, convert
 from cyclopts.exceptions import UnknownOptionError
 
 import jaxcmh
+from jaxcmh.checks import checked
 from jaxcmh.commands import data, index, reading, study, training
 from jaxcmh.progress import say
+
+
+def _converted(kind: Any, tokens: Sequence[Any]) -> Any:
+    """What cyclopts makes of the words; but 2.9 is no integer, which it would round."""
+    if int in (kind, *get_args(kind)):
+        for token in tokens:
+            if "." in token.value:
+                raise ValueError(f"expected an integer; got {token.value}")
+    return convert(kind, tokens)
+
 
 app = App(
     name="jaxcmh",
     help="Supervised cross-modal hashing: learn short codes with which a text finds images and an image finds texts.",
     version=jaxcmh.__version__,
+    default_parameter=Parameter(converter=_converted),
     exit_on_error=False,
     print_error=False,
     suppress_keyboard_interrupt=False,
     result_action="return_value",
 )
-for command in (training.demo, training.train, training.evaluate, training.search):
+for command in (training.demo, training.methods, training.train, training.evaluate, training.search):
     app.command(command)
 app.command(data.data_app)
 app.command(index.index_app)
@@ -48,8 +62,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     # jax keeps its own threads for products.
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    words = sys.argv[1:] if arguments is None else list(arguments)
     try:
-        app(sys.argv[1:] if arguments is None else arguments)
+        command, bound, _ = app.parse_args(words)
+        # Every command has the checks of its annotations; what prints help and version is not ours.
+        run = checked(command) if command.__module__.startswith("jaxcmh") else command
+        run(*bound.args, **bound.kwargs)
         sys.stdout.flush()
     except CycloptsError as error:
         return _refuse(f"{error}{_options(error)}")
@@ -59,13 +77,23 @@ def main(arguments: Sequence[str] | None = None) -> int:
             return 0
         if os.environ.get("JAXCMH_TRACEBACK"):
             raise
-        return _refuse(str(error))
+        return _refuse(_of_option(str(error), words))
     except KeyboardInterrupt:
         say("\njaxcmh: interrupted; nothing unfinished was left behind")
         if arguments is None:
             os._exit(130)  # jax would first wait for what it is computing
         return 130
     return 0
+
+
+def _of_option(message: str, words: Sequence[str]) -> str:
+    """The message, where it begins with the name of a parameter, with that of its option."""
+    name = (re.match(r"\w+", message) or [""])[0]
+    _, apps, _ = app.parse_commands(words)
+    for argument in apps[-1].assemble_argument_collection():
+        if argument.field_info.name == name and argument.name.startswith("-"):
+            return argument.name + re.sub(r"^\[\d+\]", "", message.removeprefix(name))
+    return f"--param {message.removeprefix('params.')}" if message.startswith("params.") else message
 
 
 def _refuse(message: str) -> int:

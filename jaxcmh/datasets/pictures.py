@@ -21,7 +21,10 @@ def read_pictures(given: Sequence[Any]) -> Iterator[tuple[str, Any]]:
                 with Image.open(picture) as file:
                     picture = ImageOps.exif_transpose(file)
             elif not isinstance(picture, Image.Image):
-                picture = Image.fromarray(np.asarray(picture, np.uint8))
+                picture = np.asarray(picture, np.uint8)
+                if picture.ndim not in (2, 3):
+                    raise ValueError(f"expected (height, width) or (height, width, 3 or 4); got {picture.shape}")
+                picture = Image.fromarray(picture)
             picture.load()
         except FileNotFoundError:
             raise FileNotFoundError(f"{where}: no such picture") from None
@@ -30,6 +33,8 @@ def read_pictures(given: Sequence[Any]) -> Iterator[tuple[str, Any]]:
             Image.DecompressionBombError,
             OSError,
             SyntaxError,
+            AttributeError,
+            IndexError,
             TypeError,
             ValueError,
         ) as error:

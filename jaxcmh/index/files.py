@@ -17,13 +17,15 @@ from typing import Any
 import numpy as np
 
 from jaxcmh import checks, store
+from jaxcmh.checks import PathLike, checked
 from jaxcmh.extras import require
 from jaxcmh.index import Index, build
 
 ORDERS = ("little", "big")
 
 
-def write_npz(index: Index, path: str | os.PathLike) -> None:
+@checked
+def write_npz(index: Index, path: PathLike) -> None:
     """Write an index as a .npz file; it appears whole or not at all.
 
     Args:
@@ -46,7 +48,8 @@ def write_npz(index: Index, path: str | os.PathLike) -> None:
         np.savez(file, **arrays)
 
 
-def read_npz(path: str | os.PathLike) -> Index:
+@checked
+def read_npz(path: PathLike) -> Index:
     """Read an index from a .npz file of this layout, whoever wrote it; nothing in the file is executed.
 
     Args:
@@ -69,7 +72,8 @@ def read_npz(path: str | os.PathLike) -> Index:
     return _restored(path, arrays, facts)
 
 
-def write_parquet(index: Index, path: str | os.PathLike) -> None:
+@checked
+def write_parquet(index: Index, path: PathLike) -> None:
     """Write an index as a Parquet file with checksums; it appears whole or not at all. Needs the extra `files`.
 
     Args:
@@ -102,7 +106,8 @@ def write_parquet(index: Index, path: str | os.PathLike) -> None:
         pq.write_table(table, temporary, write_page_checksum=True)
 
 
-def read_parquet(path: str | os.PathLike) -> Index:
+@checked
+def read_parquet(path: PathLike) -> Index:
     """Read an index from a Parquet file of this layout, whoever wrote it. Needs the extra `files`.
 
     Args:
