@@ -1,15 +1,207 @@
-"""Checks of input at the border: each returns its argument in a usable form, or raises a ValueError that names it."""
+"""Checks of input at the border, which a function has by its annotations.
+
+    @checked
+    def search(model: Model, x: Rows, view: Natural, k: Count) -> ...
+
+`checked` puts every argument into a usable form or raises a ValueError that names it, says what is expected and what
+was given. What a type alone does not say stands in an alias, `Annotated[type, check, ...]`; a check takes a value and
+its name, and returns the value or raises. Fields of NamedTuples have checks in the same way, see `fields`.
+
+Nothing heavy is imported here, for the command line starts with it.
+"""
 
 import functools
+import inspect
+import math
+import numbers
 import os
-from collections.abc import Sequence
-from typing import Any
+import reprlib
+import sys
+import types
+import typing
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager, ExitStack, nullcontext
+from pathlib import Path
+from typing import Annotated, Any, Literal, NamedTuple, TypeVar, Union
 
-import jax
-import numpy as np
-import scipy.sparse
+F = TypeVar("F", bound=Callable)
+Check = Callable[[Any, str], Any]
 
-LARGEST = float(np.finfo(np.float32).max)
+LARGEST = float.fromhex("0x1.fffffep127")  # of single precision
+MOST = 1_000_000  # of iterations, passes, draws: what is counted up to it fits into memory
+SEEDS = 2**32 - 1
+CLASSES = 65_536
+
+
+# -- numbers, text, paths ---------------------------------------------------------------------------------------------
+
+
+def _scalar(value: Any) -> Any:
+    """The number in an array of no axes; everything else as it is."""
+    return value.item() if hasattr(value, "dtype") and getattr(value, "shape", None) == () else value
+
+
+class Whole(NamedTuple):
+    """A check for integers from `least` to `most`; True and False are none."""
+
+    least: int | None = None
+    most: int | None = None
+
+    def __call__(self, value: Any, name: str) -> int:
+        value = _scalar(value)
+        fits = isinstance(value, numbers.Integral) and not isinstance(value, bool)
+        low, high = (-math.inf if self.least is None else self.least), (math.inf if self.most is None else self.most)
+        if not (fits and low <= value <= high):
+            raise ValueError(f"{name}: expected {self}; got {got(value)}")
+        return int(value)
+
+    def __str__(self) -> str:
+        if self.most is not None and self.least is not None:
+            return f"an integer from {self.least} to {self.most}"
+        return "an integer" if self.least is None else f"an integer of at least {self.least}"
+
+
+class Number(NamedTuple):
+    """A check for numbers of single precision from `least` to `most`, and above `above`; True and False are none."""
+
+    least: float = -LARGEST
+    most: float = LARGEST
+    above: float = -math.inf
+
+    def __call__(self, value: Any, name: str) -> float:
+        if is_traced(value):
+            return value
+        value = _scalar(value)
+        fits = isinstance(value, numbers.Real) and not isinstance(value, bool)
+        if not (fits and self.least <= value <= self.most and value > self.above):
+            raise ValueError(f"{name}: expected {self}; got {got(value)}")
+        return float(value)
+
+    def __str__(self) -> str:
+        if self.least == self.most:
+            return f"{self.least:g}"
+        low = "" if self.least == -LARGEST else f" of at least {self.least:g}"
+        low = low if self.above == -math.inf else f" above {self.above:g}"
+        if self.most == LARGEST:
+            return f"a finite number{low}"
+        if self.above == -math.inf:
+            return f"a number from {self.least:g} to {self.most:g}"
+        return f"a number{low} and at most {self.most:g}"
+
+
+class Has(NamedTuple):
+    """A check for a mapping with these entries."""
+
+    names: tuple[str, ...]
+
+    def __call__(self, value: Any, name: str) -> Any:
+        missing = [one for one in self.names if not isinstance(value, Mapping) or one not in value]
+        if missing:
+            raise ValueError(f"{name}: expected a mapping with {', '.join(missing)}; got {got(value)}")
+        return value
+
+
+def bits(value: Any, name: str) -> int:
+    """`value` as a code length in bits, a positive multiple of 8."""
+    fits = isinstance(value, numbers.Integral) and not isinstance(value, bool)
+    if not fits or not 0 < value <= CLASSES or value % 8:
+        raise ValueError(f"{name}: expected a positive multiple of 8; got {got(value)}")
+    return int(value)
+
+
+def flag(value: Any, name: str) -> bool:
+    """`value` as True or False; NumPy's are taken, numbers are not."""
+    if type(value).__name__ not in ("bool", "bool_"):
+        raise ValueError(f"{name}: expected True or False; got {got(value)}")
+    return bool(value)
+
+
+def text(value: Any, name: str) -> str:
+    """`value` as text that can be written to a file."""
+    if not isinstance(value, str):
+        raise ValueError(f"{name}: expected text; got {got(value)}")
+    if any("\ud800" <= sign <= "\udfff" for sign in value) or "\0" in value:
+        raise ValueError(f"{name}: expected text without lone surrogates and zero characters; got {got(value)}")
+    return value
+
+
+def path(value: Any, name: str) -> Path:
+    """`value` as the path of a file or folder."""
+    if not isinstance(value, str | os.PathLike):
+        raise ValueError(f"{name}: expected a path; got {got(value)}")
+    try:
+        fits = b"\0" not in os.fsencode(value) and os.fspath(value) != ""
+    except UnicodeEncodeError:
+        fits = False
+    if not fits or not isinstance(os.fspath(value), str):
+        raise ValueError(f"{name}: expected a path; got {got(value)}")
+    return Path(value)
+
+
+def filled(value: Any, name: str) -> Any:
+    """`value` if there is something in it."""
+    if not len(value):
+        raise ValueError(f"{name}: expected at least one; got {got(value)}")
+    return value
+
+
+def finite(value: Any, name: str) -> Any:
+    """A number, sequence or array, if all its numbers are finite."""
+    import numpy as np
+
+    if not np.isfinite(np.asarray(value, float)).all():
+        raise ValueError(f"{name}: expected finite numbers; got {got(value)}")
+    return value
+
+
+def instance(value: Any, name: str, kind: type | tuple[type, ...], described: str) -> Any:
+    """`value` if it is of the type, such as a model; `described` says what was expected."""
+    if not isinstance(value, kind):
+        raise ValueError(f"{name}: expected {described}; got {got(value)}")
+    return value
+
+
+def choice(value: Any, name: str, allowed: Sequence[Any]) -> Any:
+    """`value` if it is one of `allowed`."""
+    if not any(isinstance(value, type(one)) and value == one for one in allowed):
+        raise ValueError(f"{name}: expected one of {', '.join(map(str, allowed))}; got {got(value)}")
+    return value
+
+
+_short = reprlib.Repr()
+_short.maxstring = _short.maxother = 100
+
+
+def got(value: Any) -> str:
+    """A value in a message: shape and type of an array, else what it looks like, cut short."""
+    if hasattr(value, "dtype") and getattr(value, "shape", ()):
+        return f"{value.dtype} of shape {value.shape}"
+    return _short.repr(value)
+
+
+# -- arrays -----------------------------------------------------------------------------------------------------------
+
+
+def is_traced(x: Any) -> bool:
+    """Whether x is what jax puts in the place of an array while it compiles: its numbers are not known."""
+    jax = sys.modules.get("jax")
+    return jax is not None and isinstance(x, jax.core.Tracer)
+
+
+def array(x: Any, name: str, kinds: str = "fiub") -> Any:
+    """`x` as an array of real numbers, or of other NumPy kinds: JAX's stay JAX's, half precision becomes single."""
+    import numpy as np
+
+    jax = sys.modules.get("jax")
+    if not (jax is not None and isinstance(x, jax.Array)):
+        try:
+            x = np.asarray(x)
+        except Exception:  # whatever a foreign object does when it is asked for an array
+            raise ValueError(f"{name}: expected an array; got {got(x)}") from None
+    x = x.astype(np.float32) if x.dtype.name in ("float16", "bfloat16") else x
+    if x.dtype.kind not in kinds:
+        raise ValueError(f"{name}: expected real numbers; got {x.dtype} of shape {x.shape}")
+    return x
 
 
 def rows(x: Any, name: str, columns: int | None = None) -> Any:
@@ -30,34 +222,104 @@ def rows(x: Any, name: str, columns: int | None = None) -> Any:
         ValueError: views[0]: expected finite numbers; row 0 holds NaN or infinity (drop the row or fill the gap)
     """
     not_forked()
-    if scipy.sparse.issparse(x):
+    import numpy as np
+    import scipy.sparse
+
+    sparse = scipy.sparse.issparse(x)
+    if sparse:
         x = x.tocsr()
         values = x.data
+        if values.dtype.name == "float16":
+            x = x.astype(np.float32)
+            values = x.data
     else:
-        x = values = x if isinstance(x, jax.Array) else np.asarray(x)
+        x = values = array(x, name)
     if values.dtype.kind not in "fiub":
-        raise ValueError(f"{name}: expected real numbers; got dtype {values.dtype}")
+        raise ValueError(f"{name}: expected real numbers; got {values.dtype}")
     if x.ndim != 2 or 0 in x.shape:
         raise ValueError(f"{name}: expected a non-empty (n, d) array, rows are samples; got shape {x.shape}")
     if columns is not None and x.shape[1] != columns:
         raise ValueError(f"{name}: expected {columns} columns, as in training; got shape {x.shape}")
     # Extremes need no copy of large features, which stay on their device; NaN is its own minimum.
-    if values.dtype.kind == "f" and values.size and not (values.min() >= -LARGEST and values.max() <= LARGEST):
-        dense = x.toarray() if scipy.sparse.issparse(x) else np.asarray(x)
-        bad = int(np.argmin((np.abs(dense) <= LARGEST).all(1)))
-        what = "a number beyond single precision" if np.isfinite(dense[bad]).all() else "NaN or infinity"
-        raise ValueError(f"{name}: expected finite numbers; row {bad} holds {what} (drop the row or fill the gap)")
+    if values.dtype.kind == "f" and values.size and not is_traced(values):
+        low, high = (float(np.asarray(extreme)) for extreme in (values.min(), values.max()))
+        if not (low >= -LARGEST and high <= LARGEST):
+            dense = x.toarray() if sparse else np.asarray(x)
+            bad = int(np.argmin((np.abs(dense) <= LARGEST).all(1)))
+            what = "a number beyond single precision" if np.isfinite(dense[bad]).all() else "NaN or infinity"
+            raise ValueError(f"{name}: expected finite numbers; row {bad} holds {what} (drop the row or fill the gap)")
     return x
 
 
-def labels(y: Any, name: str, n: int | None = None, classes: int | None = None) -> np.ndarray:
-    """`y` as uint8 (n, c) of 0 and 1; integer classes (n,) become one-hot rows.
+def codes(x: Any, name: str, least: int = 0) -> Any:
+    """`x` as a uint8 (n, bytes) array of at least `least` rows and one column.
+
+    Example:
+        >>> codes([[1.0, 2.0]], "items")
+        Traceback (most recent call last):
+        ValueError: items: expected uint8 codes of shape (n, bytes); got float64 of shape (1, 2)
+    """
+    not_forked()
+    x = array(x, name, "fiubcVOSUTmM")
+    if x.dtype.name != "uint8" or x.ndim != 2 or x.shape[1] == 0:
+        raise ValueError(f"{name}: expected uint8 codes of shape (n, bytes); got {x.dtype} of shape {x.shape}")
+    if len(x) < least:
+        raise ValueError(f"{name}: expected at least {least} code; got {got(x)}")
+    return x
+
+
+def books(x: Any, name: str) -> Any:
+    """`x` as finite real codebooks (books, words, K), of at most 256 words each, for words are bytes."""
+    import numpy as np
+
+    not_forked()
+    x = array(x, name)
+    if x.ndim != 3 or 0 in x.shape or x.dtype.kind not in "fiu":
+        raise ValueError(f"{name}: expected real numbers (books, words, K), none empty; got {got(x)}")
+    if x.shape[1] > 256:
+        raise ValueError(f"{name}: expected at most 256 words, for codes are bytes; got {x.shape[1]}")
+    if not is_traced(x) and not (np.abs(np.asarray(x)) <= LARGEST).all():
+        raise ValueError(f"{name}: expected finite numbers; got NaN or infinity")
+    return x
+
+
+def classes(y: Any, name: str, some: bool = True) -> Any:
+    """`y` as (n, c) 0/1 numbers or as (n,) classes from 0: a column (n, 1) is classes too, whatever numbers it holds.
+
+    With `some`, at least one row must have a label.
+
+    Example:
+        >>> classes([[3], [0]], "labels").tolist()
+        [3, 0]
+    """
+    import numpy as np
+    import scipy.sparse
+
+    y = y.toarray() if scipy.sparse.issparse(y) else np.asarray(array(y, name))
+    if y.dtype.kind not in "fiub" or y.ndim not in (1, 2) or 0 in y.shape:
+        raise ValueError(f"{name}: expected (n, c) of 0 and 1 or (n,) classes; got {y.dtype} of shape {y.shape}")
+    if 1 in y.shape[1:]:
+        y = y[:, 0]
+    if y.ndim == 1:
+        ok = np.isfinite(y) & (y == np.floor(y)) & (y >= 0) & (y < 2**63)
+        if not ok.all():
+            raise ValueError(f"{name}: expected classes 0, 1, 2, ...; row {int(np.argmin(ok))} is {y[np.argmin(ok)]}")
+        return y.astype(np.int64)
+    ok = ((y == 0) | (y == 1)).all(1)
+    if not ok.all():
+        raise ValueError(f"{name}: expected 0 and 1; row {int(np.argmin(ok))} holds another value")
+    if some and not y.any():
+        raise ValueError(f"{name}: expected labels; every row is empty")
+    return y
+
+
+def labels(y: Any, name: str, n: int | None = None) -> Any:
+    """`y` as uint8 (n, c) of 0 and 1; classes become one-hot rows.
 
     Args:
-        y: (n, c) array or sparse matrix of 0 and 1, or (n,) integer classes from 0.
+        y: (n, c) array or sparse matrix of 0 and 1, or (n,) or (n, 1) classes from 0.
         name: the argument's name, for the message.
         n: number of rows it must have.
-        classes: c, where it is known.
 
     Raises:
         ValueError: other values, another shape, rows not aligned with n, or no label at all.
@@ -66,49 +328,35 @@ def labels(y: Any, name: str, n: int | None = None, classes: int | None = None) 
         >>> labels([2, 0], "labels").tolist()
         [[0, 0, 1], [1, 0, 0]]
     """
-    y = y.toarray() if scipy.sparse.issparse(y) else np.asarray(y)
-    if y.dtype.kind not in "fiub" or y.ndim not in (1, 2) or 0 in y.shape:
-        raise ValueError(f"{name}: expected (n, c) of 0 and 1 or (n,) classes; got {y.dtype} of shape {y.shape}")
+    import numpy as np
+
+    y = classes(y, name)
     if n is not None and len(y) != n:
         raise ValueError(f"{name}: expected {n} rows, one for each row of the views; got {len(y)}")
-    if y.ndim == 1:
-        if not ((y == np.floor(y)).all() and (y >= 0).all()):
-            bad = int(np.argmin((y == np.floor(y)) & (y >= 0)))
-            raise ValueError(f"{name}: expected classes 0, 1, 2, ...; row {bad} is {y[bad]}")
-        count = int(y.max()) + 1 if classes is None else classes
-        if y.max() >= count or (classes is None and count > 65_536):
-            raise ValueError(f"{name}: expected classes below {min(count, 65_536)}; got class {int(y.max())}")
-        return np.eye(count, dtype=np.uint8)[y.astype(int)]
-    ok = ((y == 0) | (y == 1)).all(1)
-    if not ok.all():
-        raise ValueError(f"{name}: expected 0 and 1; row {int(np.argmin(ok))} holds another value")
-    if classes is not None and y.shape[1] != classes:
-        raise ValueError(f"{name}: expected {classes} classes; got shape {y.shape}")
-    if not y.any():
-        raise ValueError(f"{name}: expected labels; every row is empty")
-    return y.astype(np.uint8)
+    if y.ndim == 2:
+        return y.astype(np.uint8)
+    if y.max() >= CLASSES:
+        raise ValueError(f"{name}: expected classes below {CLASSES}; got class {int(y.max())}")
+    return np.eye(int(y.max()) + 1, dtype=np.uint8)[y]
 
 
-def pairs(views: Any, y: Any) -> tuple[list[Any], np.ndarray]:
-    """Views of the same samples, as `rows` gives them, and their labels, as `labels` does.
-
-    Raises:
-        ValueError: fewer than two views, rows not aligned, or what `rows` and `labels` refuse.
+def several(views: Any, name: str, least: int = 1) -> list[Any]:
+    """Arrays of the same rows, one per view, as `rows` gives them.
 
     Example:
-        >>> pairs([np.ones((3, 2)), np.ones((2, 2))], [0, 1, 1])
+        >>> several([[[1, 2], [3, 4], [5, 6]], [[1], [2]]], "views")
         Traceback (most recent call last):
-        ValueError: views[1]: expected 3 rows, as views[0] has; got shape (2, 2)
+        ValueError: views[1]: expected 3 rows, as views[0] has; got shape (2, 1)
     """
-    if not isinstance(views, Sequence) or len(views) < 2:
-        given = len(views) if isinstance(views, Sequence) else type(views).__name__
-        raise ValueError(f"views: expected a sequence of at least 2 arrays; got {given}")
-    views = [rows(x, f"views[{m}]") for m, x in enumerate(views)]
-    n = views[0].shape[0]
+    if not isinstance(views, Sequence) or isinstance(views, str | bytes):
+        raise ValueError(f"{name}: expected a sequence of arrays, one per view; got {got(views)}")
+    if len(views) < least:
+        raise ValueError(f"{name}: expected a sequence of at least {least} arrays; got {len(views)}")
+    views = [rows(x, f"{name}[{m}]") for m, x in enumerate(views)]
     for m, x in enumerate(views):
-        if x.shape[0] != n:
-            raise ValueError(f"views[{m}]: expected {n} rows, as views[0] has; got shape {x.shape}")
-    return views, labels(y, "labels", n)
+        if x.shape[0] != views[0].shape[0]:
+            raise ValueError(f"{name}[{m}]: expected {views[0].shape[0]} rows, as {name}[0] has; got shape {x.shape}")
+    return views
 
 
 def enough_rows(n: int, bits: int, classes: int) -> None:
@@ -117,58 +365,271 @@ def enough_rows(n: int, bits: int, classes: int) -> None:
         raise ValueError(f"views: expected more rows than bits ({bits}) and classes ({classes}); got {n}")
 
 
-def bits(value: Any) -> int:
-    """`value` as a code length in bits, a positive multiple of 8."""
-    if isinstance(value, bool) or not isinstance(value, int | np.integer) or value <= 0 or value % 8:
-        raise ValueError(f"bits: expected a positive multiple of 8; got {value!r}")
-    return int(value)
-
-
-def integer(value: Any, name: str, least: int, most: int | None = None) -> int:
-    """`value` as an integer from `least` to `most`."""
-    bounds = f"an integer of at least {least}" if most is None else f"an integer from {least} to {most}"
-    fits = isinstance(value, int | np.integer) and not isinstance(value, bool)
-    if not fits or value < least or (most is not None and value > most):
-        raise ValueError(f"{name}: expected {bounds}; got {value!r}")
-    return int(value)
-
-
-def number(value: Any, name: str, least: float) -> float:
-    """`value` as a finite number of at least `least`."""
-    fits = isinstance(value, int | float | np.number) and not isinstance(value, bool)
-    if not fits or not np.isfinite(value) or value < least:
-        raise ValueError(f"{name}: expected a finite number of at least {least:g}; got {value!r}")
-    return float(value)
-
-
-def instance(value: Any, name: str, kind: type | tuple[type, ...], described: str) -> Any:
-    """`value` if it is of the type, such as a model; `described` says what was expected."""
-    if not isinstance(value, kind):
-        raise ValueError(f"{name}: expected {described}; got {type(value).__name__}")
-    return value
-
-
-def key(value: Any, name: str = "key", axes: int = 0) -> jax.Array:
+def key(value: Any, name: str, axes: int = 0) -> Any:
     """`value` as a key of `jax.random.key`, or as an array of keys with this many axes."""
+    import jax
+
     typed = isinstance(value, jax.Array) and jax.numpy.issubdtype(value.dtype, jax.dtypes.prng_key)
     if not (typed and value.ndim == axes):
         expected = "(s,) keys" if axes else "one key"
-        raise ValueError(f"{name}: expected {expected} made by jax.random.key; got {value!r}")
+        raise ValueError(f"{name}: expected {expected} made by jax.random.key; got {got(value)}")
     return value
 
 
-def choice(value: Any, name: str, allowed: Sequence[str]) -> str:
-    """`value` if it is one of `allowed`."""
-    if value not in allowed:
-        raise ValueError(f"{name}: expected one of {', '.join(allowed)}; got {value!r}")
+# -- annotations ------------------------------------------------------------------------------------------------------
+
+Natural = Annotated[int, Whole(0)]
+Count = Annotated[int, Whole(1)]
+Copies = Annotated[int, Whole(1, CLASSES)]  # of something that takes memory
+Iterations = Annotated[int, Whole(1, MOST)]
+Seed = Annotated[int, Whole(0, SEEDS)]
+Bits = Annotated[int, bits]
+Positive = Annotated[float, Number(above=0)]
+Weight = Annotated[float, Number(0)]
+Share = Annotated[float, Number(0, 1)]
+PathLike = Annotated[str | os.PathLike, path]
+Array = Annotated[Any, array]
+Rows = Annotated[Any, rows]
+Views = Annotated[Any, several]
+Pairs = Annotated[Any, functools.partial(several, least=2)]
+Labels = Annotated[Any, classes]
+Codes = Annotated[Any, codes]
+SomeCodes = Annotated[Any, functools.partial(codes, least=1)]
+Books = Annotated[Any, books]
+Key = Annotated[Any, key]
+Keys = Annotated[Any, functools.partial(key, axes=1)]
+
+_PLAIN: dict[Any, tuple[Check, str]] = {
+    int: (Whole(), "an integer"),
+    float: (Number(), "a finite number"),
+    bool: (flag, "True or False"),
+    str: (text, "text"),
+    Path: (path, "a path"),
+    os.PathLike: (path, "a path"),
+}
+
+
+def checked(function: F) -> F:
+    """The function with the checks that its annotations say.
+
+    Integers are taken where numbers are asked for, NumPy's numbers where Python's are; True is no number. A default is
+    not checked, nor what is annotated as Any.
+
+    Example:
+        >>> @checked
+        ... def repeat(word: str, times: Count = 2) -> str:
+        ...     return word * times
+        >>> repeat("ab", times=2.5)
+        Traceback (most recent call last):
+        ValueError: times: expected an integer of at least 1; got 2.5
+    """
+    signature, own = inspect.signature(function), inspect.unwrap(function)
+    checks: dict[str, Check] = {}
+    read, usual = False, as_usual
+
+    def border(args: tuple, kwargs: dict[str, Any]) -> tuple[tuple, dict[str, Any]]:
+        nonlocal read
+        if not read:  # at the first call: annotations may name what is defined further down
+            hints = typing.get_type_hints(own, include_extras=True)
+            for name, parameter in signature.parameters.items():
+                if check := check_of(hints.get(name, Any)):
+                    checks[name] = _each(check, parameter.kind)
+            read = True
+        try:
+            bound = signature.bind(*args, **kwargs)
+        except TypeError:
+            return args, kwargs  # the function itself says best what is missing or too much
+        for name, value in bound.arguments.items():
+            if name in checks:
+                bound.arguments[name] = checks[name](value, name)
+        return bound.args, bound.kwargs
+
+    def wrapper(*args: Any, **kwargs: Any) -> Any:
+        args, kwargs = border(args, kwargs)
+        with usual():
+            return function(*args, **kwargs)
+
+    # With the globals of the function, by which doctest knows whose it is.
+    whole = types.FunctionType(wrapper.__code__, own.__globals__, own.__name__, None, wrapper.__closure__)
+    functools.update_wrapper(whole, function)
+    whole.is_checked = True  # pyright: ignore[reportFunctionMemberAccess]
+    return whole  # pyright: ignore[reportReturnType]
+
+
+def as_usual() -> AbstractContextManager:
+    """JAX's own rules of promotion and transfer, where the user has stricter ones, which are for code of theirs.
+
+    For threads too: each begins with the rules of the whole process.
+    """
+    jax = sys.modules.get("jax")
+    if jax is None:
+        return nullcontext()
+    config = jax.config
+    guards = (f"jax_transfer_guard_{way}" for way in ("host_to_device", "device_to_host", "device_to_device"))
+    free = all(getattr(config, guard) in (None, "allow") for guard in guards)
+    if free and config.jax_numpy_rank_promotion == "allow" and str(config.jax_numpy_dtype_promotion) == "standard":
+        return nullcontext()
+    rules = ExitStack()
+    for rule in (jax.numpy_rank_promotion("allow"), jax.numpy_dtype_promotion("standard"), jax.transfer_guard("allow")):
+        rules.enter_context(rule)
+    return rules
+
+
+def _each(check: Check, kind: Any) -> Check:
+    """The check of a parameter; of *args and **kwargs for every one of them."""
+    if kind is inspect.Parameter.VAR_KEYWORD:
+        return lambda values, _: {name: check(value, name) for name, value in values.items()}
+    if kind is inspect.Parameter.VAR_POSITIONAL:
+        return lambda values, name: tuple(check(value, f"{name}[{i}]") for i, value in enumerate(values))
+    return check
+
+
+@functools.cache
+def check_of(annotation: Any) -> Check | None:
+    """The check that an annotation says; None where anything goes."""
+    origin, args = typing.get_origin(annotation), typing.get_args(annotation)
+    if origin is Annotated:
+        base, *marks = args
+        # A command's annotations have marks of the command line beside the checks.
+        own = [m for m in marks if isinstance(m, types.FunctionType | functools.partial | Whole | Number | Has)]
+        # A check of a number, of text or of several types begins with the type itself, and says more.
+        first = None if own and (base in _PLAIN or typing.get_origin(base) is types.UnionType) else check_of(base)
+        steps = [*([first] if first else []), *own]
+        return functools.partial(_in_turn, steps) if steps else None
+    if annotation in _PLAIN:
+        return _PLAIN[annotation][0]
+    if annotation in (Any, object, inspect.Parameter.empty) or isinstance(annotation, TypeVar):
+        return None
+    if origin in (Union, types.UnionType):
+        return functools.partial(_one_of, args)
+    if origin is Literal:
+        return lambda value, name: choice(value, name, args)
+    kind = origin or annotation
+    if kind.__name__.endswith("Array"):  # of JAX; what NumPy has can be one
+        return array
+    if kind is Callable:
+        return lambda value, name: value if callable(value) else _refuse(value, name, annotation)
+    if issubclass(kind, Mapping):
+        return functools.partial(_mapping, annotation)
+    if issubclass(kind, Iterable) and kind is not annotation and kind.__module__ in ("builtins", "collections.abc"):
+        return functools.partial(_sequence, annotation)
+    return lambda value, name: value if isinstance(value, kind) else _refuse(value, name, annotation)
+
+
+def _in_turn(steps: Sequence[Check], value: Any, name: str) -> Any:
+    for step in steps:
+        value = step(value, name)
     return value
+
+
+def _one_of(kinds: Sequence[Any], value: Any, name: str) -> Any:
+    """The value as the first of these types that it can be."""
+    if value is None and type(None) in kinds:
+        return None
+    kinds = [type(value)] if type(value) in kinds else kinds  # 2 as an integer, where it may be a float too
+    errors, detailed = [], []
+    for kind in (kind for kind in kinds if kind is not type(None)):
+        check = check_of(kind)
+        try:
+            return value if check is None else check(value, name)
+        except ValueError as error:
+            errors.append(error)
+            detailed += [error] if typing.get_origin(kind) is Annotated else []
+    if len(errors) == 1 or len(detailed) == 1:
+        raise (detailed or errors)[0]
+    raise ValueError(f"{name}: expected {' or '.join(map(described, kinds))}; got {got(value)}")
+
+
+def _mapping(annotation: Any, value: Any, name: str) -> Any:
+    if not isinstance(value, Mapping):
+        _refuse(value, name, annotation)
+    of_keys, of_values = (check_of(kind) for kind in (typing.get_args(annotation) or (Any, Any)))
+    if of_keys:
+        for one in value:
+            of_keys(one, f"{name}: a name")
+    return {k: of_values(v, f"{name}[{k!r}]") for k, v in value.items()} if of_values else value
+
+
+def _sequence(annotation: Any, value: Any, name: str) -> Any:
+    kind, args = typing.get_origin(annotation), typing.get_args(annotation)
+    if hasattr(value, "tolist") and getattr(value, "ndim", 0) == 1:
+        value = value.tolist()
+    wanted = Iterable if kind is Iterable else Sequence
+    if not isinstance(value, wanted) or isinstance(value, str | bytes) or getattr(value, "ndim", 1) == 0:
+        _refuse(value, name, annotation)
+    if kind is tuple and Ellipsis not in args:
+        if len(value) != len(args):
+            _refuse(value, name, annotation)
+        each = [check_of(arg) for arg in args]
+        return tuple(check(v, f"{name}[{i}]") if check else v for i, (v, check) in enumerate(zip(value, each)))
+    check = check_of(args[0])
+    if check is None:
+        return tuple(value) if kind is tuple else value
+    items = (check(v, f"{name}[{i}]") for i, v in enumerate(value))
+    return tuple(items) if kind is tuple or isinstance(value, tuple) else list(items)
+
+
+def _refuse(value: Any, name: str, annotation: Any) -> typing.NoReturn:
+    raise ValueError(f"{name}: expected {described(annotation)}; got {got(value)}")
+
+
+def described(annotation: Any) -> str:
+    """What an annotation asks for, in words.
+
+    >>> described(Sequence[str] | None), described(Weight), described(Literal["a", "b"])
+    ('a sequence of text or None', 'a finite number of at least 0', 'one of a, b')
+    """
+    origin, args = typing.get_origin(annotation), typing.get_args(annotation)
+    if origin is Annotated:
+        said = [str(mark) for mark in args[1:] if isinstance(mark, Whole | Number)]
+        said += [mark.__doc__ for mark in args[1:] if getattr(mark, "is_domain", False)]
+        return said[0] if said else described(args[0])
+    if annotation in _PLAIN:
+        return _PLAIN[annotation][1]
+    if annotation is type(None):
+        return "None"
+    if origin in (Union, types.UnionType):
+        return " or ".join(dict.fromkeys(map(described, args)))
+    if origin is Literal:
+        return f"one of {', '.join(map(str, args))}"
+    kind = origin or annotation
+    if kind is Callable:
+        return "a function"
+    if not isinstance(kind, type):
+        return "a value"
+    if issubclass(kind, Mapping):
+        return "a mapping"
+    if args and issubclass(kind, Iterable):
+        return "a sequence" if args[0] is Any else f"a sequence of {described(args[0])}"
+    return f"{'an' if kind.__name__[0] in 'AEIOU' else 'a'} {kind.__name__}"
+
+
+# -- records ----------------------------------------------------------------------------------------------------------
+
+
+@functools.cache
+def domains(kind: type) -> Mapping[str, Any]:
+    """Field -> annotation of a NamedTuple, checks included."""
+    hints = typing.get_type_hints(kind, include_extras=True)
+    return {name: hints.get(name, Any) for name in kind._fields}  # pyright: ignore[reportAttributeAccessIssue]
+
+
+def fields(record: Any, name: str) -> Any:
+    """A NamedTuple with every field checked as its annotation says; the message names the field."""
+    values = {}
+    for field, annotation in domains(type(record)).items():
+        check, value = check_of(annotation), getattr(record, field)
+        values[field] = check(value, f"{name}.{field}") if check else value
+    return record._replace(**values)
 
 
 def params(given: Any, defaults: Any) -> Any:
     """Hyper-parameters of a method: `defaults`, or a NamedTuple like it, or a dict of the values that differ.
 
+    What values a parameter can have is said by its annotation: `float` takes any finite number, `Weight` none below 0.
+
     Raises:
-        ValueError: a name the method does not have, or a value that is not a finite number.
+        ValueError: a name the method does not have, or a value outside of its domain.
 
     Example:
         >>> from jaxcmh.methods import registry
@@ -177,21 +638,18 @@ def params(given: Any, defaults: Any) -> Any:
     """
     if given is None:
         return defaults
-    if isinstance(given, dict):
+    if isinstance(given, Mapping):
         unknown = [name for name in given if name not in defaults._fields]
         if unknown:
-            raise ValueError(f"params: expected names among {', '.join(defaults._fields)}; got {unknown[0]!r}")
+            raise ValueError(f"params: expected names among {', '.join(defaults._fields)}; got {got(unknown[0])}")
         given = defaults._replace(**given)
     if getattr(given, "_fields", None) != defaults._fields:
-        raise ValueError(f"params: expected a dict or {type(defaults).__name__}{defaults._fields}; got {given!r}")
-    for name, value in zip(given._fields, given):
-        try:
-            finite = np.ndim(value) == 0 and np.isfinite(float(value))
-        except (TypeError, ValueError):
-            finite = False
-        if not finite:
-            raise ValueError(f"params.{name}: expected a finite number; got {value!r}")
-    return given._replace(**{name: float(value) for name, value in zip(given._fields, given)})
+        raise ValueError(f"params: expected a dict or {type(defaults).__name__}{defaults._fields}; got {got(given)}")
+    given = type(defaults)(*given)
+    for name, annotation in domains(type(given)).items():
+        check = check_of(annotation) or Number()
+        given = given._replace(**{name: float(check(getattr(given, name), f"params.{name}"))})
+    return given
 
 
 @functools.cache

@@ -1,13 +1,12 @@
 """A trained model: what it takes to encode, evaluate and search, and how it is stored."""
 
-import os
 import time
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property, partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Annotated, Any, Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -17,9 +16,10 @@ from jax import Array, random
 
 import jaxcmh
 from jaxcmh import brief, checks, store
+from jaxcmh.checks import Bits, Iterations, Labels, Pairs, PathLike, Rows, Seed, Views, Weight, checked
 from jaxcmh.learning import core
 from jaxcmh.learning import features as feature_maps
-from jaxcmh.learning.core import Method
+from jaxcmh.learning.core import Method, Precision
 from jaxcmh.learning.encoders import MLP, Unlabelled, mlp, nearest_words, project
 from jaxcmh.learning.features import FeatureMap, Features
 from jaxcmh.methods import find
@@ -28,6 +28,10 @@ from jaxcmh.retrieval import metrics, topk
 KIND = "jaxcmh"
 FORMAT = 2  # of the model file; raised when a file of this version can no longer be read by the last one
 ENCODE_ROWS = 1 << 14  # rows mapped and encoded at a time
+
+__all__ = ["Info", "Model", "directions", "encode", "evaluate", "load", "query_vectors", "save", "search", "train"]
+
+HashFunction = Literal["ridge", "mlp"]
 
 
 class Info(NamedTuple):
@@ -88,19 +92,20 @@ class Model:
         return topk.arrange(self.codes)
 
 
+@checked
 def train(
     method: str | Method,
-    views: Sequence[Any],
-    labels: Any,
+    views: Pairs,
+    labels: Labels,
     *,
-    bits: int,
-    seed: int = 0,
+    bits: Bits,
+    seed: Seed = 0,
     params: Any = None,
-    max_iterations: int | None = None,
-    tolerance: float | None = None,
+    max_iterations: Iterations | None = None,
+    tolerance: Weight | None = None,
     features: Any = None,
-    hash_function: str = "ridge",
-    precision: str | None = None,
+    hash_function: HashFunction = "ridge",
+    precision: Precision | None = None,
     progress: Callable[[int, int, float], Any] | None = None,
 ) -> Model:
     """Learn codes for paired samples, and hash functions that encode new samples of either view.
@@ -133,35 +138,38 @@ def train(
         True
     """
     method = find(method)
-    bits = checks.bits(bits)
-    seed = checks.integer(seed, "seed", least=0, most=2**32 - 1)
     params = checks.params(params, method.params)
-    if method.check:
-        method.check(params)
     max_iterations, tolerance = core.endings(method, max_iterations, tolerance)
-    if progress is not None and not callable(progress):
-        raise ValueError(f"progress: expected a function; got {progress!r}")
     checks.choice(hash_function, "hash_function", ("ridge",) if method.codebooks else ("ridge", "mlp"))
-    views, host_labels = checks.pairs(views, labels)
     n = views[0].shape[0]
-    checks.enough_rows(n, bits, host_labels.shape[1])
+    host_labels = checks.labels(labels, "labels", n)
+    labelled = host_labels.any(1)
+    checks.enough_rows(int(labelled.sum()), bits, host_labels.shape[1])
+    if not labelled.all():
+        warnings.warn(
+            f"labels: {n - labelled.sum()} of {n} rows have none; nothing is learned from them, and their codes are "
+            "those of the hash functions",
+            stacklevel=3,
+        )
     chosen = resolve_features(features, method, len(views))
 
     start = time.perf_counter()
     key = random.key(seed)
     fitted = [feature_maps.fit(f, random.fold_in(key, m), x) for m, (f, x) in enumerate(zip(chosen, views))]
-    maps = tuple(fitted_map for fitted_map, _ in fitted)
-    data = jax.block_until_ready(core.prepare([phi for _, phi in fitted], host_labels, precision, method.across))
+    maps, mapped_views = zip(*fitted)
+    known = mapped_views if labelled.all() else [phi[labelled] for phi in mapped_views]
+    data = jax.block_until_ready(core.prepare(known, host_labels[labelled], precision, method.across))
     mapped = time.perf_counter()
     ends = {"max_iterations": max_iterations, "tolerance": tolerance}
     state, objective, converged = core.fit(method, data, random.fold_in(key, len(views)), params, bits=bits, **ends)
-    jax.block_until_ready(state)
+    if not np.isfinite(np.asarray(objective)).all():
+        raise ValueError(_no_solution(method, params, views))
     if tolerance > 0 and not converged:
         last = float(jnp.abs(objective[-1] - objective[-2]) / jnp.abs(objective[-2]))
         warnings.warn(
             f"{method.name} had not converged after {max_iterations} iterations: the last one changed the objective "
             f"by {last:.1e} of itself, and tolerance is {tolerance:.1e}",
-            stacklevel=2,
+            stacklevel=3,
         )
     learned = time.perf_counter()
     with jax.enable_x64(data.mask.dtype == jnp.float64):
@@ -169,16 +177,20 @@ def train(
         codebooks = method.codebooks(state) if method.codebooks else None
     # Whatever it was trained in, a model is in the precision of those who use it.
     found, codebooks, data, objective = _as_used(jax.block_until_ready((found, codebooks, data, objective)))
+    every = data.features if labelled.all() else _as_used(mapped_views)
     encoders, unlabelled, codes, diagnostics = found
     if hash_function == "mlp":
         encoders = mlp(codes, data, random.fold_in(key, len(views) + 1), progress=progress)
     if not all(bool(jnp.isfinite(W).all()) for W in jax.tree.leaves(encoders)):
-        raise ValueError(f"params: {method.name} has no finite solution for {params} on these features")
+        raise ValueError(_no_solution(method, params, views))
     if codebooks is None:
-        packed, encoded = topk.pack(codes), tuple(pack_signs(phi, W) for phi, W in zip(data.features, encoders))
+        packed, encoded = topk.pack(codes), tuple(pack_signs(phi, W) for phi, W in zip(every, encoders))
     else:
-        packed = codes
-        encoded = tuple(choose_words(phi, m, codebooks, unlabelled) for m, phi in enumerate(data.features))
+        packed, encoded = codes, tuple(choose_words(phi, m, codebooks, unlabelled) for m, phi in enumerate(every))
+    _check_codes(method, np.asarray(packed), codebooks is None)
+    if not labelled.all():
+        guessed = of_all_views(every, encoders, codebooks, unlabelled)
+        packed = guessed.at[np.flatnonzero(labelled)].set(packed.astype(guessed.dtype))
     jax.block_until_ready(encoded)
     finished = time.perf_counter()
 
@@ -199,6 +211,41 @@ def train(
     return Model(
         maps, encoders, packed, encoded, codebooks, unlabelled, objective, int(converged), diagnostics, times, info
     )
+
+
+def _no_solution(method: Method, params: Any, views: Sequence[Any]) -> str:
+    """Why a training ended in numbers that are none: features of extreme size, or else hyper-parameters."""
+    sizes = [float(abs(x).max()) for x in views]
+    for m, size in enumerate(sizes):
+        if not 1e-6 < size < 1e6:
+            return (
+                f"views[{m}]: {method.name} found no finite solution; the largest feature is {size:.1e}: scale the "
+                "features to about 1, such as by features='standardise'"
+            )
+    return f"params: {method.name} found no finite solution for {params} on these features"
+
+
+def _check_codes(method: Method, codes: np.ndarray, packed: bool) -> None:
+    """Refuse codes that are all the same, and warn of bits that are."""
+    if (codes == codes[0]).all():
+        raise ValueError(
+            f"{method.name}: learned the same code for all items, which finds nothing; are there two label sets at "
+            "least, and features that differ?"
+        )
+    if packed:
+        differ = np.bitwise_or.reduce(codes ^ codes[:1], axis=0)
+        constant = 8 * codes.shape[1] - int(np.bitwise_count(differ).sum())
+        if constant:
+            told = f"{method.name}: {constant} of {8 * codes.shape[1]} bits are the same for all items"
+            warnings.warn(told, stacklevel=4)
+
+
+def of_all_views(views: Sequence[Array], encoders: Any, codebooks: Array | None, items: Unlabelled | None) -> Array:
+    """Codes of items of which every view is known but no label: by the sum over the views."""
+    if codebooks is None or items is None:
+        return topk.pack(jnp.where(sum(project(W, phi) for phi, W in zip(views, encoders)) >= 0, 1, -1))
+    sums = (phi @ V + offset for phi, V, offset in zip(views, items.V, items.offset))
+    return nearest_words(sum(sums) / len(views), codebooks, items.G)
 
 
 def finish(method: Method, state: Any, data: core.Data, params: Any) -> tuple[tuple[Array, ...], Any, Array, dict]:
@@ -236,7 +283,8 @@ def pack_signs(phi: Array, encoder: Array | MLP) -> Array:
     return topk.pack(jnp.where(project(encoder, phi) >= 0, 1, -1))
 
 
-def encode(model: Model, x: Any, view: int) -> Array:
+@checked
+def encode(model: Model, x: Rows, view: int) -> Array:
     """Codes of samples that need not be in the training set.
 
     Args:
@@ -257,24 +305,23 @@ def encode(model: Model, x: Any, view: int) -> Array:
         >>> encode(model, split.query.views[1], 1).shape == (len(split.query.labels), 2)
         True
     """
-    checks.instance(model, "model", Model, "a Model")
     if model.codebooks is None or model.unlabelled is None:
         return _by_rows(model, x, view, pack_signs)
     codebooks, items = model.codebooks, model.unlabelled
     return _by_rows(model, x, view, lambda phi, _: choose_words(phi, view, codebooks, items))
 
 
-def query_vectors(model: Model, x: Any, view: int) -> Array:
+@checked
+def query_vectors(model: Model, x: Rows, view: int) -> Array:
     """What a query is searched with: packed codes, or real vectors (n, bits) for a look-up model.
 
     Args, errors: as for `encode`.
     """
-    checks.instance(model, "model", Model, "a Model")
     return _by_rows(model, x, view, pack_signs if model.codebooks is None else jnp.matmul)
 
 
 def _by_rows(model: Model, x: Any, view: int, represent: Any) -> Array:
-    view = checks.integer(view, "view", least=0, most=len(model.maps) - 1)
+    view = checks.Whole(0, len(model.maps) - 1)(view, "view")
     x = checks.rows(x, "x", columns=model.info.dims[view])
     blocks = []
     for i in range(0, x.shape[0], ENCODE_ROWS):
@@ -296,7 +343,8 @@ def _filled_up(rows: Any) -> Any:
     return rows
 
 
-def directions(views: int) -> dict[str, tuple[int, int]]:
+@checked
+def directions(views: Annotated[int, checks.Whole(1, 100)]) -> dict[str, tuple[int, int]]:
     """Names of all (query view, database view) pairs: i2t and t2i for two views, else view0->view1 and so on.
 
     Example:
@@ -308,15 +356,16 @@ def directions(views: int) -> dict[str, tuple[int, int]]:
     return {f"view{a}->view{b}": (a, b) for a in range(views) for b in range(views) if a != b}
 
 
+@checked
 def evaluate(
     model: Model,
-    query_views: Sequence[Any],
-    query_labels: Any,
-    database_labels: Any,
-    database: str = "learned",
-    ties: str = "expected",
+    query_views: Views,
+    query_labels: Labels,
+    database_labels: Labels,
+    database: Literal["learned", "encoded", "held_out"] = "learned",
+    ties: metrics.Ties = "expected",
     at: int | None = None,
-    database_views: Sequence[Any] | None = None,
+    database_views: Views | None = None,
 ) -> dict[str, Any]:
     """Mean average precision of every direction, with all that says how it was measured.
 
@@ -347,20 +396,16 @@ def evaluate(
         >>> 0 < report["i2t"] <= 1 and report["ties"] == "expected"
         True
     """
-    checks.instance(model, "model", Model, "a Model")
-    checks.choice(database, "database", ("learned", "encoded", "held_out"))
     views = len(model.maps)
     _check_count(query_views, "query_views", views)
     if (database == "held_out") != (database_views is not None):
         raise ValueError(f"database_views: expected with database='held_out', and only then; got database={database!r}")
-    query_labels = checks.labels(query_labels, "query_labels", query_views[0].shape[0])
     queries = [query_vectors(model, x, view) for view, x in enumerate(query_views)]
     if database_views is not None:
         _check_count(database_views, "database_views", views)
         items = [encode(model, x, view) for view, x in enumerate(database_views)]
     else:
         items = list(model.encoded) if database == "encoded" else [model.codes] * views
-    database_labels = checks.labels(database_labels, "database_labels", len(items[0]), query_labels.shape[1])
     options: dict[str, Any] = {"ties": ties, "at": at}
     measured = {}
     for name, (a, b) in directions(views).items():
@@ -385,7 +430,8 @@ def evaluate(
     }
 
 
-def search(model: Model, x: Any, view: int, k: int) -> tuple[Array, Array]:
+@checked
+def search(model: Model, x: Rows, view: int, k: int) -> tuple[Array, Array]:
     """The k training items nearest to each query, by their learned codes.
 
     Args:
@@ -414,7 +460,8 @@ def search(model: Model, x: Any, view: int, k: int) -> tuple[Array, Array]:
     return topk.lookup_topk(queries, model.blocks, model.codebooks, k)
 
 
-def save(model: Model, path: str | os.PathLike) -> None:
+@checked
+def save(model: Model, path: PathLike) -> None:
     """Write a model as one safetensors file with a JSON header; the file appears whole or not at all.
 
     Args:
@@ -433,8 +480,6 @@ def save(model: Model, path: str | os.PathLike) -> None:
         ...     bool((load(f"{folder}/model.safetensors").codes == model.codes).all())
         True
     """
-    checks.instance(model, "model", Model, "a Model")
-    checks.instance(path, "path", (str, os.PathLike), "a path")
     arrays = {"codes": model.codes, "objective": model.objective}
     for m, (fitted, encoder, encoded) in enumerate(zip(model.maps, model.encoders, model.encoded)):
         arrays |= {f"maps.{m}.{name}": getattr(fitted, name) for name in ("mean", "scale", "anchors", "sigma")}
@@ -457,7 +502,8 @@ def save(model: Model, path: str | os.PathLike) -> None:
     store.write(path, KIND, header, {name: np.asarray(array) for name, array in arrays.items()})
 
 
-def load(path: str | os.PathLike) -> Model:
+@checked
+def load(path: PathLike) -> Model:
     """Read a model written by `save`; nothing in the file is executed.
 
     Args:
@@ -475,7 +521,6 @@ def load(path: str | os.PathLike) -> Model:
         Traceback (most recent call last):
         FileNotFoundError: path: no jaxcmh model at nowhere/model.safetensors
     """
-    checks.instance(path, "path", (str, os.PathLike), "a path")
     path = Path(path)
     if path.is_dir():
         path = path / "model.safetensors"
@@ -530,10 +575,10 @@ def _check_parts(model: Model) -> None:
         checks.instance(getattr(info, name), name, str, "text")
     width = checks.bits(info.bits) // 8 if model.codebooks is None else len(model.codebooks)
     for name in ("seed", "max_iterations"):
-        checks.integer(getattr(info, name), name, least=0)
+        checks.Whole(0)(getattr(info, name), name)
     checks.number(info.tolerance, "tolerance", 0)
     checks.choice(info.hash_function, "hash_function", ("ridge", "mlp"))
-    checks.integer(model.converged, "converged", least=0)
+    checks.Whole(0)(model.converged, "converged")
     if not len(info.dims) == len(info.features) >= 2:
         raise ValueError(f"dims: expected one for each of {len(info.features)} views; got {info.dims}")
     shapes = {"codes": (model.codes, (info.n, width))}
@@ -559,15 +604,8 @@ def _check_parts(model: Model) -> None:
 
 
 def _check_count(views: Any, name: str, count: int) -> None:
-    if not isinstance(views, Sequence) or len(views) != count:
-        raise ValueError(f"{name}: expected a sequence of {count} arrays, one per view; got {_described(views)}")
-    rows = [checks.rows(x, f"{name}[{m}]").shape[0] for m, x in enumerate(views)]
-    if len(set(rows)) > 1:
-        raise ValueError(f"{name}: expected the same number of rows in each view; got {rows}")
-
-
-def _described(value: Any) -> str:
-    return f"{len(value)}" if isinstance(value, Sequence) else type(value).__name__
+    if len(views) != count:
+        raise ValueError(f"{name}: expected {count} arrays, one per view; got {len(views)}")
 
 
 def resolve_features(features: Any, method: Method, views: int) -> tuple[Features, ...]:
@@ -580,4 +618,5 @@ def resolve_features(features: Any, method: Method, views: int) -> tuple[Feature
         raise ValueError(f"features: expected Features, a kind, or one of them for each of {views} views")
     if not all(isinstance(f, str | Features) for f in features):
         raise ValueError(f"features: expected Features or the name of a kind; got {features!r}")
-    return tuple(feature_maps.check(method.features._replace(kind=f) if isinstance(f, str) else f) for f in features)
+    chosen = (method.features._replace(kind=f) if isinstance(f, str) else f for f in features)
+    return tuple(checks.fields(f, "features") for f in chosen)

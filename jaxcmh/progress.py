@@ -28,7 +28,8 @@ def start_jax() -> str:
     """
     logging.getLogger("jax._src.xla_bridge").setLevel(logging.ERROR)
     # Commands say in words of their own which trainings did not converge.
-    warnings.filterwarnings("ignore", ".* had not converged after", UserWarning)
+    warnings.filterwarnings("ignore", ".* had not converged after|.* bits are the same for all items", UserWarning)
+    warnings.formatwarning = lambda message, *_, **__: f"warning: {message}\n"
     import jax
 
     if not jax.config.jax_compilation_cache_dir:  # pyright: ignore[reportAttributeAccessIssue]

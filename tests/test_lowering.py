@@ -5,6 +5,7 @@ call back to the host.  Small sizes would not do: decompositions of large matric
 """
 
 import re
+import typing
 
 import jax
 import jax.numpy as jnp
@@ -89,7 +90,7 @@ def test_reduction(platform, monkeypatch):
 
 
 @every_platform
-@pytest.mark.parametrize("kind", features.KINDS)
+@pytest.mark.parametrize("kind", typing.get_args(features.Kind))
 def test_features(kind, platform):
     x, anchors = of_shape(4096, 512), of_shape(2500 if kind in ("rbf", "laplace") else 0, 512)
     fitted = features.FeatureMap(of_shape(512), of_shape(512), anchors, of_shape(), kind)

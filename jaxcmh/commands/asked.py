@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from cyclopts import Parameter
 
-from jaxcmh import progress
+from jaxcmh import checks, progress
 
 if TYPE_CHECKING:
     from jaxcmh.learning.core import Method
@@ -24,7 +24,7 @@ NewPlace = Annotated[Path, Parameter(name=["--out", "-o"])]
 Root = Annotated[Path | None, Parameter(name="--root")]
 Json = Annotated[bool, Parameter(name="--json", negative=())]
 Flag = Annotated[bool, Parameter(negative=())]
-Count = Annotated[int, Parameter(name=["-k", "--count"])]
+Count = Annotated[int, Parameter(name=["-k", "--count"]), checks.Whole(1)]
 Many = Parameter(consume_multiple=True, negative=())
 Repeated = Annotated[list[str] | None, Parameter(name=["--param", "-p"], negative=())]
 Texts = Annotated[list[str] | None, Parameter(name=["--text", "-t"], negative=())]
@@ -36,6 +36,7 @@ Ties = Literal["expected", "stable"]
 Database = Literal["learned", "encoded", "held_out"]
 Databases = Annotated[list[Database] | None, Many]
 Format = Literal["text", "markdown", "latex", "csv", "html"]
+HashFunction = Literal["ridge", "mlp"]
 Tracker = Literal["tensorboard", "mlflow", "wandb"]
 
 
@@ -43,17 +44,6 @@ def start(steps: progress.Progress) -> None:
     """Start jax, and say on which device."""
     steps.step("starting jax")
     progress.say(progress.start_jax())
-
-
-def bits(lengths: Iterable[int]) -> None:
-    """Refuse what is no code length, before anything is computed."""
-    from jaxcmh import checks
-
-    for length in lengths:
-        try:
-            checks.bits(length)
-        except ValueError as error:
-            raise ValueError(f"--{error}") from None
 
 
 def one_query(*given: Any) -> None:
@@ -178,6 +168,7 @@ def params(given: Sequence[str], method: "Method") -> dict[str, float]:
             values[name] = float(value)
         except ValueError:
             raise ValueError(f"--param: {name} must be a number, got {value!r}") from None
+    checks.params(values, method.params)
     return values
 
 
@@ -192,7 +183,6 @@ def features(
 
 def info(method: "Method", split: Any, hash_function: str, options: dict[str, Any]) -> dict[str, Any]:
     """Fields of the `Info` that a model trained with these options will have."""
-    from jaxcmh import checks
     from jaxcmh.learning.core import endings
     from jaxcmh.model import resolve_features
 

@@ -1,33 +1,47 @@
-"""The command `jaxcmh`: demo, train, evaluate, search, index, export, data, features, studies and reading results.
+"""The command `jaxcmh`: demo, methods, train, evaluate, search, index, export, data, features, studies and results.
 
 Results go to standard output, everything else to standard error. Nothing heavy is imported before a command needs it.
 Exit codes: 0 done, 2 bad input (one line says what), 130 interrupted, 129 and 143 stopped by SIGHUP and SIGTERM.
 """
 
 import os
+import re
 import signal
 import sys
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
+from typing import Any, get_args
 
-from cyclopts import App, CycloptsError
+from cyclopts import App, CycloptsError, Parameter, convert
 from cyclopts.exceptions import UnknownOptionError, UnusedCliTokensError
 
 import jaxcmh
+from jaxcmh.checks import checked
 from jaxcmh.commands import data, index, reading, study, training
 from jaxcmh.progress import say
+
+
+def _converted(kind: Any, tokens: Sequence[Any]) -> Any:
+    """What cyclopts makes of the words; but 2.9 is no integer, which it would round."""
+    if int in (kind, *get_args(kind)):
+        for token in tokens:
+            if "." in token.value:
+                raise ValueError(f"expected an integer; got {token.value}")
+    return convert(kind, tokens)
+
 
 app = App(
     name="jaxcmh",
     help="Supervised cross-modal hashing: learn short codes with which a text finds images and an image finds texts.",
     version=jaxcmh.__version__,
+    default_parameter=Parameter(converter=_converted),
     exit_on_error=False,
     print_error=False,
     suppress_keyboard_interrupt=False,
     result_action="return_value",
 )
-for command in (training.demo, training.train, training.evaluate, training.search):
+for command in (training.demo, training.methods, training.train, training.evaluate, training.search):
     app.command(command)
 app.command(data.data_app)
 app.command(index.index_app)
@@ -54,9 +68,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     sys.stderr = sys.stderr or os.fdopen(os.open(os.devnull, os.O_WRONLY), "w")
     if sys.stdout is None:
         return _refuse("standard output is closed; send it to /dev/null if nobody is to read it")
+    words = sys.argv[1:] if arguments is None else list(arguments)
     try:
+        command, bound, _ = app.parse_args(words)
+        # Every command has the checks of its annotations; what prints help and version is not ours.
+        run = checked(command) if command.__module__.startswith("jaxcmh") else command
         with _stopped_by_signals():
-            app(sys.argv[1:] if arguments is None else arguments)
+            run(*bound.args, **bound.kwargs)
             sys.stdout.flush()
     except UnusedCliTokensError as error:
         rest = " ".join(error.unused_tokens or ())
@@ -71,7 +89,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (ValueError, OSError, ModuleNotFoundError) as error:
         if os.environ.get("JAXCMH_TRACEBACK"):
             raise
-        return _refuse(str(error))
+        return _refuse(_of_option(str(error), words))
     except KeyboardInterrupt as error:
         name, code = error.args or ("interrupted", 130)
         with suppress(OSError):  # the terminal may be gone
@@ -105,6 +123,16 @@ def _stopped_by_signals() -> Iterator[None]:
 def _drop_output() -> None:
     """What could not be written would be tried again when Python ends, and complained of."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def _of_option(message: str, words: Sequence[str]) -> str:
+    """The message, where it begins with the name of a parameter, with that of its option."""
+    name = (re.match(r"\w+", message) or [""])[0]
+    _, apps, _ = app.parse_commands(words)
+    for argument in apps[-1].assemble_argument_collection():
+        if argument.field_info.name == name and argument.name.startswith("-"):
+            return argument.name + re.sub(r"^\[\d+\]", "", message.removeprefix(name))
+    return f"--param {message.removeprefix('params.')}" if message.startswith("params.") else message
 
 
 def _refuse(message: str) -> int:

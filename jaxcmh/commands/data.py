@@ -5,6 +5,7 @@ from typing import Literal
 
 from cyclopts import App
 
+from jaxcmh.checks import Count, Positive, Seed
 from jaxcmh.commands import asked, terminal
 from jaxcmh.commands.asked import Flag, Json, NewPlace, Root
 from jaxcmh.commands.queries import load_data
@@ -109,9 +110,9 @@ def features(
     captions: Path | None = None,
     image: Literal["efficientnet-lite0", "photo", "drawing"] = "efficientnet-lite0",
     text: Literal["minilm", "words"] = "minilm",
-    query: float | None = None,
-    train: int | None = None,
-    seed: int = 0,
+    query: Positive | None = None,
+    train: Count | None = None,
+    seed: Seed = 0,
     skip: Flag = False,
 ) -> None:
     """Turn a folder of pictures with captions and labels into one file of features to train on.

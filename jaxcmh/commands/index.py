@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import App, Parameter
 
+from jaxcmh import checks
 from jaxcmh.commands import asked, terminal
 from jaxcmh.commands.asked import Count, Images, Json, NewPlace, Out, Query, Root, Texts
 from jaxcmh.commands.queries import load_data, read_array, read_queries, read_rows, stored_root, view_number
@@ -31,7 +32,7 @@ def build(
     ids: Path | None = None,
     model: Run = None,
     view: str | None = None,
-    bits: int | None = None,
+    bits: checks.Count | None = None,
     codebooks: Path | None = None,
 ) -> None:
     """Make an index.
@@ -128,7 +129,7 @@ def search(
     model: Run = None,
     view: str | None = None,
     k: Count = 10,
-    radius: int | None = None,
+    radius: checks.Natural | None = None,
     root: Root = None,
     as_json: Json = False,
 ) -> None:

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import Parameter
 
+from jaxcmh import checks
+from jaxcmh.checks import Bits, Count, Iterations, Positive, Weight
 from jaxcmh.commands import asked, terminal
 from jaxcmh.commands.asked import Databases, Flag, Json, Kernel, Many, Out, Repeated, Root, Ties, Tracker
 from jaxcmh.commands.queries import load_data
@@ -32,9 +34,9 @@ def reproduce(
     quick: Flag = False,
     ties: Ties = "stable",
     deep: str | None = None,
-    max_iterations: int | None = None,
-    tolerance: float | None = None,
-    memory: float | None = None,
+    max_iterations: Iterations | None = None,
+    tolerance: Weight | None = None,
+    memory: Positive | None = None,
     log: Tracker | None = None,
     root: Root = None,
     out: Annotated[Path, Parameter(name=["--out", "-o"])] = Path("runs/reproduce"),
@@ -130,20 +132,20 @@ def sweep(
     *,
     grid: Annotated[list[str] | None, Parameter(name="--grid", consume_multiple=True, negative=())] = None,
     list_: Annotated[list[str] | None, Parameter(name="--list", consume_multiple=True, negative=())] = None,
-    random: int | None = None,
-    bits: Annotated[list[int] | None, Parameter(name=["--bits", "-b"], consume_multiple=True, negative=())] = None,
-    seeds: int = 1,
+    random: Iterations | None = None,
+    bits: Annotated[list[Bits] | None, Parameter(name=["--bits", "-b"], consume_multiple=True, negative=())] = None,
+    seeds: Iterations = 1,
     param: Repeated = None,
     data: str = "icons",
     features: Kernel | None = None,
-    anchors: int | None = None,
+    anchors: Count | None = None,
     width: float | None = None,
     standardise: Flag = False,
-    max_iterations: int | None = None,
-    tolerance: float | None = None,
+    max_iterations: Iterations | None = None,
+    tolerance: Weight | None = None,
     ties: Ties = "expected",
     database: Databases = None,
-    memory: float | None = None,
+    memory: Positive | None = None,
     quick: Flag = False,
     log: Tracker | None = None,
     root: Root = None,
@@ -206,8 +208,7 @@ def sweep(
         Print result lines (JSON) instead of a table.
     """
     chosen = asked.method(method)
-    asked.bits(bits or ())
-    vary, combine = _varied(chosen.params._fields, grid or [], list_ or [], random)
+    vary, combine = _varied(chosen.params, grid or [], list_ or [], random)
     source = asked.source(method)
     folder = out or Path("runs") / asked.file_name("sweep", chosen.name, data, *([source] if source else []))
     path = folder / "results.jsonl"
@@ -249,7 +250,7 @@ def sweep(
 
 
 def _varied(
-    names: Sequence[str], grid: Sequence[str], listed: Sequence[str], draws: int | None
+    params: Any, grid: Sequence[str], listed: Sequence[str], draws: int | None
 ) -> tuple[dict[str, list[float]], str]:
     """What --grid, --list and --random say: values of each hyper-parameter, and how they combine."""
     if bool(grid) + bool(listed) > 1 or (draws is not None and not grid):
@@ -258,14 +259,17 @@ def _varied(
     vary: dict[str, list[float]] = {}
     for word in [*grid, *listed]:
         name, _, values = word.partition("=")
-        if name not in names:
-            raise ValueError(f"{option}: no hyper-parameter {name!r}; there are {', '.join(names)}")
+        if name not in params._fields:
+            raise ValueError(f"{option}: no hyper-parameter {name!r}; there are {', '.join(params._fields)}")
         if name in vary:
             raise ValueError(f"{option}: {name} is given twice")
         vary[name] = _values(option, word, values, draws)
+        try:
+            for one in vary[name]:
+                checks.params({name: one}, params)
+        except ValueError as error:
+            raise ValueError(f"{option} {str(error).removeprefix('params.')}") from None
     if draws is not None:
-        if draws < 1:
-            raise ValueError(f"--random: expected a number of at least 1; got {draws}")
         rng = Random(0)
         ranges = vary.items()
         drawn = {name: [low * (high / low) ** rng.random() for _ in range(draws)] for name, (low, high) in ranges}

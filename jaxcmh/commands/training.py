@@ -11,6 +11,8 @@ from typing import Annotated, Any
 from cyclopts import Parameter
 
 import jaxcmh
+from jaxcmh import checks
+from jaxcmh.checks import Bits, Iterations, Seed, Weight
 from jaxcmh.commands import asked, terminal
 from jaxcmh.commands.asked import (
     Count,
@@ -35,10 +37,10 @@ from jaxcmh.progress import Stages, progress, say, shown
 
 def demo(
     *,
-    bits: Annotated[list[int] | None, Many] = None,
+    bits: Annotated[list[Bits] | None, Many] = None,
     methods: Annotated[list[str] | None, Many] = None,
-    max_iterations: int | None = None,
-    tolerance: float | None = None,
+    max_iterations: Iterations | None = None,
+    tolerance: Weight | None = None,
     out: Out = None,
 ) -> None:
     """Train every method on the embedded icons, compare them, and write a page to look at. Needs no network.
@@ -65,10 +67,33 @@ def demo(
     os.environ.setdefault("XLA_FLAGS", " ".join(flags))
     from jaxcmh.commands.demo import LENGTHS, demonstrate
 
-    asked.bits(bits or ())
     chosen = {name: asked.method(name) for name in methods or ()}
     endings = {"max_iterations": max_iterations, "tolerance": tolerance}
     demonstrate(out, chosen, bits or LENGTHS, **endings)
+
+
+def methods(name: str | None = None, /, *, as_json: Json = False) -> None:
+    """List methods and their hyper-parameters: what each is by default, and which values it can have.
+
+    Parameters
+    ----------
+    name
+        A method or variant, or one of your own as module:attribute. [default: all of the package]
+    as_json
+        Print one JSON line per hyper-parameter instead of a table.
+    """
+    from jaxcmh.methods import registry
+
+    chosen = [asked.method(name)] if name else registry.values()
+    rows = [
+        {"method": one.name, "parameter": field, "default": default, "values": checks.described(domain)}
+        for one in chosen
+        for (field, domain), default in zip(checks.domains(type(one.params)).items(), one.params)
+    ]
+    if as_json:
+        terminal.print_lines(rows)
+    else:
+        terminal.print_rows(rows, "Hyper-parameters, given as --param NAME=VALUE")
 
 
 def train(
@@ -76,18 +101,18 @@ def train(
     /,
     *,
     data: str = "icons",
-    bits: Annotated[int, Parameter(name=["--bits", "-b"])] = 32,
-    seed: int = 0,
-    max_iterations: int | None = None,
-    tolerance: float | None = None,
+    bits: Annotated[Bits, Parameter(name=["--bits", "-b"])] = 32,
+    seed: Seed = 0,
+    max_iterations: Iterations | None = None,
+    tolerance: Weight | None = None,
     param: Repeated = None,
     features: Kernel | None = None,
-    anchors: int | None = None,
+    anchors: checks.Count | None = None,
     width: float | None = None,
     standardise: Flag = False,
     hash_function: HashFunction = "ridge",
     ties: Ties = "expected",
-    at: int | None = None,
+    at: checks.Count | None = None,
     log: Tracker | None = None,
     root: Root = None,
     out: Out = None,
@@ -141,7 +166,6 @@ def train(
     from jaxcmh.results.runs import read_run
     from jaxcmh.studies import runs
 
-    asked.bits([bits])
     chosen = asked.method(method)
     options: dict[str, Any] = {"params": asked.params(param or [], chosen), "seed": seed}
     options |= {"max_iterations": max_iterations, "tolerance": tolerance}
@@ -225,7 +249,7 @@ def evaluate(
     *,
     database: Databases = None,
     ties: Ties = "expected",
-    at: int | None = None,
+    at: checks.Count | None = None,
     data: str | None = None,
     root: Root = None,
     as_json: Json = False,

@@ -4,8 +4,9 @@ import difflib
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
+from jaxcmh.checks import PathLike, checked, filled
 from jaxcmh.extras import cache_folder
 
 from .folder import check_folder, lists_of, load_folder, save_split
@@ -58,8 +59,9 @@ __all__ = [
 NAMES = ("icons", "synthetic", *NAMED)
 
 
+@checked
 def load_dataset(
-    name_or_path: str | Path | Sequence[str | Path], root: str | Path | None = None, **options: Any
+    name_or_path: PathLike | Annotated[Sequence[PathLike], filled], root: PathLike | None = None, **options: Any
 ) -> Split:
     """Load a data set by name, or from files.
 

@@ -11,13 +11,14 @@ import math
 from collections.abc import Callable, Sequence
 from importlib import util
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from safetensors.numpy import load_file
 
+from jaxcmh.checks import checked, filled
 from jaxcmh.store import digest
 
 from .pictures import opened
@@ -38,6 +39,7 @@ NEEDS = {
 }
 
 
+@checked
 def require_networks(*kinds: str) -> None:
     """Check that networks and what runs them are installed, before work begins that would be lost.
 
@@ -143,7 +145,10 @@ def _pixels(picture: Any) -> np.ndarray:
     return (np.asarray(cut, np.float32) - 127) / 128
 
 
-def image_embeddings(pictures: Sequence[Any], progress: Callable[[int], None] | None = None) -> np.ndarray:
+@checked
+def image_embeddings(
+    pictures: Annotated[Sequence[Any], filled], progress: Callable[[int], None] | None = None
+) -> np.ndarray:
     """Features of photographs or drawings by EfficientNet-Lite0: the mean of its last layer over the picture.
 
     Args:
@@ -165,7 +170,8 @@ def image_embeddings(pictures: Sequence[Any], progress: Callable[[int], None] | 
     )
 
 
-def image_classes(pictures: Sequence[Any]) -> np.ndarray:
+@checked
+def image_classes(pictures: Annotated[Sequence[Any], filled]) -> np.ndarray:
     """ImageNet class scores (n, 1000) of pictures: what the network was trained for, to check that it is read right."""
     weights = _efficientnet()
     return np.asarray(image_embeddings(pictures) @ weights["_fc"] + weights["_fc+"])
@@ -226,7 +232,10 @@ def _text_network(weights: Weights, pieces: jax.Array, known: jax.Array) -> jax.
     return mean / jnp.linalg.norm(mean, axis=1, keepdims=True)
 
 
-def text_embeddings(texts: Sequence[str], progress: Callable[[int], None] | None = None) -> np.ndarray:
+@checked
+def text_embeddings(
+    texts: Annotated[Sequence[str], filled], progress: Callable[[int], None] | None = None
+) -> np.ndarray:
     """Features of English sentences by MiniLM; near meanings have a large dot product.
 
     Args:
@@ -239,10 +248,8 @@ def text_embeddings(texts: Sequence[str], progress: Callable[[int], None] | None
         ValueError: an entry that is no text, or an empty one.
     """
     for number, text in enumerate(texts):
-        if not isinstance(text, str) or not text.strip():
+        if not text.strip():
             raise ValueError(f"texts[{number}]: expected a text with something in it, got {text!r}")
-    if not len(texts):
-        raise ValueError("expected at least one text")
     weights, tokenizer = _minilm()
     pieces = [encoding.ids for encoding in tokenizer.encode_batch(list(texts))]
     # Few different shapes, for each is compiled: widths are powers of two, and every batch has as many word pieces.
@@ -270,8 +277,6 @@ def _batched(
     items: Sequence[Any], run: Callable[[Sequence[Any]], np.ndarray], progress: Callable[[int], None] | None, batch: int
 ) -> np.ndarray:
     """Rows of all items; the last batch is filled up with its last item, so that no other shape is compiled."""
-    if not len(items):
-        raise ValueError("expected at least one picture or text")
     rows = []
     for start in range(0, len(items), batch):
         some = list(items[start : start + batch])

@@ -4,6 +4,7 @@ import tempfile
 import zipfile
 from pathlib import Path
 
+from jaxcmh.checks import PathLike, checked
 from jaxcmh.extras import require
 from jaxcmh.store import digest
 
@@ -20,7 +21,8 @@ def content_sha256(split: Split) -> str:
     return digest(("", array) for part in (split.train, split.query) for array in (*part.views, part.labels))
 
 
-def download(name: str, root: str | Path) -> Path:
+@checked
+def download(name: str, root: PathLike) -> Path:
     """Download a benchmark set, check it, and put it where `load_dataset(name, root)` looks.
 
     Args:

@@ -21,6 +21,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from jaxcmh import store
+from jaxcmh.checks import Count, PathLike, Positive, Seed, checked
 from jaxcmh.extras import require
 from jaxcmh.parsing import json_value, lines_of, naming, read_text
 
@@ -77,6 +78,7 @@ class Folder(NamedTuple):
 # -- reading the lists ------------------------------------------------------------------------------------------------
 
 
+@checked
 def lists_of(folder: Path) -> list[Path]:
     """The lists of a folder: its own, or those of its subfolders train, test, query, database."""
     places = [folder, *(folder / word for word in SPLIT_WORDS)]
@@ -308,7 +310,8 @@ def _doubts(lines: Sequence[Line]) -> list[str]:
     return [f"pictures {what}: {_examples(names)}" for what, names in sentences.items() if names]
 
 
-def check_folder(folder: str | Path, captions: str | Path | None = None) -> dict[str, Any]:
+@checked
+def check_folder(folder: PathLike, captions: PathLike | None = None) -> dict[str, Any]:
     """Say what a folder of pictures holds and what is wrong with it.
 
     Args:
@@ -355,15 +358,16 @@ def _examples(lines: Sequence[str]) -> str:
 # -- a folder as a data set -------------------------------------------------------------------------------------------
 
 
+@checked
 def load_folder(
-    folder: str | Path,
+    folder: PathLike,
     *,
-    captions: str | Path | None = None,
+    captions: PathLike | None = None,
     image: str = "photo",
     text: str = "words",
-    query: float | None = None,
-    train: int | None = None,
-    seed: int = 0,
+    query: Positive | None = None,
+    train: Count | None = None,
+    seed: Seed = 0,
     skip: bool = False,
     progress: Callable[[int, int], None] | None = None,
 ) -> Split:
@@ -462,7 +466,8 @@ def _image_rows(maker: Maker, paths: Sequence[Path], progress: Callable[[int, in
 # -- a data set as a file ---------------------------------------------------------------------------------------------
 
 
-def save_split(split: Split, path: str | Path) -> None:
+@checked
+def save_split(split: Split, path: PathLike) -> None:
     """Write a data set to one `.npz` file that `load_dataset` reads back whole: views, labels, split, items, makers.
 
     Args:

@@ -1,14 +1,21 @@
 """What tells data sets apart, and what a random order scores on them: hashes, chance, kinds of database codes."""
 
-from collections.abc import Iterable
-from typing import Any
+from collections.abc import Iterable, Iterator, Sequence
+from functools import partial
+from typing import Annotated, Any
 
 import numpy as np
 
+from jaxcmh.checks import Share, checked, classes
 from jaxcmh.store import digest
 
+from .split import Split
 
-def data_hash(split: Any) -> str:
+AnyLabels = Annotated[Any, partial(classes, some=False)]
+
+
+@checked
+def data_hash(split: Split) -> str:
     """16 hex digits over every view, label and id of the split's three parts, in their order."""
     arrays: list[Any] = []
     for part in (split.train, split.query, split.database):
@@ -22,7 +29,8 @@ def data_hash(split: Any) -> str:
     return _digest(arrays)
 
 
-def split_hash(split: Any) -> str:
+@checked
+def split_hash(split: Split) -> str:
     """16 hex digits over which items (ids) are training, query and database rows, in their order."""
     return _digest(part.ids for part in (split.train, split.query, split.database))
 
@@ -40,12 +48,13 @@ def _numbers(value: Any) -> np.ndarray:
     return np.frombuffer("\0".join(map(str, array.ravel().tolist())).encode(), np.uint8)
 
 
-def chance(query_labels: Any, database_labels: Any) -> float:
+@checked
+def chance(query_labels: AnyLabels, database_labels: AnyLabels) -> float:
     """Mean share of the database that is relevant to a query, over queries with a relevant item: mAP of a random order.
 
     Args:
-        query_labels: (n_q, c) 0/1.
-        database_labels: (n, c) 0/1.
+        query_labels: (n_q, c) 0/1, or (n_q,) classes.
+        database_labels: (n, c) or (n,), of the same kind.
 
     >>> chance(np.eye(2), np.eye(2))
     0.5
@@ -53,23 +62,35 @@ def chance(query_labels: Any, database_labels: Any) -> float:
     return mean_share(relevant_share(query_labels, database_labels))
 
 
-def mean_share(share: np.ndarray) -> float:
+@checked
+def mean_share(share: Sequence[Share]) -> float:
     """`chance`, from what `relevant_share` returned."""
-    return float(share[share > 0].mean()) if (share > 0).any() else 0.0
+    some = [one for one in share if one > 0]
+    return float(np.mean(some)) if some else 0.0
 
 
-def relevant_share(query_labels: Any, database_labels: Any) -> np.ndarray:
+@checked
+def relevant_share(query_labels: AnyLabels, database_labels: AnyLabels) -> np.ndarray:
     """(n_q,) the share of the database that is relevant to each query; arguments as for `chance`.
 
     >>> relevant_share(np.eye(2), [[1, 0], [1, 0]]).tolist()
     [1.0, 0.0]
     """
-    query = np.asarray(query_labels, np.float32)
+    if query_labels.shape[1:] != database_labels.shape[1:]:
+        shapes = f"{query_labels.shape} and {database_labels.shape}"
+        raise ValueError(f"query_labels: expected the same classes as database_labels; got shapes {shapes}")
+    if query_labels.ndim == 1:
+        return np.concatenate([(some[:, None] == database_labels).mean(1) for some in _blocks(query_labels)])
     database = np.asarray(database_labels, np.float32).T
-    return np.concatenate([(query[i : i + 256] @ database > 0).mean(1) for i in range(0, len(query), 256)])
+    return np.concatenate([(some @ database > 0).mean(1) for some in _blocks(query_labels.astype(np.float32))])
 
 
-def kinds(split: Any) -> tuple[str, ...]:
+def _blocks(rows: np.ndarray) -> Iterator[np.ndarray]:
+    return (rows[i : i + 256] for i in range(0, len(rows), 256))
+
+
+@checked
+def kinds(split: Split) -> tuple[str, ...]:
     """The kinds of database codes a split allows: learned and encoded where the training set is the database.
 
     A database that is not the training set but shares items with it is called encoded, for its items are not all

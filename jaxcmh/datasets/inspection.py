@@ -1,10 +1,12 @@
 """What a data set or some files hold, and what looks wrong about them."""
 
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import Annotated, Any
 
 import numpy as np
 from scipy import sparse
+
+from jaxcmh.checks import PathLike, checked, filled
 
 from .identity import chance, data_hash, split_hash
 from .layouts import files_of
@@ -14,7 +16,10 @@ from .split import Part, Split, parts_of
 SHOWN = 5  # examples named in a remark
 
 
-def inspect_files(paths: Any, keys: Mapping[str, str] | None = None) -> dict[str, Any]:
+@checked
+def inspect_files(
+    paths: PathLike | Annotated[Sequence[PathLike], filled], keys: Mapping[str, str] | None = None
+) -> dict[str, Any]:
     """Say what was recognised in data files, without failing where they are no data set.
 
     Args:
@@ -51,6 +56,7 @@ def inspect_files(paths: Any, keys: Mapping[str, str] | None = None) -> dict[str
     return {**report, **describe(split), "suspicious": suspicions(split) or ["nothing"]}
 
 
+@checked
 def describe(split: Split) -> dict[str, Any]:
     """Parts, views, labels and hashes of a data set, as JSON types."""
     counts, sizes = split.train.labels.sum(1, dtype=int), split.train.labels.sum(0, dtype=int)
@@ -71,6 +77,7 @@ def describe(split: Split) -> dict[str, Any]:
     }
 
 
+@checked
 def suspicions(split: Split) -> list[str]:
     """What looks wrong about a data set, in one sentence each; an empty list when nothing does.
 

@@ -2,10 +2,11 @@
 
 import difflib
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+
+from jaxcmh.checks import PathLike, Seed, checked, choice
 
 from .files import read_list
 from .reading import MissingArrayError, Selection, load_files
@@ -135,8 +136,9 @@ def select(named: Named, text: Any, labels: np.ndarray) -> Selection:
     return Selection(np.flatnonzero(rows), columns, classes, note)
 
 
+@checked
 def load_named(
-    name: str, root: Path, *, paper: str = "default", seed: int = 0, halves: str | None = None, **options: Any
+    name: str, root: PathLike, *, paper: str = "default", seed: Seed = 0, halves: str | None = None, **options: Any
 ) -> Split:
     """One of the benchmark sets, read from the user's files, split as a paper does.
 
@@ -152,7 +154,7 @@ def load_named(
         FileNotFoundError: files are missing; the message says which to get and where to put them.
         ValueError: an unknown paper, or files that are not what they should be.
     """
-    named = NAMED[name]
+    named = NAMED[choice(name, "name", tuple(NAMED))]
     if paper not in named.recipes:
         close = difflib.get_close_matches(paper, named.recipes, 1)
         hint = f"; did you mean {close[0]!r}?" if close else ""

@@ -34,7 +34,10 @@ def read_pictures(given: Sequence[Any], side: int | None = None) -> Iterator[tup
                         file.draft(None, (side, side))
                     picture = ImageOps.exif_transpose(file)
             elif not isinstance(picture, Image.Image):
-                picture = Image.fromarray(_eight_bits(np.asarray(picture)))
+                picture = np.asarray(picture)
+                if picture.ndim not in (2, 3):
+                    raise ValueError(f"expected (height, width) or (height, width, 3 or 4); got {picture.shape}")
+                picture = Image.fromarray(_eight_bits(picture))
             picture.load()
             if picture.mode.startswith(("I", "F")):
                 picture = Image.fromarray(_eight_bits(np.asarray(picture, np.float64)))

@@ -10,6 +10,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from scipy import sparse
 
+from jaxcmh.checks import Rows, checked
+
 from .split import Part, Split
 
 
@@ -47,7 +49,8 @@ def _dense(x: Any) -> np.ndarray:
     return x if x.dtype == np.float64 else x.astype(np.float32)
 
 
-def fit_centre(x: Any) -> Affine:
+@checked
+def fit_centre(x: Rows) -> Affine:
     """Shift every column to mean 0.
 
     >>> apply(fit_centre([[1.0], [3.0]]), [[4.0]])
@@ -57,7 +60,8 @@ def fit_centre(x: Any) -> Affine:
     return Affine(mean, np.ones_like(mean))
 
 
-def fit_standardise(x: Any) -> Affine:
+@checked
+def fit_standardise(x: Rows) -> Affine:
     """Shift every column to mean 0 and scale it to variance 1; constant columns become 0.
 
     >>> apply(fit_standardise([[1.0, 5.0], [3.0, 5.0]]), [[4.0, 5.0]])
@@ -69,7 +73,8 @@ def fit_standardise(x: Any) -> Affine:
     return Affine(mean, np.where(constant, 0.0, 1 / np.where(constant, 1.0, deviation)))
 
 
-def fit_pca(x: Any, k: int) -> Pca:
+@checked
+def fit_pca(x: Rows, k: int) -> Pca:
     """Project on the k directions of largest variance.
 
     Args:
@@ -97,7 +102,8 @@ def fit_pca(x: Any, k: int) -> Pca:
     return Pca(mean, directions, variances[::-1][:k])
 
 
-def fit_tfidf(x: Any) -> TfIdf:
+@checked
+def fit_tfidf(x: Rows) -> TfIdf:
     """Weigh words by log(n / number of rows with the word), at least one row; then rows of length 1.
 
     >>> apply(fit_tfidf([[1, 1], [1, 0]]), [[1, 1]])
@@ -110,7 +116,8 @@ def fit_tfidf(x: Any) -> TfIdf:
     return TfIdf(np.log(x.shape[0] / np.maximum(uses, 1)))
 
 
-def apply(fitted: Fitted, x: Any) -> Any:
+@checked
+def apply(fitted: Fitted, x: Rows) -> Any:
     """Prepare rows as it was fitted.
 
     Args:
@@ -139,6 +146,7 @@ def apply(fitted: Fitted, x: Any) -> Any:
 STEPS = {"centre": fit_centre, "standardise": fit_standardise, "tfidf": fit_tfidf, "l2": lambda x: UnitRows()}
 
 
+@checked
 def prepare(split: Split, steps: Sequence[Sequence[str]]) -> Split:
     """Prepare the views of a data set step by step, every step fitted on the training rows and applied to all parts.
 

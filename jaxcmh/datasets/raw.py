@@ -5,10 +5,11 @@ import unicodedata
 from collections.abc import Callable, Sequence
 from functools import partial
 from itertools import groupby, pairwise
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 
+from jaxcmh.checks import checked, filled
 from jaxcmh.extras import require
 
 from .pictures import opened, read_pictures, transparency
@@ -72,7 +73,8 @@ def hog(pictures: Sequence[np.ndarray], cell: int = 8) -> np.ndarray:
     )
 
 
-def drawing_features(pictures: Sequence[Any]) -> np.ndarray:
+@checked
+def drawing_features(pictures: Annotated[Sequence[Any], filled]) -> np.ndarray:
     """HOG features of drawn pictures: icons, logos, sketches on an even or transparent ground, of any size and colour.
 
     Args:
@@ -93,7 +95,8 @@ def drawing_features(pictures: Sequence[Any]) -> np.ndarray:
     return hog(squares)
 
 
-def photo_features(pictures: Sequence[Any]) -> np.ndarray:
+@checked
+def photo_features(pictures: Annotated[Sequence[Any], filled]) -> np.ndarray:
     """HOG and colours of photographs: gradients in 8 x 8 cells of the picture, and the share of each of 64 colours.
 
     Args:
@@ -125,6 +128,7 @@ DENSE = re.compile(
 JOINERS = {0x00AD: None, 0x200C: None, 0x200D: None}  # soft hyphen and zero-width joiners: they only shape letters
 
 
+@checked
 def words(text: str) -> list[str]:
     """The words of a text in lower case: runs of letters and digits with their marks, in Unicode's composed form.
 
@@ -187,7 +191,10 @@ def bag_of_words(texts: Sequence[str], vocabulary: Sequence[str], cut: Cut = wor
     return bags
 
 
-def text_features(texts: Sequence[str], vocabulary: Sequence[str], cut: Cut = words) -> np.ndarray:
+@checked
+def text_features(
+    texts: Annotated[Sequence[str], filled], vocabulary: Annotated[Sequence[str], filled], cut: Cut = words
+) -> np.ndarray:
     """`bag_of_words` for new texts, which must hold something to go by.
 
     Raises:
@@ -227,7 +234,8 @@ KINDS: dict[str, Callable[[Sequence[Any], Sequence[str]], np.ndarray]] = {
 }
 
 
-def featurise(split: Split, view: int | str, raw: Sequence[Any]) -> np.ndarray:
+@checked
+def featurise(split: Split, view: int | str, raw: Annotated[Sequence[Any], filled]) -> np.ndarray:
     """Turn new texts or pictures into rows of one of the data set's views, ready to be encoded or searched for.
 
     Args:

@@ -3,11 +3,12 @@
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Annotated, Any, NamedTuple
 
 import numpy as np
 from scipy import sparse
 
+from jaxcmh.checks import Count, PathLike, Positive, Seed, checked, filled
 from jaxcmh.parsing import json_value
 
 from .files import MOST_CLASSES, Blocks, Stored
@@ -27,13 +28,14 @@ class Selection(NamedTuple):
     note: str
 
 
+@checked
 def load_files(
-    paths: Any,
+    paths: PathLike | Annotated[Sequence[PathLike], filled],
     *,
     keys: Mapping[str, str] | None = None,
-    query: float | None = None,
-    train: int | None = None,
-    seed: int = 0,
+    query: Positive | None = None,
+    train: Count | None = None,
+    seed: Seed = 0,
     name: str | None = None,
     halves: str | None = None,
     select: Callable[[Any, np.ndarray], Selection] | None = None,

@@ -2,16 +2,13 @@
 
 import numpy as np
 
+from jaxcmh.checks import Seed, Share, checked
+
 from .split import Split
 
 
-def _share(share: float) -> float:
-    if not 0 <= share <= 1:
-        raise ValueError(f"share: expected 0 to 1, got {share}")
-    return share
-
-
-def unpair(split: Split, share: float, seed: int = 0) -> Split:
+@checked
+def unpair(split: Split, share: Share, seed: Seed = 0) -> Split:
     """Break pairs of the training part as DCGH does: shuffle the first rows of view 0 and the last rows of view 1.
 
     With share 0.5 the first 25 % of the rows of view 0 are shuffled among themselves, and the last 25 % of view 1.
@@ -31,7 +28,7 @@ def unpair(split: Split, share: float, seed: int = 0) -> Split:
     True
     """
     n = len(split.train.ids)
-    count = round(_share(share) * n / 2)
+    count = round(share * n / 2)
     rng = np.random.default_rng(seed)
     first, last = np.arange(n), np.arange(n)
     first[:count] = rng.permutation(count)
@@ -43,7 +40,8 @@ def unpair(split: Split, share: float, seed: int = 0) -> Split:
     return split._replace(train=train, database=database, notes=(*split.notes, note))
 
 
-def flip_labels(split: Split, share: float, seed: int = 0) -> Split:
+@checked
+def flip_labels(split: Split, share: Share, seed: Seed = 0) -> Split:
     """Give a share of the training rows a wrong label: one of the row's classes becomes another, drawn evenly.
 
     The number of labels of a row stays. The database keeps the true labels, for evaluation.
@@ -64,7 +62,7 @@ def flip_labels(split: Split, share: float, seed: int = 0) -> Split:
     labels = split.train.labels.copy()
     counts = labels.sum(1)
     able = np.flatnonzero((counts > 0) & (counts < labels.shape[1]))
-    rows = rng.permutation(able)[: round(_share(share) * len(labels))]
+    rows = rng.permutation(able)[: round(share * len(labels))]
     noise = rng.random((len(rows), labels.shape[1]))
     wrong = np.where(labels[rows] == 0, noise, -1).argmax(1)
     right = np.where(labels[rows] == 1, noise, -1).argmax(1)
@@ -73,7 +71,8 @@ def flip_labels(split: Split, share: float, seed: int = 0) -> Split:
     return split._replace(train=split.train._replace(labels=labels), notes=(*split.notes, note))
 
 
-def drop_labels(split: Split, share: float, seed: int = 0) -> Split:
+@checked
+def drop_labels(split: Split, share: Share, seed: Seed = 0) -> Split:
     """Take away a share of all training labels, at random but for one that every labelled row keeps.
 
     The database keeps the true labels, for evaluation.
@@ -94,7 +93,7 @@ def drop_labels(split: Split, share: float, seed: int = 0) -> Split:
     kept = np.where(labels == 1, rng.random(labels.shape), -1).argmax(1)
     rows, classes = np.nonzero(labels)
     spare = np.flatnonzero(classes != kept[rows])
-    lost = rng.permutation(spare)[: round(_share(share) * len(spare))]
+    lost = rng.permutation(spare)[: round(share * len(spare))]
     labels[rows[lost], classes[lost]] = 0
     note = f"{len(lost)} labels of training rows dropped (seed {seed})"
     return split._replace(train=split.train._replace(labels=labels), notes=(*split.notes, note))

@@ -1,13 +1,26 @@
 """What a data set is: three parts (training, query, database), each with its views, labels and ids."""
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import Annotated, Any, NamedTuple
 
 import numpy as np
 from scipy import sparse
 
 from jaxcmh import brief
+from jaxcmh.checks import CLASSES, Array, Copies, Count, Positive, Seed, Whole, array, checked, got
 
+
+def selection(rows: Any, name: str) -> Any:
+    """Rows of an array: a slice, or (k,) indices, or a mask."""
+    if isinstance(rows, slice):
+        return rows
+    chosen = array(rows, name)
+    if chosen.ndim != 1 or (chosen.dtype.kind not in "iub" and chosen.size):
+        raise ValueError(f"{name}: expected indices, a mask, or a slice; got {got(rows)}")
+    return chosen if chosen.size else chosen.astype(int)
+
+
+Selection = Annotated[Any, selection]
 PARTS = ("train", "query", "database")
 
 
@@ -96,14 +109,18 @@ def parts_of(split: Split) -> dict[str, Part]:
     return parts if split.database is split.train else parts | {"database": split.database}
 
 
-def take(part: Part, rows: Any) -> Part:
+@checked
+def take(part: Part, rows: Selection) -> Part:
     """The part with some of its rows: indices, a mask, or a slice.
 
     >>> part = Part((np.eye(3),), np.eye(3, dtype=np.uint8), np.arange(3))
     >>> take(part, [2, 0]).ids
     array([2, 0])
     """
-    return Part(tuple(view[rows] for view in part.views), part.labels[rows], part.ids[rows])
+    try:
+        return Part(tuple(view[rows] for view in part.views), part.labels[rows], part.ids[rows])
+    except (IndexError, TypeError, ValueError) as error:
+        raise ValueError(f"rows: expected indices, a mask, or a slice of {len(part.ids)} rows ({error})") from None
 
 
 def join(parts: Sequence[Part]) -> Part:
@@ -173,7 +190,8 @@ def _pictures(split: Split, ids: np.ndarray) -> np.ndarray:
     return np.array([files[i] for i in ids])
 
 
-def resplit(split: Split, query: float | None = None, train: int | None = None, seed: int = 0) -> Split:
+@checked
+def resplit(split: Split, query: Positive | None = None, train: Count | None = None, seed: Seed = 0) -> Split:
     """Draw the parts of a data set anew.
 
     Args:
@@ -215,7 +233,8 @@ def resplit(split: Split, query: float | None = None, train: int | None = None, 
     return split._replace(train=part, query=queries, database=database, notes=(*split.notes, note))
 
 
-def validation(split: Split, share: float = 0.2, seed: int = 0) -> Split:
+@checked
+def validation(split: Split, share: Positive = 0.2, seed: Seed = 0) -> Split:
     """A split of the training rows alone, to choose settings on: some of them become queries, the others stay.
 
     Args:
@@ -227,13 +246,17 @@ def validation(split: Split, share: float = 0.2, seed: int = 0) -> Split:
     >>> len(validation(synthetic(train=100, query=20), 0.3).query.ids)
     30
     """
+    n = len(split.train.ids)
+    if share >= n:
+        raise ValueError(f"share: expected fewer than {n} rows; got {share:g}")
     queries, trained, _ = random_groups(_pictures(split, split.train.ids), share, None, seed)
     part = take(split.train, trained)
     note = f"{len(queries)} training rows (seed {seed}) serve as queries"
     return split._replace(train=part, query=take(split.train, queries), database=part, notes=(*split.notes, note))
 
 
-def one_hot(classes: Any, n_classes: int | None = None) -> np.ndarray:
+@checked
+def one_hot(classes: Array, n_classes: Copies | None = None) -> np.ndarray:
     """Integer classes counted from 0 as 0/1 rows.
 
     Args:
@@ -248,10 +271,9 @@ def one_hot(classes: Any, n_classes: int | None = None) -> np.ndarray:
     array([[0, 1],
            [1, 0]], dtype=uint8)
     """
-    classes = np.asarray(classes)
     if classes.ndim != 1 or classes.dtype.kind not in "iub":
         raise ValueError(f"classes: expected (n,) integers, got {classes.shape} {classes.dtype}")
-    top = int(classes.max(initial=-1)) + 1
+    top = Whole(0, CLASSES)(int(classes.max(initial=-1)) + 1, "classes")
     columns = top if n_classes is None else n_classes
     if classes.min(initial=0) < 0 or top > columns:
         raise ValueError(f"classes: expected 0..{columns - 1}, got {classes.min()}..{classes.max()}")

@@ -1,21 +1,28 @@
 """Generated multi-label image / text pairs of any size, seeded: stand-ins with the shapes of the benchmarks."""
 
 import difflib
-from typing import NamedTuple
+from typing import Annotated, NamedTuple
 
 import numpy as np
 
+from jaxcmh.checks import Number, Seed, Share, Whole, checked, fields
+
 from .split import Part, Split, one_hot, take
+
+Size = Annotated[int, Whole(1, 10_000_000)]
+Dims = tuple[Annotated[int, Whole(1, 1_000_000)], ...]
+Classes = Annotated[int, Whole(2, 10_000)]
+LARGEST = 1 << 32  # numbers in the views
 
 
 class Shape(NamedTuple):
     """Sizes of a generated data set: `dims` of each view; `cardinality` is the mean number of labels per item."""
 
-    train: int = 1800
-    query: int = 200
-    dims: tuple[int, ...] = (64, 128)
-    labels: int = 10
-    cardinality: float = 1.5
+    train: Size = 1800
+    query: Size = 200
+    dims: Dims = (64, 128)
+    labels: Classes = 10
+    cardinality: Annotated[float, Number(1)] = 1.5
 
 
 SHAPES = {
@@ -74,16 +81,17 @@ def _words(rng: np.random.Generator, labels: np.ndarray, dims: int, noise: float
     return x
 
 
+@checked
 def synthetic(
     shape: str | Shape = "small",
     *,
-    train: int | None = None,
-    query: int | None = None,
-    dims: tuple[int, ...] | None = None,
-    labels: int | None = None,
-    cardinality: float | None = None,
-    noise: float = 0.5,
-    seed: int = 0,
+    train: Size | None = None,
+    query: Size | None = None,
+    dims: Dims | None = None,
+    labels: Classes | None = None,
+    cardinality: Annotated[float, Number(1)] | None = None,
+    noise: Share = 0.5,
+    seed: Seed = 0,
 ) -> Split:
     """Generate a learnable but noisy multi-label data set.
 
@@ -118,21 +126,13 @@ def synthetic(
         name = "synthetic"
     given = {"train": train, "query": query, "dims": dims, "labels": labels, "cardinality": cardinality}
     given = {key: value for key, value in given.items() if value is not None}
-    shape = shape._replace(**given)
-    for key, value, least in [
-        ("train", shape.train, 1),
-        ("query", shape.query, 1),
-        ("labels", shape.labels, 2),
-        *(("dims", d, 1) for d in shape.dims),
-    ]:
-        if not isinstance(value, int | np.integer) or value < least:
-            raise ValueError(f"{key}: expected integers >= {least}, got {value!r}")
+    shape = fields(shape._replace(**given), "shape")
+    if (shape.train + shape.query) * sum(shape.dims) > LARGEST:
+        raise ValueError(f"shape: expected at most {LARGEST:,} numbers in all views; got {shape}")
     if len(shape.dims) < 2:
         raise ValueError(f"dims: expected two views or more, got {shape.dims!r}")
-    if not 1 <= shape.cardinality <= shape.labels / 2:
+    if shape.cardinality > shape.labels / 2:
         raise ValueError(f"cardinality: expected 1 to labels / 2 = {shape.labels / 2:g}, got {shape.cardinality}")
-    if not 0 <= noise <= 1:
-        raise ValueError(f"noise: expected 0 to 1, got {noise}")
     rng = np.random.default_rng(seed)
     n = shape.train + shape.query
     y = _labels(rng, n, shape.labels, shape.cardinality)

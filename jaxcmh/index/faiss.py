@@ -8,18 +8,19 @@ for strings it gets row numbers, and `index.ids.values[rows]` are the strings; `
 
 import importlib
 import json
-import os
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from jaxcmh import store
+from jaxcmh.checks import PathLike, checked
 from jaxcmh.extras import require
 from jaxcmh.index import Index, build
 from jaxcmh.parsing import json_value, read_text, reason
 
 
+@checked
 def to_faiss(index: Index) -> Any:
     """An index as a FAISS index that returns the same distances (or scores) and ids.
 
@@ -65,6 +66,7 @@ def to_faiss(index: Index) -> Any:
     return whole
 
 
+@checked
 def from_faiss(faiss_index: Any, ids: Any = None, bits: int | None = None) -> Index:
     """An index with the codes, codebooks and ids of a FAISS index, whoever made it.
 
@@ -114,7 +116,8 @@ def from_faiss(faiss_index: Any, ids: Any = None, bits: int | None = None) -> In
     return build(words, ids, codebooks=codebooks, bits=bits)
 
 
-def names_of(path: str | os.PathLike) -> Path:
+@checked
+def names_of(path: PathLike) -> Path:
     """Where `write` keeps ids that are strings: a JSON list beside the FAISS file, one per row.
 
     >>> str(names_of("items.faiss"))
@@ -123,7 +126,8 @@ def names_of(path: str | os.PathLike) -> Path:
     return Path(f"{path}.ids.json")
 
 
-def write(index: Index, path: str | os.PathLike) -> None:
+@checked
+def write(index: Index, path: PathLike) -> None:
     """Write an index as a FAISS file, and ids that are strings beside it; each file appears whole or not at all.
 
     Args:
@@ -149,7 +153,8 @@ def write(index: Index, path: str | os.PathLike) -> None:
             names_of(path).unlink(missing_ok=True)
 
 
-def read(path: str | os.PathLike, bits: int | None = None) -> Index:
+@checked
+def read(path: PathLike, bits: int | None = None) -> Index:
     """Read an index from a FAISS file, with the ids that `write` kept beside it.
 
     Args:

@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 
 from jaxcmh import checks, store
+from jaxcmh.checks import PathLike, checked
 from jaxcmh.extras import require
 from jaxcmh.index import Index, build
 from jaxcmh.parsing import check_unpacked, json_value, read_arrays, reason
@@ -24,7 +25,8 @@ ORDERS = ("little", "big")
 COLUMNS = ("id", "code")
 
 
-def write_npz(index: Index, path: str | os.PathLike) -> None:
+@checked
+def write_npz(index: Index, path: PathLike) -> None:
     """Write an index as a .npz file; it appears whole or not at all.
 
     Args:
@@ -47,7 +49,8 @@ def write_npz(index: Index, path: str | os.PathLike) -> None:
         np.savez(file, **arrays)
 
 
-def read_npz(path: str | os.PathLike) -> Index:
+@checked
+def read_npz(path: PathLike) -> Index:
     """Read an index from a .npz file of this layout, whoever wrote it; nothing in the file is executed.
 
     Args:
@@ -69,7 +72,8 @@ def read_npz(path: str | os.PathLike) -> Index:
         raise ValueError(f"path: {path} is truncated, damaged or no .npz file of codes ({reason(error)})") from None
 
 
-def write_parquet(index: Index, path: str | os.PathLike) -> None:
+@checked
+def write_parquet(index: Index, path: PathLike) -> None:
     """Write an index as a Parquet file with checksums; it appears whole or not at all. Needs the extra `files`.
 
     Args:
@@ -102,7 +106,8 @@ def write_parquet(index: Index, path: str | os.PathLike) -> None:
         pq.write_table(table, temporary, write_page_checksum=True)
 
 
-def read_parquet(path: str | os.PathLike) -> Index:
+@checked
+def read_parquet(path: PathLike) -> Index:
     """Read an index from a Parquet file of this layout, whoever wrote it. Needs the extra `files`.
 
     Args:

@@ -8,7 +8,6 @@ Every function returns a new index and leaves the one it was given as it was. Ad
 nothing. An item takes bits / 8 bytes (one byte per book for look-up codes) and its id.
 """
 
-import os
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
@@ -18,6 +17,7 @@ import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from jaxcmh import brief, checks, store
+from jaxcmh.checks import Array, Books, Count, Natural, PathLike, checked
 from jaxcmh.model import Model, encode, query_vectors
 from jaxcmh.retrieval import topk
 
@@ -64,13 +64,14 @@ class Index:
         return topk.codes_of(self.blocks)
 
 
+@checked
 def build(
     items: Any,
     ids: Any = None,
     *,
     model: Model | None = None,
     view: int | None = None,
-    codebooks: Any = None,
+    codebooks: Books | None = None,
     bits: int | None = None,
 ) -> Index:
     """Make an index of items given by their codes, or encoded here by a model.
@@ -108,12 +109,13 @@ def build(
         bits = whole
     elif model is not None or codebooks is not None:
         raise ValueError("bits: expected with packed codes only, not with a model or with codebooks")
-    bits = checks.integer(bits, "bits", least=whole - 7, most=whole)
+    bits = checks.Whole(whole - 7, whole)(bits, "bits")
     check_padding("items", codes, bits)
     checked = _ids(ids, len(codes), np.zeros(0, np.int64))
     return Index(topk.arrange(codes), codebooks, bits, Ids(checked), "" if model is None else model.fingerprint)
 
 
+@checked
 def add(index: Index, items: Any, ids: Any = None, *, model: Model | None = None, view: int | None = None) -> Index:
     """The index with more items behind those it has.
 
@@ -148,6 +150,7 @@ def add(index: Index, items: Any, ids: Any = None, *, model: Model | None = None
     return replace(index, blocks=topk.extended(index.blocks, codes), ids=Ids(ids), model_fingerprint=known)
 
 
+@checked
 def remove(index: Index, ids: Any) -> Index:
     """The index without some items.
 
@@ -169,6 +172,7 @@ def remove(index: Index, ids: Any) -> Index:
     return replace(index, blocks=topk.arrange(index.codes[keep]), ids=Ids(index.ids.values[keep]))
 
 
+@checked
 def members(index: Index, ids: Any) -> np.ndarray:
     """Which items have one of these ids: a mask to restrict a search with.
 
@@ -193,6 +197,7 @@ def members(index: Index, ids: Any) -> np.ndarray:
     return np.isin(index.ids.values, ids)
 
 
+@checked
 def search(
     index: Index,
     queries: Any,
@@ -200,7 +205,7 @@ def search(
     *,
     model: Model | None = None,
     view: int | None = None,
-    mask: Any = None,
+    mask: Array | None = None,
     mesh: Mesh | None = None,
 ) -> tuple[np.ndarray, np.ndarray]:
     """The k best items for every query, exactly.
@@ -236,14 +241,15 @@ def search(
     return np.asarray(scores), index.ids.values[np.asarray(at)]
 
 
+@checked
 def search_range(
     index: Index,
     queries: Any,
-    radius: int,
+    radius: Natural,
     *,
     model: Model | None = None,
     view: int | None = None,
-    mask: Any = None,
+    mask: Array | None = None,
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """All items within a Hamming distance of every query.
 
@@ -272,6 +278,7 @@ def search_range(
     return offsets, distances, index.ids.values[at]
 
 
+@checked
 def spread(index: Index, mesh: Mesh) -> Index:
     """The index with its items laid out over devices, for `search` with that mesh.
 
@@ -291,7 +298,8 @@ def spread(index: Index, mesh: Mesh) -> Index:
     return replace(index, blocks=blocks._replace(words=jax.device_put(blocks.words, rows)))
 
 
-def save(index: Index, path: str | os.PathLike) -> None:
+@checked
+def save(index: Index, path: PathLike) -> None:
     """Write an index as one safetensors file with a JSON header; the file appears whole or not at all.
 
     Args:
@@ -322,7 +330,8 @@ def save(index: Index, path: str | os.PathLike) -> None:
     store.write(path, KIND, header, arrays)
 
 
-def load(path: str | os.PathLike) -> Index:
+@checked
+def load(path: PathLike) -> Index:
     """Read an index written by `save`; nothing in the file is executed.
 
     Args:
@@ -360,7 +369,8 @@ def _restored(header: dict[str, Any], arrays: dict[str, np.ndarray]) -> Index:
     return replace(index, model_fingerprint=header["model"])
 
 
-def check_padding(name: str, codes: Any, bits: int) -> None:
+@checked
+def check_padding(name: str, codes: checks.Codes, bits: Count) -> None:
     """Refuse codes with ones behind their last bit, which engines would count or not, each in its way.
 
     Args:
@@ -387,7 +397,7 @@ def _encoded(items: Any, model: Model | None, view: int | None) -> Any:
         if model is None:
             raise ValueError("view: expected with a model only; without one, items are codes")
         return encode(model, items, view)
-    codes = topk.check_codes("items", items)
+    codes = checks.codes(items, "items")
     if model is not None and codes.shape[1] != model.codes.shape[1]:
         raise ValueError(
             f"items: expected codes of {model.codes.shape[1]} bytes, as the model makes them, or raw features and "
@@ -404,7 +414,7 @@ def _queries(index: Index, queries: Any, model: Model | None, view: int | None) 
     if view is not None:
         raise ValueError("view: expected with a model only; without one, queries are codes")
     if index.codebooks is None:
-        queries = topk.check_codes("queries", queries)
+        queries = checks.codes(queries, "queries")
         if queries.shape[1] == index.blocks.words.shape[1]:
             check_padding("queries", queries, index.bits)
     return queries
@@ -457,7 +467,7 @@ def _typed(ids: Any, like: np.ndarray | None) -> np.ndarray:
             raise ValueError(f"ids: expected integers or strings, not both; got {given[words.index(False)]!r} too")
         _check_words(given)
         ids = np.array(given, np.str_)
-    ids = np.asarray(ids)
+    ids = np.asarray(checks.array(ids, "ids", "iubfUTO"))
     if like is not None and not ids.size:
         ids = ids.astype(like.dtype)
     integers = ids.dtype.kind in "iu" and (ids.dtype != np.uint64 or not ids.size or ids.max() < 2**63)
@@ -465,6 +475,9 @@ def _typed(ids: Any, like: np.ndarray | None) -> np.ndarray:
         raise ValueError(
             f"ids: expected a list of integers (int64) or of strings; got {ids.dtype} of shape {ids.shape}"
         )
+    if not integers:
+        for word in ids.tolist():
+            checks.text(word, "ids")
     if like is not None and integers != (like.dtype.kind == "i"):
         kind = "integers" if like.dtype.kind == "i" else "strings"
         raise ValueError(f"ids: expected {kind}, as the index has; got {ids.dtype}")

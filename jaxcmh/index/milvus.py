@@ -19,9 +19,9 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from jaxcmh import checks
+from jaxcmh.checks import Count, SomeCodes, checked
 from jaxcmh.extras import require
 from jaxcmh.index import Index, check_padding
-from jaxcmh.retrieval import topk
 
 MOST = 16_384  # answers per query, the limit of Milvus
 ID_BYTES = 65_535  # of a string, the limit of Milvus
@@ -38,13 +38,14 @@ class Collection(NamedTuple):
     bits: int  # of a code, as in `Index`
 
 
+@checked
 def upload(
     index: Index,
     uri: str,
     collection: str,
     *,
     token: str = "",
-    batch: int = 10_000,
+    batch: Count = 10_000,
     progress: Callable[[int, int], Any] | None = None,
 ) -> Collection:
     """Create a collection and upload an index to it; a failure leaves no collection behind.
@@ -70,7 +71,6 @@ def upload(
     if not re.fullmatch(r"[A-Za-z_]\w{0,254}", collection, re.ASCII):
         raise ValueError(f"collection: expected letters, digits and underscores, no digit first; got {collection!r}")
     _check_uri(uri)
-    batch = checks.integer(batch, "batch", least=1)
     codes, ids = index.codes, index.ids.values
     key = _key(ids)
     client = _connect(uri, token)
@@ -100,6 +100,7 @@ def upload(
     return Collection(client, collection, index.bits)
 
 
+@checked
 def connect(uri: str, collection: str, *, token: str = "") -> Collection:
     """A collection that `upload` made.
 
@@ -124,7 +125,8 @@ def connect(uri: str, collection: str, *, token: str = "") -> Collection:
         raise ValueError(f"collection: {collection} was not made by jaxcmh") from None
 
 
-def search(collection: Collection, queries: Any, k: int) -> tuple[np.ndarray, np.ndarray]:
+@checked
+def search(collection: Collection, queries: SomeCodes, k: int) -> tuple[np.ndarray, np.ndarray]:
     """The k items nearest to every query, found by Milvus.
 
     Args:
@@ -141,11 +143,11 @@ def search(collection: Collection, queries: Any, k: int) -> tuple[np.ndarray, np
         OSError: Milvus cannot be reached, or refuses.
     """
     client, name, bits = collection
-    queries = np.asarray(topk.check_codes("queries", queries))
+    queries = np.asarray(queries)
     if queries.shape[1] != -(-bits // 8):
         raise ValueError(f"queries: expected {bits} bits, as the collection has; got {8 * queries.shape[1]}")
     check_padding("queries", queries, bits)
-    k = checks.integer(k, "k", least=1, most=MOST)
+    k = checks.Whole(1, MOST)(k, "k")
     hits = []
     with _told(name):
         for start in range(0, len(queries), SEARCHED):

@@ -7,22 +7,22 @@ Character j of a bit string is bit j of the code, so `bit(12)` holds a code of 1
 key, bigint or text. Nothing needs to be installed for this; the extra `pgvector` is a PostgreSQL server to try it with.
 """
 
-import os
 import re
 from typing import Any
 
 import numpy as np
 
 from jaxcmh import checks, store
+from jaxcmh.checks import Codes, Count, PathLike, checked
 from jaxcmh.index import Index, check_padding
-from jaxcmh.retrieval import topk
 
 ROWS = 1 << 14  # turned into text at a time
 LONGEST = 83_886_080  # bits, the limit of PostgreSQL
 ESCAPES = str.maketrans({"\\": r"\\", "\t": r"\t", "\n": r"\n", "\r": r"\r"})
 
 
-def write(index: Index, path: str | os.PathLike, table: str = "items") -> None:
+@checked
+def write(index: Index, path: PathLike, table: str = "items") -> None:
     """Write an SQL script for psql that creates a table and fills it by COPY, in one transaction.
 
     Args:
@@ -31,8 +31,7 @@ def write(index: Index, path: str | os.PathLike, table: str = "items") -> None:
         table: name of the table, or schema.table; it must not exist when the script runs.
 
     Raises:
-        ValueError: an argument is not as described, an id holds a zero character, or the folder of `path` does not
-            exist.
+        ValueError: an argument is not as described, or the folder of `path` does not exist.
 
     Example:
         >>> import tempfile
@@ -62,13 +61,12 @@ def write(index: Index, path: str | os.PathLike, table: str = "items") -> None:
         for start in range(0, len(ids), ROWS):
             some = slice(start, start + ROWS)
             for item, bits in zip(ids[some].tolist(), bit_strings(codes[some], index.bits)):
-                if strings and "\0" in item:
-                    raise ValueError(f"ids: PostgreSQL's text holds no zero character; got {item!r}")
                 file.write(f"{item.translate(ESCAPES) if strings else item}\t{bits}\n")
         file.write("\\.\nCOMMIT;\n")
 
 
-def select(table: str, code: Any, *, bits: int, k: int) -> str:
+@checked
+def select(table: str, code: Any, *, bits: int, k: Count) -> str:
     """SQL that finds the k items nearest to a code, with their distances.
 
     Args:
@@ -87,15 +85,16 @@ def select(table: str, code: Any, *, bits: int, k: int) -> str:
         >>> print(select("items", np.uint8([7]), bits=8, k=2))
         SELECT id, (code <~> B'11100000')::integer AS distance FROM "items" ORDER BY code <~> B'11100000' LIMIT 2;
     """
-    string = f"B'{bit_strings(np.asarray(code)[None], bits)[0]}'"
-    k = checks.integer(k, "k", least=1)
+    (string,) = bit_strings(checks.codes(checks.array(code, "code")[None], "code"), bits)
+    string = f"B'{string}'"
     return (
         f"SELECT id, (code <~> {string})::integer AS distance FROM {_quoted(table)} "
         f"ORDER BY code <~> {string} LIMIT {k};"
     )
 
 
-def bit_strings(codes: Any, bits: int) -> list[str]:
+@checked
+def bit_strings(codes: Codes, bits: int) -> list[str]:
     """Codes as PostgreSQL writes values of type bit(n): character j is bit j.
 
     Args:
@@ -109,9 +108,9 @@ def bit_strings(codes: Any, bits: int) -> list[str]:
         >>> bit_strings(np.uint8([[1, 8]]), 12)
         ['100000000001']
     """
-    codes = np.asarray(topk.check_codes("codes", codes))
+    codes = np.asarray(codes)
     whole = 8 * codes.shape[1]
-    bits = checks.integer(bits, "bits", least=whole - 7, most=min(whole, LONGEST))
+    bits = checks.Whole(whole - 7, min(whole, LONGEST))(bits, "bits")
     check_padding("codes", codes, bits)
     text = (np.unpackbits(codes, axis=1, bitorder="little")[:, :bits] + ord("0")).tobytes().decode()
     return [text[i : i + bits] for i in range(0, len(text), bits)]

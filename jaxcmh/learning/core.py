@@ -4,9 +4,9 @@ A method is a module constant made of pure functions, so it can be a static argu
 hyper-parameters are data, so that changing them compiles nothing and `sweep` can map over them.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -15,12 +15,15 @@ from jax import Array, lax, random
 from jax.core import Tracer
 
 from jaxcmh import brief, checks
+from jaxcmh.checks import Bits, Count, Iterations, Key, Keys, Labels, Pairs, Weight, checked
 from jaxcmh.learning import reduction
 from jaxcmh.learning.compilation import quickly
 from jaxcmh.learning.features import Features
 from jaxcmh.learning.linalg import lstsq, unit_rows
 
-PRECISIONS = ("float32", "float64")
+__all__ = ["Data", "Fit", "Method", "fit", "prepare", "sweep"]
+
+Precision = Literal["float32", "float64"]
 
 
 class Data(NamedTuple):
@@ -109,7 +112,7 @@ class Method(NamedTuple):
     """A hashing method: pure functions over its own State and Params, in the order of its paper."""
 
     name: str
-    params: Any  # default hyper-parameters: NamedTuple of floats, always traced
+    params: Any  # default hyper-parameters: NamedTuple of floats, always traced; annotations say what they can be
     init: Callable[[Array, Data, Any, int], Any]  # (key, data, params, bits) -> state
     updates: tuple[Callable[[Any, Data, Any], Any], ...]  # block updates (state, data, params) -> state
     objective: Callable[[Any, Data, Any], Array]  # (state, data, params) -> scalar: the specification
@@ -123,10 +126,10 @@ class Method(NamedTuple):
     unlabelled: Callable[[Any, Data, Any], Any] | None = None  # look-up: -> encoders.Unlabelled
     diagnostics: Callable[[Any, Data, Any], dict[str, Array]] | None = None  # -> named scalars worth a look
     across: bool = True  # whether products between views are used
-    check: Callable[[Any], None] | None = None  # params of Python floats -> a ValueError where the method has none
 
 
-def prepare(views: Sequence[Array], labels: Any, precision: str | None = None, across: bool = True) -> Data:
+@checked
+def prepare(views: Pairs, labels: Labels, precision: Precision | None = None, across: bool = True) -> Data:
     """Collect mapped features and labels into `Data`.
 
     Args:
@@ -147,14 +150,12 @@ def prepare(views: Sequence[Array], labels: Any, precision: str | None = None, a
         >>> data.counts.tolist(), data.member.tolist()
         ([1.0, 2.0], [1, 0, 1])
     """
-    checked, host = checks.pairs(views, labels)
-    if precision is not None:
-        checks.choice(precision, "precision", PRECISIONS)
+    host = checks.labels(labels, "labels", len(views[0]))
     packed = np.ascontiguousarray(np.packbits(host, axis=1)).view(f"V{-(-host.shape[1] // 8)}").ravel()
     _, first, member, counts = np.unique(packed, return_index=True, return_inverse=True, return_counts=True)
     wide = precision == "float64" or (precision is None and jax.config.read("jax_enable_x64"))
     with jax.enable_x64(wide):
-        features = tuple(jnp.asarray(x, float) for x in checked)
+        features = tuple(jnp.asarray(x, float) for x in views)
         sets, member = jnp.asarray(host[first], float), jnp.asarray(member, jnp.int32)
         data = Data(
             views=features,
@@ -214,15 +215,16 @@ class Fit(NamedTuple):
     _repr_html_ = brief.table
 
 
+@checked
 def fit(
     method: Method,
     data: Data,
-    key: Array,
+    key: Key,
     params: Any = None,
     *,
-    bits: int,
-    max_iterations: int | None = None,
-    tolerance: float | None = None,
+    bits: Bits,
+    max_iterations: Iterations | None = None,
+    tolerance: Weight | None = None,
 ) -> Fit:
     """Train a method: one jitted `lax.scan` over its step.
 
@@ -249,22 +251,23 @@ def fit(
         >>> state.H.shape, objective.shape, int(converged)
         ((4, 8), (11,), 0)
     """
-    params, bits, most, tolerance = _checked(method, data, key, params, bits, max_iterations, tolerance, axes=0)
+    params, most, tolerance = _checked(method, data, key, params, bits, max_iterations, tolerance)
     static = {"method": bare(method), "bits": bits, "max_iterations": most}
     with jax.enable_x64(data.mask.dtype == jnp.float64):
         return quickly(_fit, data, key, params, tolerance, **static)
 
 
+@checked
 def sweep(
     method: Method,
     data: Data,
-    keys: Array,
+    keys: Keys,
     params: Any,
     *,
-    bits: int,
-    max_iterations: int | None = None,
-    tolerance: float | None = None,
-    lanes: int = 4,
+    bits: Bits,
+    max_iterations: Iterations | None = None,
+    tolerance: Weight | None = None,
+    lanes: Count = 4,
     output: Callable[[Any, Data, Any], Any] | None = None,
 ) -> Fit:
     """Train many configurations in one compiled loop over vectorised lanes.
@@ -293,9 +296,9 @@ def sweep(
         >>> states.H.shape, objectives.shape, converged.shape
         ((3, 4, 8), (3, 11), (3,))
     """
-    params, bits, most, tolerance = _checked(method, data, keys, params, bits, max_iterations, tolerance, axes=1)
+    params, most, tolerance = _checked(method, data, keys, params, bits, max_iterations, tolerance)
     params = jax.tree.map(lambda leaf: jnp.broadcast_to(leaf, (len(keys),)), params)
-    lanes = min(checks.integer(lanes, "lanes", least=1), len(keys))
+    lanes = min(lanes, len(keys))
     # The last lanes are filled up with repeats: a remainder of another size would be compiled once more.
     filled = np.minimum(np.arange(-(-len(keys) // lanes) * lanes), len(keys) - 1)
     keys_and_params = jax.tree.map(lambda leaf: leaf[filled], (keys, params))
@@ -306,29 +309,32 @@ def sweep(
 
 
 def _checked(
-    method: Method, data: Data, keys: Any, params: Any, bits: Any, max_iterations: Any, tolerance: Any, axes: int
-) -> tuple[Any, int, int, float]:
-    """Hyper-parameters as arrays of the data's dtype (traced, never weakly typed), bits, iterations and tolerance.
+    method: Method, data: Data, keys: Array, params: Any, bits: int, max_iterations: int | None, tolerance: float | None
+) -> tuple[Any, int, float]:
+    """Hyper-parameters as arrays of the data's dtype (traced, never weakly typed), iterations and tolerance.
 
-    Keys must have this many axes; hyper-parameters none, or those of the keys.
+    Hyper-parameters have no axes, or those of the keys.
     """
-    checks.instance(method, "method", Method, "a Method, such as methods.registry['dcgh']")
-    checks.instance(data, "data", Data, "what prepare returned")
-    bits = checks.bits(bits)
     checks.enough_rows(len(data.mask), bits, data.sets.shape[1])
     max_iterations, tolerance = endings(method, max_iterations, tolerance)
-    keys = checks.key(keys, "keys" if axes else "key", axes)
     params = method.params if params is None else params
     if getattr(params, "_fields", None) != method.params._fields:
-        raise ValueError(f"params: expected {method.name}'s Params{method.params._fields}; got {params!r}")
-    for name, value in params._asdict().items():
-        if np.shape(value) not in ((), keys.shape):
-            raise ValueError(f"params.{name}: expected one number{' or one per key' if axes else ''}; got {value!r}")
-        if not isinstance(value, Tracer) and not np.isfinite(value).all():
-            raise ValueError(f"params.{name}: expected finite numbers; got {value!r}")
+        expected = f"{method.name}'s Params{method.params._fields}"
+        raise ValueError(f"params: expected {expected}; got {checks.got(params)}")
+    params = type(method.params)(*params)
+    for name, domain in checks.domains(type(params)).items():
+        value, check = getattr(params, name), checks.check_of(domain) or checks.Number()
+        if isinstance(value, Tracer):
+            continue
+        value = np.asarray(checks.array(value, f"params.{name}"))
+        if value.shape not in ((), keys.shape):
+            which = "one number or one per key" if keys.ndim else "one number"
+            raise ValueError(f"params.{name}: expected {which}; got {checks.got(value)}")
+        for one in value.ravel().tolist():
+            check(one, f"params.{name}")
     with jax.enable_x64(data.mask.dtype == jnp.float64):
         params = jax.tree.map(lambda leaf: jnp.asarray(leaf, data.mask.dtype), params)
-    return params, bits, max_iterations, tolerance
+    return params, max_iterations, tolerance
 
 
 def endings(method: Method, max_iterations: Any, tolerance: Any) -> tuple[int, float]:
@@ -337,10 +343,9 @@ def endings(method: Method, max_iterations: Any, tolerance: Any) -> tuple[int, f
     Raises:
         ValueError: iterations below 1, or a tolerance that is negative or not a finite number.
     """
-    most = checks.integer(
-        method.max_iterations if max_iterations is None else max_iterations, "max_iterations", least=1
-    )
-    return most, checks.number(method.tolerance if tolerance is None else tolerance, "tolerance", least=0)
+    most = method.max_iterations if max_iterations is None else max_iterations
+    tolerance = method.tolerance if tolerance is None else tolerance
+    return checks.Whole(1, checks.MOST)(most, "max_iterations"), checks.Number(0)(tolerance, "tolerance")
 
 
 def bare(method: Method) -> Method:

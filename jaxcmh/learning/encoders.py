@@ -11,13 +11,17 @@ import optax
 from jax import Array, lax, random
 
 from jaxcmh import brief
+from jaxcmh.checks import Copies, Iterations, Key, Positive, Rows, Share, Weight, checked
 from jaxcmh.learning.core import Data
 from jaxcmh.learning.linalg import lstsq, smallest_ridge, svd
+
+__all__ = ["MLP", "Unlabelled", "mlp", "ridge"]
 
 SVD = tuple[Array, Array, Array]  # left (p, q), values (q,), right (q, q)
 
 
-def ridge(codes: Array, data: Data, weight: float | Array) -> tuple[Array, ...]:
+@checked
+def ridge(codes: Rows, data: Data, weight: Weight) -> tuple[Array, ...]:
     """Linear hash functions: for each view the W that minimises |Φ_m W - B|² + weight |W|², on reduced rows.
 
     Args:
@@ -28,10 +32,16 @@ def ridge(codes: Array, data: Data, weight: float | Array) -> tuple[Array, ...]:
     Returns:
         One (q_m, r) array per view.
     """
+    _check_rows(codes, data)
     B = data.coordinates(codes)
     if data.svd:
         return tuple(ridge_by_svd(X, B, weight) for X in data.svd)
     return tuple(lstsq((1.0, X, B[: len(X)]), ridge=weight) for X in spanned(data))
+
+
+def _check_rows(codes: Array, data: Data) -> None:
+    if len(codes) != len(data.mask):
+        raise ValueError(f"codes: expected {len(data.mask)} rows, as data has; got {len(codes)}")
 
 
 def spanned(data: Data) -> tuple[Array, ...]:
@@ -85,18 +95,19 @@ def project(encoder: Array | MLP, phi: Array, kept: Array | float = 1.0) -> Arra
     return kept * hidden @ encoder.W2 + encoder.b2
 
 
+@checked
 def mlp(
-    codes: Array,
+    codes: Rows,
     data: Data,
-    key: Array,
+    key: Key,
     *,
-    hidden: int = 1024,
-    batch: int = 128,
-    rate: float = 1e-3,
-    decay: float = 1e-2,
-    dropout: float = 0.5,
-    epochs: int = 200,
-    patience: int = 10,
+    hidden: Copies = 1024,
+    batch: Copies = 128,
+    rate: Positive = 1e-3,
+    decay: Weight = 1e-2,
+    dropout: Share = 0.5,
+    epochs: Iterations = 200,
+    patience: Iterations = 10,
     progress: Callable[[int, int, float], Any] | None = None,
 ) -> tuple[MLP, ...]:
     """Nonlinear hash functions: for each view an MLP trained to predict each bit, with optax's AdamW on minibatches.
@@ -129,6 +140,7 @@ def mlp(
         >>> bool(((project(second, -x) > 0) == (x > 0)).mean() > 0.9)
         True
     """
+    _check_rows(codes, data)
     options = jnp.asarray([rate, decay, dropout], codes.dtype)
     samples = np.flatnonzero(np.asarray(data.mask))
     samples = samples[np.asarray(random.permutation(random.fold_in(key, 0), len(samples)))]

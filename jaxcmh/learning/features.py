@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Annotated, Any, Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -11,9 +11,10 @@ import scipy.sparse
 from jax import Array, lax, random
 
 from jaxcmh import brief, checks
+from jaxcmh.checks import Count, Key, Number, Rows, checked
 
-KINDS = ("identity", "centre", "standardise", "rbf", "laplace")
-LINEAR = KINDS[:3]
+Kind = Literal["identity", "centre", "standardise", "rbf", "laplace"]
+LINEAR = ("identity", "centre", "standardise")
 BLOCK_ENTRIES = 1 << 26  # mapped entries computed at a time (256 MiB of float32)
 
 
@@ -29,9 +30,9 @@ class Features(NamedTuple):
         Features(kind='rbf', anchors=500, width=0.5, standardise=False)
     """
 
-    kind: str = "rbf"  # identity, centre, standardise, rbf or laplace
-    anchors: int = 1500  # training rows drawn without replacement, for each view anew; all rows if there are fewer
-    width: float = 1.0  # multiple of the mean distance to the anchors
+    kind: Kind = "rbf"
+    anchors: Count = 1500  # training rows drawn without replacement, for each view anew; all rows if there are fewer
+    width: Annotated[float, Number(1e-6, 1e6)] = 1.0  # multiple of the mean distance to the anchors
     standardise: bool = False  # before the kernel: each feature to mean 0 and standard deviation 1
 
 
@@ -50,7 +51,8 @@ class FeatureMap:
     _repr_html_ = brief.table
 
 
-def fit(features: Features, key: Array, x: Any) -> tuple[FeatureMap, Array]:
+@checked
+def fit(features: Annotated[Features, checks.fields], key: Key, x: Rows) -> tuple[FeatureMap, Array]:
     """Fit a feature map on training rows and map them.
 
     Args:
@@ -69,9 +71,6 @@ def fit(features: Features, key: Array, x: Any) -> tuple[FeatureMap, Array]:
         >>> phi.shape, float(phi.max())
         ((5, 2), 1.0)
     """
-    check(features)
-    checks.key(key)
-    x = checks.rows(x, "x")
     n, d = x.shape
     zeros, ones = jnp.zeros(d), jnp.ones(d)
     mean, scale = zeros, ones
@@ -92,7 +91,8 @@ def fit(features: Features, key: Array, x: Any) -> tuple[FeatureMap, Array]:
     return fitted, _kernel(phi, fitted.sigma, features.kind)
 
 
-def apply(fitted: FeatureMap, x: Any) -> Array:
+@checked
+def apply(fitted: FeatureMap, x: Rows) -> Array:
     """Map any rows with a fitted map.
 
     Args:
@@ -110,8 +110,8 @@ def apply(fitted: FeatureMap, x: Any) -> Array:
         >>> apply(fitted, np.array([[1.0, 3.0]])).tolist()
         [[0.0, 0.0]]
     """
-    checks.instance(fitted, "fitted", FeatureMap, "a fitted FeatureMap")
-    x = checks.rows(x, "x", columns=len(fitted.mean))
+    if x.shape[1] != len(fitted.mean):
+        raise ValueError(f"x: expected {len(fitted.mean)} columns, as in training; got shape {x.shape}")
     step = _block_rows(max(len(fitted.anchors), x.shape[1]))
     blocks = [_apply(fitted, _dense(x[i : i + step])) for i in range(0, max(x.shape[0], 1), step)]
     return blocks[0] if len(blocks) == 1 else jnp.concatenate(blocks)
@@ -168,15 +168,3 @@ def _moments(x: Any) -> tuple[np.ndarray, np.ndarray]:
     # A constant feature keeps a variance of rounding size; dividing by it would blow the feature up.
     constant = variance <= 1e-12 * (mean**2 + variance)
     return mean, np.sqrt(np.where(constant, 1, variance))
-
-
-def check(features: Features) -> Features:
-    """`features` itself, or a ValueError naming the field that cannot be."""
-    checks.instance(features, "features", Features, "Features")
-    checks.choice(features.kind, "features.kind", KINDS)
-    checks.integer(features.anchors, "features.anchors", least=1)
-    number = isinstance(features.width, int | float | np.number)
-    if not (number and np.isfinite(features.width) and features.width > 0):
-        raise ValueError(f"features.width: expected a positive number; got {features.width!r}")
-    checks.instance(features.standardise, "features.standardise", bool, "True or False")
-    return features

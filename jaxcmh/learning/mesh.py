@@ -1,20 +1,21 @@
 """Rows over devices: padding, and sharding of the training set."""
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Annotated, Any
 
 import jax
 import jax.numpy as jnp
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
-from jaxcmh import checks
+from jaxcmh.checks import Copies, checked, filled
 from jaxcmh.learning.core import Data
 
 ROW_FIELDS = ("features", "member", "mask", "turned")  # of Data: one entry per sample, where they are not reduced
 REDUCED = ("views", "labels", "unit_labels", "ones")  # rows too, where nothing is reduced
 
 
-def row_mesh(devices: Sequence[Any] | None = None) -> Mesh:
+@checked
+def row_mesh(devices: Annotated[Sequence[jax.Device], filled] | None = None) -> Mesh:
     """A one-dimensional mesh named "rows" over the given devices, all of them if None.
 
     Raises:
@@ -25,13 +26,12 @@ def row_mesh(devices: Sequence[Any] | None = None) -> Mesh:
         ('rows',)
     """
     devices = jax.devices() if devices is None else devices
-    if not isinstance(devices, Sequence) or not devices or not all(isinstance(d, jax.Device) for d in devices):
-        raise ValueError(f"devices: expected some of jax.devices(); got {devices!r}")
     # Auto axes: products over sharded rows become all-reduces of small matrices by themselves.
     return jax.make_mesh((len(devices),), ("rows",), axis_types=(AxisType.Auto,), devices=devices)
 
 
-def pad_rows(data: Data, multiple: int) -> Data:
+@checked
+def pad_rows(data: Data, multiple: Copies) -> Data:
     """Append rows of zeros, with mask 0, until the number of rows is divisible; they change nothing that is learned.
 
     Args:
@@ -47,9 +47,7 @@ def pad_rows(data: Data, multiple: int) -> Data:
         >>> pad_rows(prepare([np.eye(3), np.eye(3)], np.eye(3)), 4).mask.tolist()
         [1.0, 1.0, 1.0, 0.0]
     """
-    missing = -len(data.mask) % checks.integer(multiple, "multiple", least=1)
-
-    n = len(data.mask)
+    missing, n = -len(data.mask) % multiple, len(data.mask)
 
     def pad(x: jax.Array) -> jax.Array:
         return jnp.pad(x, ((0, missing),) + ((0, 0),) * (x.ndim - 1)) if len(x) == n else x
@@ -58,6 +56,7 @@ def pad_rows(data: Data, multiple: int) -> Data:
     return data._replace(**{name: jax.tree.map(pad, getattr(data, name)) for name in names})
 
 
+@checked
 def shard_rows(data: Data, mesh: Mesh) -> Data:
     """Spread the samples over a mesh from `row_mesh`, and copy everything else to each device.
 

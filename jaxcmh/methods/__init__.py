@@ -7,6 +7,7 @@ normalises them; B, H are codes (n, r) in {-1, +1}; r is the number of bits.
 
 from typing import Any
 
+from jaxcmh.checks import checked
 from jaxcmh.learning.core import Method
 from jaxcmh.learning.features import Features
 from jaxcmh.methods import a2lh, a2lh_multipliers, aah, acqh, dcgh, imads
@@ -23,6 +24,7 @@ variants: dict[str, dict[str, Method]] = {
 variants["a2lh"]["multipliers"] = a2lh_multipliers.method
 
 
+@checked
 def find(method: str | Method) -> Method:
     """The method of a name such as "dcgh", or "dcgh-d" for its variant d.
 
@@ -38,13 +40,14 @@ def find(method: str | Method) -> Method:
     """
     if isinstance(method, Method):
         return method
-    base, _, variant = str(method).partition("-")
+    base, _, variant = method.partition("-")
     if base in registry and (not variant or variant in variants[base]):
         return variants[base][variant] if variant else registry[base]
     names = [*registry, *(f"{base}-{variant}" for base in variants for variant in variants[base])]
     raise ValueError(f"method: expected one of {', '.join(names)}; got {method!r}")
 
 
+@checked
 def paper_params(method: str, dataset: str) -> Any:
     """The hyper-parameters a paper gives for a data set; `paper_features` says with which anchors.
 
@@ -67,6 +70,7 @@ def paper_params(method: str, dataset: str) -> Any:
     return given[method][dataset]
 
 
+@checked
 def paper_features(method: str, dataset: str) -> Features:
     """The feature map that belongs to `paper_params`; same arguments and errors.
 

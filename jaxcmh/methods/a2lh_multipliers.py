@@ -14,18 +14,19 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
+from jaxcmh.checks import Positive, Weight
 from jaxcmh.learning.core import Data
 from jaxcmh.learning.linalg import polar, sqnorm
 from jaxcmh.methods import a2lh
 
 
 class Params(NamedTuple):
-    zeta: float = 2.0  # as in `a2lh`, like all but lam
-    alpha: float = 1e-2
-    beta: float = 10.0
-    eta: float = 1e-3
-    lam: float = 1e-4  # penalty of V = K
-    omega: float = 1e-2
+    zeta: a2lh.Zeta = 2.0  # as in `a2lh`, like all but lam
+    alpha: Weight = 1e-2
+    beta: Weight = 10.0
+    eta: Weight = 1e-3
+    lam: Positive = 1e-4  # penalty of V = K
+    omega: Weight = 1e-2
 
 
 class State(NamedTuple):

@@ -18,11 +18,12 @@ Extension: a ridge on Q_v.  With more features than samples the paper's Q_v repr
 and says little of others.
 """
 
-from typing import NamedTuple
+from typing import Annotated, NamedTuple
 
 import jax.numpy as jnp
 from jax import Array, random
 
+from jaxcmh.checks import Number, Positive, Weight
 from jaxcmh.learning.core import Data, Method
 from jaxcmh.learning.encoders import ridge_by_svd
 from jaxcmh.learning.features import Features
@@ -31,14 +32,14 @@ from jaxcmh.learning.linalg import polar, sign, sqnorm
 
 
 class Params(NamedTuple):
-    theta: float = 10.0  # weight of every view after the first
-    alpha: float = 1.0  # samples with a common label are near each other across views
-    beta: float = 10.0  # the views of a sample are near each other
-    average: float = 1.0  # codes near the mean of the views
-    mu: float = 0.1  # penalty at the start
-    growth: float = 1.01  # of the penalty, each iteration
-    mu_max: float = 1e8
-    ridge: float = 100.0  # of eqs. 17 and 19; 0 in the paper, which has many more samples than features
+    theta: Weight = 10.0  # weight of every view after the first
+    alpha: Weight = 1.0  # samples with a common label are near each other across views
+    beta: Weight = 10.0  # the views of a sample are near each other
+    average: Weight = 1.0  # codes near the mean of the views
+    mu: Positive = 0.1  # penalty at the start
+    growth: Annotated[float, Number(1)] = 1.01  # of the penalty, each iteration
+    mu_max: Positive = 1e8
+    ridge: Weight = 100.0  # of eqs. 17 and 19; 0 in the paper, which has many more samples than features
 
 
 class State(NamedTuple):
@@ -148,14 +149,6 @@ def diagnostics(s: State, data: Data, p: Params) -> dict[str, Array]:
     return named
 
 
-def check(p: Params) -> None:
-    if p.mu <= 0:
-        raise ValueError(f"params.mu: expected a positive number; got {p.mu!r}")
-    for name, value in p._asdict().items():
-        if value < 0:
-            raise ValueError(f"params.{name}: expected a number of at least 0; got {value!r}")
-
-
 updates = (update_Q, update_U, update_P, update_B, update_C)
 method = Method(
     "aah",
@@ -171,7 +164,6 @@ method = Method(
     prepare=label_graph,
     diagnostics=diagnostics,
     across=False,
-    check=check,
 )
 paper_params = {
     "wiki": Params(theta=1.0, alpha=10.0, beta=10.0, ridge=0.0),

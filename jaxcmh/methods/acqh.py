@@ -17,12 +17,12 @@ targets vary as much as those of labels, which changes no ranking by exact score
 """
 
 from functools import lru_cache, partial
-from typing import NamedTuple
+from typing import Annotated, NamedTuple
 
 import jax.numpy as jnp
 from jax import Array, lax, random
 
-from jaxcmh import checks
+from jaxcmh.checks import Weight, Whole, checked
 from jaxcmh.learning.core import Data, Method
 from jaxcmh.learning.encoders import Unlabelled, nearest_words
 from jaxcmh.learning.features import Features
@@ -30,8 +30,8 @@ from jaxcmh.learning.linalg import least_norm, lstsq, product_gap, ridge_factor,
 
 
 class Params(NamedTuple):
-    lam: float = 1e-4  # regression of the items on their labels
-    mu: float = 1e-3  # ridge of that regression
+    lam: Weight = 1e-4  # regression of the items on their labels
+    mu: Weight = 1e-3  # ridge of that regression
 
 
 class State(NamedTuple):
@@ -162,18 +162,13 @@ def diagnostics(s: State, data: Data, p: Params) -> dict[str, Array]:
     return named
 
 
-def check(p: Params) -> None:
-    for name, value in p._asdict().items():
-        if value < 0:
-            raise ValueError(f"params.{name}: expected a number of at least 0; got {value!r}")
-
-
+@checked
 @lru_cache
-def with_books(books: int = 4, words: int = 256) -> Method:
+def with_books(books: Annotated[int, Whole(1, 256)] = 4, words: Annotated[int, Whole(2, 256)] = 256) -> Method:
     """ACQH with another number of books, bytes per item, or of words in each.
 
     Args:
-        books: at least 1.
+        books: from 1 to 256.
         words: from 2 to 256.
 
     Raises:
@@ -186,8 +181,6 @@ def with_books(books: int = 4, words: int = 256) -> Method:
         >>> fit(with_books(books=2, words=16), data, random.key(0), bits=8).state.C.shape
         (2, 16, 8)
     """
-    checks.integer(books, "books", least=1)
-    checks.integer(words, "words", least=2, most=256)
     return method._replace(init=partial(init, books=books, words=words))
 
 
@@ -208,7 +201,6 @@ method = Method(
     unlabelled=unlabelled,
     diagnostics=diagnostics,
     across=False,
-    check=check,
 )
 paper_params = dict.fromkeys(("wiki", "mirflickr25k", "nuswide10"), Params())
 variants = {"2": with_books(2), "8": with_books(8)}  # books: bytes per item

@@ -21,15 +21,16 @@ import jax
 import jax.numpy as jnp
 from jax import Array, random
 
+from jaxcmh.checks import Weight
 from jaxcmh.learning.core import Data, Method
 from jaxcmh.learning.encoders import ridge
 from jaxcmh.learning.linalg import polar, product_gap, sign, sqnorm, unit_rows
 
 
 class Params(NamedTuple):
-    alpha: float = 10.0  # distribution consistency: representations and codes share the class centres
-    beta: float = 10.0  # consensus: codes and representations agree with the labels
-    lam: float = 1e-2  # ridge of the hash functions
+    alpha: Weight = 10.0  # distribution consistency: representations and codes share the class centres
+    beta: Weight = 10.0  # consensus: codes and representations agree with the labels
+    lam: Weight = 1e-2  # ridge of the hash functions
 
 
 class State(NamedTuple):

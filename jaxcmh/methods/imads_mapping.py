@@ -15,6 +15,7 @@ from typing import NamedTuple
 import jax.numpy as jnp
 from jax import Array, random
 
+from jaxcmh.checks import Positive, Weight
 from jaxcmh.learning.core import Data, Method
 from jaxcmh.learning.encoders import ridge
 from jaxcmh.learning.features import Features
@@ -22,17 +23,17 @@ from jaxcmh.learning.linalg import lstsq, sign, sqnorm
 
 
 class Params(NamedTuple):
-    lam1: float = 0.5  # reconstruction of the first view
-    lam2: float = 0.5  # reconstruction of every further view
-    lam3: float = 1e4  # representations agree with the labels
-    lam4: float = 1e-2  # representations agree with that of the first view
-    lam5: float = 1e-3  # ridge of stage one
-    alpha: float = 1e3  # codes agree with the labels
-    beta: float = 1e-3  # codes agree with the similarity
-    mu1: float = 1e-3  # fit of the first view's hash function
-    mu2: float = 1e-3  # fit of every further view's hash function
-    gamma: float = 1e-3  # ridge of the hash functions
-    theta: float = 1e-3  # penalty of B = C
+    lam1: Weight = 0.5  # reconstruction of the first view
+    lam2: Weight = 0.5  # reconstruction of every further view
+    lam3: Weight = 1e4  # representations agree with the labels
+    lam4: Weight = 1e-2  # representations agree with that of the first view
+    lam5: Weight = 1e-3  # ridge of stage one
+    alpha: Weight = 1e3  # codes agree with the labels
+    beta: Weight = 1e-3  # codes agree with the similarity
+    mu1: Weight = 1e-3  # fit of the first view's hash function
+    mu2: Weight = 1e-3  # fit of every further view's hash function
+    gamma: Weight = 1e-3  # ridge of the hash functions
+    theta: Positive = 1e-3  # penalty of B = C
 
 
 def of_views(first: float, further: float, data: Data) -> list[float]:

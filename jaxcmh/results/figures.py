@@ -21,7 +21,7 @@ and for some kinds
 import json
 import math
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -29,8 +29,12 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from jaxcmh import results
+from jaxcmh.checks import PathLike, checked
 from jaxcmh.parsing import read_arrays, reason
 from jaxcmh.results import plots, tables
+from jaxcmh.results.lines import Lines
+
+__all__ = ["Figure", "Study", "draw", "studies"]
 
 Line = Mapping[str, Any]
 LETTERS = {"lam": "λ", **tables.GREEK}
@@ -53,7 +57,8 @@ class Study(NamedTuple):
     lines: list[Line]
 
 
-def studies(records: Iterable[Line]) -> list[Study]:
+@checked
+def studies(records: Lines) -> list[Study]:
     """The studies among result lines, in order of appearance; one for each data set, tie rule and cut-off.
 
     Raises:
@@ -99,7 +104,8 @@ def _configuration(line: Line) -> str:
     return json.dumps([line["database"], *(line[name] for name in results.CONFIGURATION)], sort_keys=True)
 
 
-def draw(study: Study, stem: Path, folder: Path) -> tuple[list[Figure], list[str]]:
+@checked
+def draw(study: Study, stem: PathLike, folder: PathLike) -> tuple[list[Figure], list[str]]:
     """Every figure of a study.
 
     Args:

@@ -16,12 +16,14 @@ import subprocess
 from collections.abc import Iterable, Mapping, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 
 import jaxcmh
 from jaxcmh import store
+from jaxcmh.checks import Codes, Count, Has, Natural, PathLike, checked, filled
+from jaxcmh.model import Info, Model
 from jaxcmh.parsing import json_value
 from jaxcmh.store import plain
 
@@ -67,6 +69,49 @@ POINTS = 257  # of a precision-recall curve in a result line
 PACKAGES = ("jax", "jaxlib", "numpy", "scipy")
 
 
+def _finite(value: Any) -> bool:
+    if isinstance(value, Mapping):
+        return all(map(_finite, value.values()))
+    if isinstance(value, list):
+        return all(map(_finite, value))
+    return not isinstance(value, float) or math.isfinite(value)
+
+
+def check(record: Any, where: str = "record") -> dict:
+    """The record itself, when it is one: a dict with every required field, of this or an earlier format, finite scores.
+
+    Raises:
+        ValueError: naming the field and `where` it was read.
+    """
+    if not isinstance(record, dict):
+        raise ValueError(f"{where}: a result is a JSON object, got {type(record).__name__}")
+    if record.get("format") == 1 and "iterations" in record:  # of version 0.1.0, which ran a fixed number
+        record = {**record, "max_iterations": record["iterations"], "tolerance": 0.0}
+    missing = [name for name in REQUIRED if name not in record]
+    if missing:
+        raise ValueError(f"{where}: the result lacks {', '.join(missing)}")
+    if record["format"] > FORMAT:
+        raise ValueError(
+            f"{where}: written by a later jaxcmh (format {record['format']}, this one reads up to {FORMAT})"
+        )
+    scores = record["map"]
+    if not isinstance(scores, dict) or not scores or not all(isinstance(v, float | int) for v in scores.values()):
+        raise ValueError(f"{where}: map must give a number for every direction, got {scores!r}")
+    for name in ("map", "objective"):
+        if not _finite(record.get(name)):
+            raise ValueError(f"{where}: {name} is not finite: {record[name]}")
+    return record
+
+
+Record = Annotated[Mapping[str, Any], check]
+Lines = Annotated[Iterable[Record], filled]
+Report = Annotated[
+    Mapping[str, Any],
+    Has(("metrics", "database", "ties", "at", "n_queries", "n_without_relevant", "n_database")),
+]
+
+
+@checked
 def direction_name(direction: str) -> str:
     """A direction of search in words; what is none stays as it is.
 
@@ -76,6 +121,7 @@ def direction_name(direction: str) -> str:
     return DIRECTIONS.get(direction, direction.replace("->", " → "))
 
 
+@checked
 def environment() -> dict[str, Any]:
     """What a number was computed with: versions, machine, device and, in a git checkout of this package, the commit."""
     import jax
@@ -91,6 +137,7 @@ def environment() -> dict[str, Any]:
     }
 
 
+@checked
 @functools.cache
 def versions() -> Mapping[str, str]:
     """Versions of Python and of the packages that numbers depend on; read once: it takes milliseconds."""
@@ -103,6 +150,7 @@ def versions() -> Mapping[str, str]:
     return numbers
 
 
+@checked
 @functools.cache
 def commit() -> str | None:
     """The commit of the checkout this package lies in, "+changes" where files differ from it; None outside one."""
@@ -119,7 +167,8 @@ def commit() -> str | None:
     return f"{name}+changes" if name and git("status", "--porcelain", "--untracked-files=no") else name or None
 
 
-def doubts(scores: Mapping[str, float], chance: float, codes: Mapping[str, Any] | None = None) -> list[str]:
+@checked
+def doubts(scores: Mapping[str, float], chance: float, codes: Mapping[str, Codes] | None = None) -> list[str]:
     """What looks wrong about a result, in one plain sentence each; an empty list when nothing does.
 
     Args:
@@ -156,8 +205,9 @@ def doubts(scores: Mapping[str, float], chance: float, codes: Mapping[str, Any] 
 # -- records ----------------------------------------------------------------------------------------------------------
 
 
+@checked
 def record(
-    model: Any, report: Mapping[str, Any], *, data: str, hashes: tuple[str, str], times: Mapping[str, float]
+    model: Model, report: Report, *, data: str, hashes: tuple[str, str], times: Mapping[str, float]
 ) -> dict[str, Any]:
     """One result line: the model's configuration, the protocol of the evaluation, mAP and curves in every direction.
 
@@ -184,15 +234,16 @@ def record(
     )
 
 
+@checked
 def line(
-    info: Any,
-    report: Mapping[str, Any],
+    info: Info,
+    report: Report,
     *,
     data: str,
     hashes: tuple[str, str],
     times: Mapping[str, float],
-    objective: Any,
-    converged: Any,
+    objective: Sequence[float],
+    converged: Natural,
     diagnostics: Mapping[str, Any],
     **more: Any,
 ) -> dict[str, Any]:
@@ -246,7 +297,8 @@ def _curves(measured: Any) -> dict[str, np.ndarray]:
     }
 
 
-def key(record: Mapping[str, Any]) -> str:
+@checked
+def key(record: Annotated[Mapping[str, Any], Has((*PROTOCOL, *CONFIGURATION, "seed"))]) -> str:
     """16 hex digits over everything a result is determined by: equal keys mean the same experiment."""
     identity = {name: record[name] for name in (*PROTOCOL, *CONFIGURATION, "seed")}
     if record.get("setting"):  # conditions of the data, see `studies.conditions`
@@ -254,7 +306,10 @@ def key(record: Mapping[str, Any]) -> str:
     return hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:16]
 
 
-def trace(record: Mapping[str, Any], values: Sequence[float] | None = None) -> tuple[list[int], list[float]]:
+@checked
+def trace(
+    record: Annotated[Mapping[str, Any], Has(("format", "objective"))], values: Sequence[float] | None = None
+) -> tuple[list[int], list[float]]:
     """Iterations and the objective after them, from the start (0) to the iteration in which the training converged.
 
     Args:
@@ -273,14 +328,6 @@ def trace(record: Mapping[str, Any], values: Sequence[float] | None = None) -> t
         end = record["converged"] - first + 1 if record.get("converged") else None
         shown = list(record["objective"][:end])
     return list(range(first, first + len(shown))), shown
-
-
-def _finite(value: Any) -> bool:
-    if isinstance(value, Mapping):
-        return all(map(_finite, value.values()))
-    if isinstance(value, list):
-        return all(map(_finite, value))
-    return not isinstance(value, float) or math.isfinite(value)
 
 
 WORDS = {str: "text", int: "integer", float: "number", dict: "object", list: "list"}
@@ -303,33 +350,8 @@ def _check_types(record: Mapping[str, Any], where: str) -> None:
             raise ValueError(f"{where}: {name}: expected {described}{of}, got {str(value)[:60]!r}")
 
 
-def check(record: Any, where: str = "record") -> dict:
-    """The record itself, when it is one: a dict with every required field, of this or an earlier format, finite scores.
-
-    Raises:
-        ValueError: naming the field and `where` it was read.
-    """
-    if not isinstance(record, dict):
-        raise ValueError(f"{where}: a result is a JSON object, got {type(record).__name__}")
-    if record.get("format") == 1 and "iterations" in record:  # of version 0.1.0, which ran a fixed number
-        record = {**record, "max_iterations": record["iterations"], "tolerance": 0.0}
-    missing = [name for name in REQUIRED if name not in record]
-    if missing:
-        raise ValueError(f"{where}: the result lacks {', '.join(missing)}")
-    if record["format"] > FORMAT:
-        raise ValueError(
-            f"{where}: written by a later jaxcmh (format {record['format']}, this one reads up to {FORMAT})"
-        )
-    scores = record["map"]
-    if not isinstance(scores, dict) or not scores or not all(isinstance(v, float | int) for v in scores.values()):
-        raise ValueError(f"{where}: map must give a number for every direction, got {scores!r}")
-    for name in ("map", "objective"):
-        if not _finite(record.get(name)):
-            raise ValueError(f"{where}: {name} is not finite: {record[name]}")
-    return record
-
-
-def append(path: str | Path, record: Mapping[str, Any]) -> None:
+@checked
+def append(path: PathLike, record: Record) -> None:
     """Add one line to a file of results; it is on the disk when this returns.
 
     A half line left by a killed process is cut off first, and one that the disk has no room for at once.
@@ -380,7 +402,8 @@ def _torn(path: Path) -> int:
         return size - file.read().rfind(b"\n") - 1
 
 
-def read(path: str | Path) -> list[dict]:
+@checked
+def read(path: PathLike) -> list[dict]:
     """The results of a `.jsonl` file, or of every `results.jsonl` below a folder, in order.
 
     Raises:
@@ -413,15 +436,13 @@ def read(path: str | Path) -> list[dict]:
 # -- protocols ---------------------------------------------------------------------------------------------------------
 
 
-def one_protocol(records: Iterable[Mapping[str, Any]], free: Sequence[str] = ()) -> dict[str, Any]:
+@checked
+def one_protocol(records: Lines, free: Sequence[str] = ()) -> dict[str, Any]:
     """The protocol all records share; fields in `free` may differ and are left out.
 
     Raises:
-        ValueError: there is no record, or a protocol field differs. Numbers of different protocols do not compare.
+        ValueError: a protocol field differs. Numbers of different protocols do not compare.
     """
-    records = list(records)
-    if not records:
-        raise ValueError("no results given")
     shared = {}
     for name in PROTOCOL:
         if name in free:
@@ -436,11 +457,13 @@ def one_protocol(records: Iterable[Mapping[str, Any]], free: Sequence[str] = ())
     return shared
 
 
-def score(at: int | None) -> str:
+@checked
+def score(at: Count | None) -> str:
     """The name of the score: mAP over the whole ranking, or cut off."""
     return "mAP over all items" if at is None else f"mAP@{at}"
 
 
+@checked
 def describe(protocol: Mapping[str, Any]) -> str:
     """The protocol in words, without the score.
 

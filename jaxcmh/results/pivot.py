@@ -3,14 +3,17 @@
 import csv
 import json
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from io import StringIO
-from typing import Any, NamedTuple
+from typing import Annotated, Any, NamedTuple
 
 import numpy as np
 
 from jaxcmh import brief
-from jaxcmh.results.lines import CONFIGURATION, OF_THE_SETTING, check, describe, direction_name, one_protocol, score
+from jaxcmh.checks import Whole, checked, filled
+from jaxcmh.results.lines import CONFIGURATION, OF_THE_SETTING, Lines, describe, direction_name, one_protocol, score
+
+Digits = Annotated[int, Whole(0, 17)]
 
 
 class Cell(NamedTuple):
@@ -46,10 +49,11 @@ class Table(NamedTuple):
     _repr_html_ = brief.table
 
 
+@checked
 def table(
-    records: Iterable[Mapping[str, Any]],
-    rows: Sequence[str] = ("method",),
-    columns: Sequence[str] = ("direction", "bits"),
+    records: Lines,
+    rows: Annotated[Sequence[str], filled] = ("method",),
+    columns: Annotated[Sequence[str], filled] = ("direction", "bits"),
 ) -> Table:
     """Mean mAP over seeds, one row and column for each value of the named fields.
 
@@ -63,12 +67,9 @@ def table(
 
     >>> table([])
     Traceback (most recent call last):
-    ValueError: no results given
+    ValueError: records: expected at least one; got []
     """
-    records = list(records)
     rows, columns = tuple(rows), tuple(columns)
-    for number, line in enumerate(records):
-        check(line, f"records[{number}]")
     settings_named = {name for line in records for name in line.get("setting", {})} & {*rows, *columns}
     other_data = settings_named or "data" in rows + columns
     protocol = one_protocol(records, rows + columns + (OF_THE_SETTING if other_data else ()))
@@ -102,6 +103,7 @@ def _atom(value: Any) -> Any:
     return value if isinstance(value, str | int | float) else json.dumps(value)
 
 
+@checked
 def averaged(values: Mapping[int, float] | None) -> Cell | None:
     """The cell of one value per seed; None of no value."""
     if not values:
@@ -110,6 +112,7 @@ def averaged(values: Mapping[int, float] | None) -> Cell | None:
     return Cell(float(np.mean(numbers)), float(np.std(numbers, ddof=1)) if len(numbers) > 1 else math.nan, len(numbers))
 
 
+@checked
 def head(field: str, value: Any) -> str:
     """The head over a column.
 
@@ -119,7 +122,8 @@ def head(field: str, value: Any) -> str:
     return f"{value} bits" if field == "bits" else direction_name(str(value))
 
 
-def best(table: Table, digits: int = 3) -> set[tuple[int, int]]:
+@checked
+def best(table: Table, digits: Digits = 3) -> set[tuple[int, int]]:
     """(row, column) of the best cells; ties at the printed precision are all best."""
     places = set()
     for j in range(len(table.columns)):
@@ -129,7 +133,8 @@ def best(table: Table, digits: int = 3) -> set[tuple[int, int]]:
     return places
 
 
-def show(cell: Cell | None, digits: int = 3) -> str:
+@checked
+def show(cell: Cell | None, digits: Digits = 3) -> str:
     """A cell in print: the mean, ± its standard deviation over more than one seed, the published value in parentheses.
 
     >>> show(Cell(0.3594, 0.0131, 5, 0.3729))
@@ -141,6 +146,7 @@ def show(cell: Cell | None, digits: int = 3) -> str:
     return f"{cell.mean:.{digits}f}{spread}" + ("" if cell.published is None else f" ({cell.published:.{digits}f})")
 
 
+@checked
 def to_csv(table: Table) -> str:
     """The table as long CSV: index fields, column fields, mean, sd (empty for one seed), seeds, published if known."""
     text = StringIO()

@@ -13,12 +13,31 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, NamedTuple
+from typing import Annotated, Any, NamedTuple
 
 import numpy as np
 
 from jaxcmh import results
+from jaxcmh.checks import PathLike, array, checked, filled
+from jaxcmh.results.lines import Lines
 from jaxcmh.store import replacing
+
+__all__ = [
+    "Bars",
+    "Cloud",
+    "Panel",
+    "Surface",
+    "answers",
+    "bars",
+    "bits",
+    "clouds",
+    "convergence",
+    "draw",
+    "precision_recall",
+    "surface",
+    "time",
+    "topn",
+]
 
 # Okabe and Ito's colours in an order that keeps neighbours far apart; brown stands for their yellow, too pale on white.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#7A4B00")
@@ -50,7 +69,7 @@ STYLE: dict[Any, Any] = {
     "pdf.fonttype": 42,
 }
 
-Lines = Mapping[str, tuple[Sequence[float], Sequence[float]]]
+Curves = Mapping[str, tuple[Sequence[float], Sequence[float]]]
 
 
 class Panel(NamedTuple):
@@ -60,14 +79,15 @@ class Panel(NamedTuple):
     """
 
     title: str
-    lines: Lines
+    lines: Curves
     spread: Mapping[str, Sequence[float]] = MappingProxyType({})
     ringed: Mapping[str, float] = MappingProxyType({})
 
 
+@checked
 def draw(
-    stem: str | Path,
-    panels: Sequence[Panel],
+    stem: PathLike,
+    panels: Annotated[Sequence[Panel], filled],
     *,
     x: str,
     y: str,
@@ -308,7 +328,10 @@ class Surface(NamedTuple):
     cells: Any
 
 
-def surface(stem: str | Path, panels: Sequence[Surface], *, x: str, y: str, z: str, caption: str = "") -> list[Path]:
+@checked
+def surface(
+    stem: PathLike, panels: Annotated[Sequence[Surface], filled], *, x: str, y: str, z: str, caption: str = ""
+) -> list[Path]:
     """Draw heat maps with one true cell per computed value, the best ringed; the colour scale is each panel's own.
 
     Args:
@@ -377,7 +400,10 @@ class Bars(NamedTuple):
     marks: Mapping[str, Sequence[float]] = MappingProxyType({})
 
 
-def bars(stem: str | Path, panels: Sequence[Bars], *, x: str, mark: str = "published", caption: str = "") -> list[Path]:
+@checked
+def bars(
+    stem: PathLike, panels: Annotated[Sequence[Bars], filled], *, x: str, mark: str = "published", caption: str = ""
+) -> list[Path]:
     """Draw horizontal bars in groups, with ± spread, and a diamond where there is a value to compare with.
 
     Args:
@@ -454,8 +480,9 @@ class Cloud(NamedTuple):
     centres: Any
 
 
+@checked
 def clouds(
-    stem: str | Path, panels: Sequence[Cloud], class_names: Sequence[str] = (), *, caption: str = ""
+    stem: PathLike, panels: Annotated[Sequence[Cloud], filled], class_names: Sequence[str] = (), *, caption: str = ""
 ) -> list[Path]:
     """Draw scatters coloured by class with a star at every class centre; from the ninth class on in greys.
 
@@ -521,7 +548,8 @@ class _Row(NamedTuple):
     number: int
 
 
-def answers(stem: str | Path, queries: Any, returned: Any, right: Any, *, caption: str = "") -> list[Path]:
+@checked
+def answers(stem: PathLike, queries: Any, returned: Any, right: Any, *, caption: str = "") -> list[Path]:
     """Draw queries and their first answers, right ones framed in blue with a tick, wrong ones in orange with a cross.
 
     Args:
@@ -533,11 +561,18 @@ def answers(stem: str | Path, queries: Any, returned: Any, right: Any, *, captio
     Raises:
         ValueError: shapes that do not fit each other.
     """
-    queries, returned, right = map(np.asarray, (queries, returned, right))
-    if right.ndim != 2 or returned.shape[:2] != right.shape or len(queries) != len(right) or max(right.shape) > 20:
+    named = {"queries": queries, "returned": returned, "right": right}
+    queries, returned, right = (np.asarray(array(value, name, "fiubUS")) for name, value in named.items())
+    if (
+        right.ndim != 2
+        or not queries.ndim
+        or returned.shape[:2] != right.shape
+        or len(queries) != len(right)
+        or max(right.shape) > 20
+    ):
         raise ValueError(
-            f"queries {queries.shape}, answers {returned.shape} and right {right.shape} must be (q, ...), (q, k, ...) "
-            "and (q, k), both at most 20"
+            f"queries {queries.shape}, returned {returned.shape} and right {right.shape}: expected (q, ...), "
+            "(q, k, ...) and (q, k), both at most 20"
         )
     k = right.shape[1]
 
@@ -609,7 +644,8 @@ def _known(xs: Sequence, ys: Sequence) -> tuple[list[float], list[float]]:
     return [a for a, _ in both], [b for _, b in both]
 
 
-def precision_recall(records: Iterable[Mapping[str, Any]], stem: str | Path) -> list[Path]:
+@checked
+def precision_recall(records: Lines, stem: PathLike) -> list[Path]:
     """Mean precision against mean recall in both directions, one line per method.
 
     Args:
@@ -620,13 +656,15 @@ def precision_recall(records: Iterable[Mapping[str, Any]], stem: str | Path) -> 
     return draw(stem, panels, x="recall", y="precision", caption=caption, ends=(0, 1))
 
 
-def topn(records: Iterable[Mapping[str, Any]], stem: str | Path) -> list[Path]:
+@checked
+def topn(records: Lines, stem: PathLike) -> list[Path]:
     """Precision of the first N answers against N, one line per method; arguments as `precision_recall`."""
     panels, caption = _curves(records, lambda curve, line: (line["topn"], curve["topn_precision"]))
     return draw(stem, panels, x="N", y="precision of the first N", caption=caption, log_x=True)
 
 
-def bits(records: Iterable[Mapping[str, Any]], stem: str | Path) -> list[Path]:
+@checked
+def bits(records: Lines, stem: PathLike) -> list[Path]:
     """mAP against code length in both directions, one line per method: mean and, of several seeds, standard deviation.
 
     Args:
@@ -658,7 +696,8 @@ def bits(records: Iterable[Mapping[str, Any]], stem: str | Path) -> list[Path]:
 OBJECTIVE = "objective, relative to its value at the start"
 
 
-def convergence(records: Iterable[Mapping[str, Any]], stem: str | Path) -> list[Path]:
+@checked
+def convergence(records: Lines, stem: PathLike) -> list[Path]:
     """The objective from the start to the iteration of convergence, one panel per method, one line per code length.
 
     The scales differ, for methods minimise different objectives. Where a training converged, its last point is ringed.
@@ -709,7 +748,8 @@ def draw_objectives(
     return draw(stem, panels, x="iteration", y=OBJECTIVE, caption="; ".join(notes), **options)
 
 
-def time(records: Iterable[Mapping[str, Any]], stem: str | Path) -> list[Path]:
+@checked
+def time(records: Lines, stem: PathLike) -> list[Path]:
     """mAP against seconds of training without compilation, one line per method through its code lengths: means.
 
     Args:

@@ -13,12 +13,15 @@ import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Annotated, Any, NamedTuple
 
 import numpy as np
 
 from jaxcmh import results
+from jaxcmh.checks import PathLike, checked, filled
 from jaxcmh.results import figures, tables
+
+__all__ = ["Items", "Ranking", "page", "write"]
 
 LIMIT = 5_000_000  # bytes: what a page may weigh
 # Title and hint of the two kinds of database codes of the same items.
@@ -67,17 +70,18 @@ class Ranking(NamedTuple):
     similarity: bool = False
 
 
+@checked
 def page(
-    path: str | Path,
+    path: PathLike,
     *,
     title: str,
     lede: str,
     queries: Items,
     database: Items,
     label_names: Sequence[str],
-    rankings: Sequence[Ranking],
+    rankings: Annotated[Sequence[Ranking], filled],
     tables: Sequence[tuple[str, results.Table]] = (),
-    figures: Sequence[tuple[str, str | Path]] = (),
+    figures: Sequence[tuple[str, PathLike]] = (),
     facts: Sequence[tuple[str, str]] = (),
 ) -> Path:
     """Write the retrieval page.
@@ -209,7 +213,8 @@ WIDE = ("surface", "tsne", "pictures")  # kinds of studies whose figures take th
 LEVELS = 20  # values of a hyper-parameter; where there are more, they are parted into that many groups of equal size
 
 
-def write(folder: str | Path, reasons: Mapping[tuple[str, str], str] | None = None) -> Path:
+@checked
+def write(folder: PathLike, reasons: Mapping[tuple[str, str], str] | None = None) -> Path:
     """Turn a folder of result lines into FOLDER/tables, FOLDER/figures and FOLDER/report.html.
 
     Args:

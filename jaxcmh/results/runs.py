@@ -7,30 +7,51 @@ import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from io import StringIO
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Annotated, Any, NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 
 from jaxcmh import brief, results
+from jaxcmh.checks import PathLike, checked, instance
 from jaxcmh.parsing import json_value, read_arrays, reason
 from jaxcmh.store import folder, plain, write_json, write_text
 
 FILES = ("config.json", "environment.json", "results.jsonl", "per_query.csv", "codes.npz", "model.safetensors")
 
 
-def names(path: str | Path) -> Iterator[Path]:
+def _outcome(value: Any, name: str) -> Any:
+    return instance(value, name, Trained, "an Outcome, which studies.runs.run returns")
+
+
+@runtime_checkable
+class Trained(Protocol):
+    """What a run folder is made of, see `studies.runs.Outcome`."""
+
+    model: Any
+    reports: Any
+    records: Any
+    codes: Any
+
+
+AnOutcome = Annotated[Any, _outcome]
+
+
+@checked
+def names(path: PathLike) -> Iterator[Path]:
     """The path, path-2, path-3, and so on."""
     path = Path(path)
     yield path
     yield from (path.with_name(f"{path.name}-{number}") for number in itertools.count(2))
 
 
-def free(path: str | Path) -> Path:
+@checked
+def free(path: PathLike) -> Path:
     """The path, or path-2, path-3, ... : the first that does not exist."""
     return next(candidate for candidate in names(path) if not candidate.exists())
 
 
-def stored(path: str | Path, asked: Mapping[str, Any], data_hash: str, below: str = "") -> Path | None:
+@checked
+def stored(path: PathLike, asked: Mapping[str, Any], data_hash: str, below: str = "") -> Path | None:
     """Of the folders path, path-2, path-3, ... the first that `holds` what is asked, or None.
 
     Args:
@@ -74,7 +95,8 @@ class Run(NamedTuple):
     _repr_html_ = brief.table
 
 
-def keep(path: str | Path, outcome: Any, config: Mapping[str, Any]) -> Path:
+@checked
+def keep(path: PathLike, outcome: AnOutcome, config: Mapping[str, Any]) -> Path:
     """Write a run folder, whole or not at all: configuration, environment, results, per-query AP, codes, model.
 
     Args:
@@ -97,7 +119,8 @@ def keep(path: str | Path, outcome: Any, config: Mapping[str, Any]) -> Path:
     return Path(path)
 
 
-def per_query(outcome: Any) -> dict[str, np.ndarray]:
+@checked
+def per_query(outcome: AnOutcome) -> dict[str, np.ndarray]:
     """Column -> values: ids of the queries, and their AP by database kind and direction (nan: nothing relevant)."""
     columns = {"query": outcome.codes["query_ids"]}
     for kind, report in outcome.reports.items():
@@ -117,7 +140,8 @@ def _field(value: Any) -> Any:
     return "" if isinstance(value, float) and math.isnan(value) else value
 
 
-def read_run(path: str | Path) -> Run:
+@checked
+def read_run(path: PathLike) -> Run:
     """Everything a run folder holds; `jaxcmh.load(path)` gives the model.
 
     Raises:

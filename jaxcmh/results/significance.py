@@ -2,12 +2,12 @@
 
 import itertools
 from collections.abc import Mapping, Sequence
-from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Annotated, Any, NamedTuple
 
 import numpy as np
 
 from jaxcmh import results
+from jaxcmh.checks import Array, Iterations, PathLike, Share, checked, filled
 from jaxcmh.results import runs, tables
 
 LEVEL = 0.05
@@ -43,7 +43,8 @@ class Comparison(NamedTuple):
     queries: int
 
 
-def paired(first: Any, second: Any, resamples: int = RESAMPLES) -> tuple[float, float, float, float]:
+@checked
+def paired(first: Array, second: Array, resamples: Iterations = RESAMPLES) -> tuple[float, float, float, float]:
     """Difference of two means over the same queries, its 95 % interval and its two-sided p.
 
     Args:
@@ -86,7 +87,8 @@ def paired(first: Any, second: Any, resamples: int = RESAMPLES) -> tuple[float, 
     return float(gaps.mean()), float(low), float(high), float(test.pvalue)
 
 
-def holm(p: Sequence[float]) -> list[float]:
+@checked
+def holm(p: Annotated[Sequence[Share], filled]) -> list[float]:
     """Holm's correction of p for being tested together.
 
     >>> holm([0.01, 0.04, 0.03])
@@ -99,7 +101,8 @@ def holm(p: Sequence[float]) -> list[float]:
     return corrected.tolist()
 
 
-def compare(folders: Sequence[str | Path], databases: Sequence[str] | None = None) -> list[Comparison]:
+@checked
+def compare(folders: Annotated[Sequence[PathLike], filled], databases: Sequence[str] | None = None) -> list[Comparison]:
     """Compare the configurations of run folders pair by pair, on the same queries.
 
     Args:
@@ -163,7 +166,8 @@ def _columns(stored: Sequence[runs.Run], databases: Sequence[str] | None) -> lis
     return common
 
 
-def grid(comparisons: Sequence[Comparison]) -> tables.Grid:
+@checked
+def grid(comparisons: Annotated[Sequence[Comparison], filled]) -> tables.Grid:
     """Comparisons as a table to print; the difference is bold where the corrected p is below `LEVEL`."""
     heads = ("mAP", "mAP of other", "difference", "95 % interval", "p", "p (Holm)", "seeds")
     rows = tuple(
@@ -191,6 +195,7 @@ def grid(comparisons: Sequence[Comparison]) -> tables.Grid:
     return tables.Grid(index, (level,), rows, caption, marked=f"corrected p below {LEVEL}")
 
 
+@checked
 def as_dict(comparison: Comparison) -> Mapping[str, Any]:
     """A comparison as JSON types, with `single_seed` to be seen by programs."""
     return {**comparison._asdict(), "single_seed": min(comparison.seeds) == 1}

@@ -12,11 +12,29 @@ import unicodedata
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from io import StringIO
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 from jaxcmh import results
+from jaxcmh.checks import Bits, checked
 from jaxcmh.progress import printable
+from jaxcmh.results.lines import Lines
+from jaxcmh.results.pivot import Digits
 
+__all__ = [
+    "ENDINGS",
+    "Grid",
+    "Verdict",
+    "against",
+    "grid",
+    "html",
+    "published",
+    "render",
+    "seconds",
+    "study",
+    "verdicts",
+]
+
+Format = Literal["text", "markdown", "latex", "csv", "html"]
 ENDINGS = {"text": "txt", "markdown": "md", "latex": "tex", "csv": "csv", "html": "html"}
 # Names of the data sets in the copy of the published values, where they differ from ours.
 PUBLISHED_AS = {"nuswide10": "nuswide"}
@@ -49,7 +67,8 @@ class Grid(NamedTuple):
 # -- from lines to tables ---------------------------------------------------------------------------------------------
 
 
-def study(records: Iterable[Mapping[str, Any]]) -> results.Table:
+@checked
+def study(records: Lines) -> results.Table:
     """The table of result lines of one protocol: rows are methods and whatever differs, columns directions and bits.
 
     Args:
@@ -76,7 +95,8 @@ def study(records: Iterable[Mapping[str, Any]]) -> results.Table:
     return beside(table._replace(rows=tuple(sorted(table.rows, key=order))), records)
 
 
-def seconds(records: Iterable[Mapping[str, Any]]) -> Grid:
+@checked
+def seconds(records: Lines) -> Grid:
     """Times of runs in seconds: rows are methods, code lengths and whatever differs, columns the stages of a run.
 
     Args:
@@ -87,8 +107,6 @@ def seconds(records: Iterable[Mapping[str, Any]]) -> Grid:
         ValueError: no lines.
     """
     records = [_named(line) for line in records]
-    if not records:
-        raise ValueError("records: expected at least one result line; got none")
     names = ["method", *differing(records)]
     names += ["bits"] if len({line["bits"] for line in records}) > 1 else []
     stages = list(dict.fromkeys(stage for line in records for stage, spent in line["times"].items() if spent > 0))
@@ -190,8 +208,9 @@ def _printed() -> tuple[dict[str, str], ...]:
         return tuple(csv.DictReader(file))
 
 
+@checked
 def published(
-    method: str, data: str, direction: str, bits: int, setting: Mapping[str, Any] | None = None
+    method: str, data: str, direction: str, bits: Bits, setting: Mapping[str, Any] | None = None
 ) -> tuple[float, str] | None:
     """What the method's own paper prints for itself: the value and the copy's remark on it; None where it prints none.
 
@@ -286,9 +305,8 @@ class Verdict(NamedTuple):
     verdict: str
 
 
-def against(
-    records: Iterable[Mapping[str, Any]], reasons: Mapping[tuple[str, str], str] | None = None
-) -> list[Verdict]:
+@checked
+def against(records: Lines, reasons: Mapping[tuple[str, str], str] | None = None) -> list[Verdict]:
     """Every published number that the lines repeat, beside ours; lines without a published number are left out.
 
     Args:
@@ -352,6 +370,7 @@ def _reason(remark: str, data: str) -> str:
     return "" if setting or size else remark
 
 
+@checked
 def verdicts(outcomes: Sequence[Verdict]) -> Grid:
     """The outcome of `against` as a table to print."""
     heads = ("published", "ours", "seeds", "difference", "outcome")
@@ -382,7 +401,8 @@ def verdicts(outcomes: Sequence[Verdict]) -> Grid:
 # -- formats ----------------------------------------------------------------------------------------------------------
 
 
-def grid(table: results.Table, digits: int = 3) -> Grid:
+@checked
+def grid(table: results.Table, digits: Digits = 3) -> Grid:
     """The table in words: heads of equal neighbours joined, best cells bold (all that tie at the printed precision)."""
     levels = []
     for level, field in enumerate(table.fields):
@@ -410,7 +430,8 @@ def _word(value: Any) -> str:
     return f"{value:g}" if isinstance(value, float) else str(value)
 
 
-def render(table: results.Table | Grid, format: str = "text") -> str:
+@checked
+def render(table: results.Table | Grid, format: Format = "text") -> str:
     """A table as text, markdown, latex, csv or html.
 
     Args:
@@ -550,6 +571,7 @@ def _csv(grid: Grid) -> str:
     return text.getvalue()
 
 
+@checked
 def html(grid: Grid) -> str:
     """The table as an HTML element with its caption; the classes are those of the pages' style sheet."""
     from html import escape

@@ -8,19 +8,22 @@ from typing import Any
 import numpy as np
 
 from jaxcmh import store
+from jaxcmh.checks import Count, PathLike, checked
+from jaxcmh.datasets import Split
 from jaxcmh.datasets.identity import kinds
-from jaxcmh.model import directions, encode, search
+from jaxcmh.model import Model, directions, encode, search
 
 BLOCK = 256  # queries per search
 
 
+@checked
 def export(
-    folder: str | Path,
-    model: Any,
-    split: Any,
+    folder: PathLike,
+    model: Model,
+    split: Split,
     *,
     database: str = "learned",
-    depth: int | None = None,
+    depth: Count | None = None,
     say: Callable[[str], Any] = lambda _: None,
 ) -> list[Path]:
     """Write DIRECTION.run and DIRECTION.qrels for every direction between two views.

@@ -18,7 +18,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextvars import copy_context
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Annotated, Any, Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -28,7 +28,11 @@ from jax import Array, lax
 from scipy.special import gammaln
 
 from jaxcmh import brief, checks
+from jaxcmh.checks import Labels, Rows, SomeCodes, checked, filled
 from jaxcmh.retrieval.topk import roomy
+
+Ties = Literal["expected", "stable"]
+Ranks = Annotated[Sequence[int], filled]
 
 # Ranks of topN precision unless told otherwise, as far as the database reaches.
 TOPN = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000)
@@ -68,15 +72,16 @@ class Metrics(NamedTuple):
     _repr_html_ = brief.table
 
 
+@checked
 def hamming_metrics(
-    query_codes: Any,
-    database_codes: Any,
-    query_labels: Any,
-    database_labels: Any,
+    query_codes: SomeCodes,
+    database_codes: SomeCodes,
+    query_labels: Labels,
+    database_labels: Labels,
     *,
-    ties: str = "expected",
+    ties: Ties = "expected",
     at: int | None = None,
-    topn: Sequence[int] | None = None,
+    topn: Ranks | None = None,
 ) -> Metrics:
     """Measure the ranking of packed codes by Hamming distance.
 
@@ -113,13 +118,13 @@ def hamming_metrics(
         >>> hamming_metrics(query, items, [3], [7, 3, 7], ties="stable").map
         0.5
     """
-    queries, items = _codes(query_codes, "query_codes"), _codes(database_codes, "database_codes")
+    queries, items = np.asarray(query_codes), np.asarray(database_codes)
     if queries.shape[1] != items.shape[1]:
         raise ValueError(
             f"query_codes: expected {items.shape[1]} bytes per code, as database_codes; got {queries.shape}"
         )
     query_sets, item_sets = _label_sets(query_labels, database_labels, len(queries), len(items))
-    cuts = _ranks(ties, at, topn, len(items))
+    cuts = _ranks(at, topn, len(items))
     bits = 8 * items.shape[1]
     queries, items, item_sets = _words(queries), jnp.asarray(_words(items)), jnp.asarray(item_sets)
     chunks = _chunked(items), _chunked(item_sets), _chunked(jnp.ones((len(items), 1), jnp.int32))
@@ -155,7 +160,8 @@ class Judged(NamedTuple):
     harmonic: np.ndarray  # (n + 1,) 1 + 1/2 + ... + 1/i
 
 
-def judge(query_labels: Any, database_labels: Any) -> Judged:
+@checked
+def judge(query_labels: Labels, database_labels: Labels) -> Judged:
     """Label sets for `hamming_map`.
 
     Args:
@@ -168,7 +174,8 @@ def judge(query_labels: Any, database_labels: Any) -> Judged:
     return Judged(jnp.asarray(_blocks(query_sets, _QUERIES)), item_sets, chunks, _sums(len(item_sets))[0])
 
 
-def hamming_map(query_codes: Array, database_codes: Array, judged: Judged, *, ties: str = "expected") -> float:
+@checked
+def hamming_map(query_codes: SomeCodes, database_codes: SomeCodes, judged: Judged, *, ties: Ties = "expected") -> float:
     """The mAP of `hamming_metrics` alone, over the whole database, of codes that stay on the device.
 
     Args:
@@ -185,8 +192,12 @@ def hamming_map(query_codes: Array, database_codes: Array, judged: Judged, *, ti
         >>> hamming_map(query, items, judge([3], [7, 3, 7]))
         0.75
     """
-    items, bits = _device_words(database_codes), 8 * database_codes.shape[1]
     shape = judged.query_sets.shape[:2]
+    if query_codes.shape[1] != database_codes.shape[1] or not 0 <= shape[0] * shape[1] - len(query_codes) < shape[0]:
+        raise ValueError(f"query_codes: expected one code of a width for each query judged; got {query_codes.shape}")
+    if len(database_codes) != len(judged.item_sets):
+        raise ValueError(f"database_codes: expected {len(judged.item_sets)}, as judged; got {len(database_codes)}")
+    items, bits = _device_words(database_codes), 8 * database_codes.shape[1]
     queries = _device_words(query_codes)
     queries = jnp.pad(queries, ((0, shape[0] * shape[1] - len(queries)), (0, 0))).reshape(*shape, -1)
     chunks = _chunked(items)
@@ -200,8 +211,12 @@ def hamming_map(query_codes: Array, database_codes: Array, judged: Judged, *, ti
         sums = _stable_sums(counts, queries[block].T, sets.T, items, judged.item_sets, cuts)
         return _in_float64(_summed_gain, *sums)
 
+    def measure_as_usual(block: int) -> tuple[Any, Any]:
+        with checks.as_usual():
+            return measure(block)
+
     with ThreadPoolExecutor(os.cpu_count()) as pool:
-        total, measured = np.sum([np.asarray(pair) for pair in pool.map(measure, range(shape[0]))], axis=0)
+        total, measured = np.sum([np.asarray(pair) for pair in pool.map(measure_as_usual, range(shape[0]))], axis=0)
     if not measured:
         raise ValueError("query_labels: expected labels that database_labels shares; no query has any relevant item")
     return float(total / measured)
@@ -246,16 +261,17 @@ def _summed_gain(gain: Any, hits: Any, xp: Any) -> tuple[Any, Any]:
     return (gain / xp.maximum(hits[:, 0], 1)).sum(), (hits[:, 0] > 0).sum().astype(xp.float64)
 
 
+@checked
 def score_metrics(
-    queries: Any,
-    database_codes: Any,
-    codebooks: Any,
-    query_labels: Any,
-    database_labels: Any,
+    queries: Rows,
+    database_codes: SomeCodes,
+    codebooks: checks.Books,
+    query_labels: Labels,
+    database_labels: Labels,
     *,
-    ties: str = "expected",
+    ties: Ties = "expected",
     at: int | None = None,
-    topn: Sequence[int] | None = None,
+    topn: Ranks | None = None,
 ) -> Metrics:
     """Measure the ranking of look-up codes by score, sum_b query · codebooks[b, code of the item in book b].
 
@@ -287,17 +303,15 @@ def score_metrics(
         >>> round(score_metrics([[1.0]], items, codebooks, [3], [3, 7, 7]).map, 6)
         0.416667
     """
-    queries = np.asarray(checks.rows(queries, "queries"), np.float32)
-    codes, books = _codes(database_codes, "database_codes"), np.asarray(codebooks)
-    if books.ndim != 3 or books.shape[::2] != (codes.shape[1], queries.shape[1]) or books.dtype.kind not in "fiu":
+    queries = queries.toarray() if scipy.sparse.issparse(queries) else queries
+    queries, codes, books = np.asarray(queries, np.float32), np.asarray(database_codes), np.asarray(codebooks)
+    if books.shape[::2] != (codes.shape[1], queries.shape[1]):
         expected = f"({codes.shape[1]}, words, {queries.shape[1]})"
         raise ValueError(f"codebooks: expected real numbers {expected}; got {books.dtype} of shape {books.shape}")
-    if not np.isfinite(books).all():
-        raise ValueError("codebooks: expected finite numbers; got NaN or infinity")
     if codes.max() >= books.shape[1]:
         raise ValueError(f"database_codes: expected words below {books.shape[1]}, as codebooks; got {codes.max()}")
     query_sets, item_sets = _label_sets(query_labels, database_labels, len(queries), len(codes))
-    cuts = _ranks(ties, at, topn, len(codes))
+    cuts = _ranks(at, topn, len(codes))
     points = np.unique(np.geomspace(1, len(codes), 100).round().astype(int))
     sums = _sums(len(codes))
     items = jnp.asarray(codes.T), jnp.asarray(item_sets.T), jnp.asarray(books, jnp.float32)
@@ -318,28 +332,13 @@ def score_metrics(
 # Border
 
 
-def _codes(x: Any, name: str) -> np.ndarray:
-    checks.not_forked()
-    x = np.asarray(x)
-    if x.dtype != np.uint8 or x.ndim != 2 or 0 in x.shape:
-        raise ValueError(
-            f"{name}: expected a non-empty uint8 matrix, one row per code; got {x.dtype} of shape {x.shape}"
-        )
-    return x
-
-
 def _label_sets(query_labels: Any, database_labels: Any, n_queries: int, n: int) -> tuple[np.ndarray, np.ndarray]:
     """Both sides' label sets as words of 32 labels: (n_q, words) and (n, words) uint32."""
     given = [(query_labels, "query_labels", n_queries), (database_labels, "database_labels", n)]
     sides = []
     for x, name, rows in given:
-        x = x.toarray() if scipy.sparse.issparse(x) else np.asarray(x)
-        if x.ndim not in (1, 2) or len(x) != rows:
+        if len(x) != rows:
             raise ValueError(f"{name}: expected {rows} rows of labels, one for each code; got shape {x.shape}")
-        if x.ndim == 1 and x.dtype.kind not in "iu":
-            raise ValueError(f"{name}: expected integer classes from 0; got {x.dtype}")
-        if x.ndim == 1 and x.min() < 0:
-            raise ValueError(f"{name}: expected integer classes from 0; got {x.dtype} from {x.min()}")
         sides.append(x)
     query, items = sides
     if query.shape[1:] != items.shape[1:]:
@@ -347,21 +346,20 @@ def _label_sets(query_labels: Any, database_labels: Any, n_queries: int, n: int)
             f"query_labels: expected the same classes as database_labels; got shapes {query.shape} and {items.shape}"
         )
     if query.ndim == 2:
-        query, items = (checks.labels(x, name) for x, (_, name, _) in zip(sides, given))
-        return _words(np.packbits(query, axis=1)), _words(np.packbits(items, axis=1))
+        return _words(np.packbits(query > 0, axis=1)), _words(np.packbits(items > 0, axis=1))
     _, column = np.unique(np.concatenate(sides), return_inverse=True)
     sets = np.zeros((len(column), column.max() // 32 + 1), np.uint32)
     sets[np.arange(len(column)), column // 32] = np.uint32(1) << (column % 32).astype(np.uint32)
     return sets[:n_queries], sets[n_queries:]
 
 
-def _ranks(ties: str, at: int | None, topn: Sequence[int] | None, n: int) -> list[int]:
+def _ranks(at: int | None, topn: Sequence[int] | None, n: int) -> list[int]:
     """The rank at which average precision ends, then those of topN precision."""
-    checks.choice(ties, "ties", ("expected", "stable"))
-    cut = n if at is None else checks.integer(at, "at", 1, n)
+    rank = checks.Whole(1, n)
+    cut = n if at is None else rank(at, "at")
     if topn is None:
-        return [cut, *(rank for rank in TOPN if rank <= n)]
-    return [cut, *(checks.integer(rank, "topn", 1, n) for rank in np.atleast_1d(np.asarray(topn)))]
+        return [cut, *(one for one in TOPN if one <= n)]
+    return [cut, *(rank(one, "topn") for one in topn)]
 
 
 def _words(codes: np.ndarray) -> np.ndarray:
@@ -385,7 +383,8 @@ def _in_blocks(function: Callable[..., tuple], *rows: np.ndarray, size: int) -> 
     contexts = [copy_context() for _ in padded[0]]
 
     def measure(*block: np.ndarray) -> tuple:
-        return tuple(map(np.asarray, function(*block)))
+        with checks.as_usual():
+            return tuple(map(np.asarray, function(*block)))
 
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         results = list(pool.map(lambda context, *block: context.run(measure, *block), contexts, *padded))

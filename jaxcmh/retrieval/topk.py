@@ -25,16 +25,16 @@ import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache, partial
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
-from jax.core import Tracer
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from jaxcmh import checks
+from jaxcmh.checks import Books, Codes, Copies, Natural, checked
 
 # A chunk's codes, and a batch's distances to a chunk, should stay in the cache.
 CHUNK_BYTES, CHUNK_ITEMS, BATCH_PAIRS = 1 << 22, 1 << 18, 1 << 21
@@ -45,6 +45,11 @@ RANGE_QUERIES = 256  # queries whose items within a radius are sought together
 RUN = 32  # items of a column that look-up search takes or leaves together
 
 
+__all__ = ["Blocks", "arrange", "codes_of", "hamming_range", "hamming_topk", "lookup_topk", "pack", "unpack"]
+
+Engine = Literal["auto", "jax", "numba"]
+
+
 class Blocks(NamedTuple):
     """Items arranged for search by `arrange`: item (c S + s) C + r is words[c, :, r, s]."""
 
@@ -52,7 +57,8 @@ class Blocks(NamedTuple):
     n: Any  # () int32, number of items
 
 
-def pack(signs: Any) -> jax.Array:
+@checked
+def pack(signs: checks.Array) -> jax.Array:
     """Pack signs into bytes, eight to a byte, little bit order.
 
     Args:
@@ -68,7 +74,6 @@ def pack(signs: Any) -> jax.Array:
         >>> pack([[1, 1, -1, -1, -1, -1, -1, -1]]).tolist()
         [[3]]
     """
-    signs = signs if isinstance(signs, jax.Array) else np.asarray(signs)
     if signs.ndim != 2 or signs.shape[1] == 0 or signs.shape[1] % 8:
         raise ValueError(f"signs: expected shape (n, bits), bits a positive multiple of 8; got {signs.shape}")
     if _concrete(signs):
@@ -84,7 +89,8 @@ def _pack(signs: jax.Array) -> jax.Array:
     return (ones << jnp.arange(8, dtype=jnp.uint8)).sum(axis=2, dtype=jnp.uint8)
 
 
-def unpack(codes: Any) -> jax.Array:
+@checked
+def unpack(codes: Codes) -> jax.Array:
     """Signs of packed codes: the inverse of `pack`.
 
     Args:
@@ -100,7 +106,7 @@ def unpack(codes: Any) -> jax.Array:
         >>> unpack(np.uint8([[3]])).tolist()
         [[1.0, 1.0, -1.0, -1.0, -1.0, -1.0, -1.0, -1.0]]
     """
-    return _unpack(check_codes("codes", codes))
+    return _unpack(jnp.asarray(codes))
 
 
 @jax.jit
@@ -131,7 +137,8 @@ def filled_up(rows: np.ndarray, n: int) -> np.ndarray:
     return np.concatenate([rows, np.zeros((n - len(rows), *rows.shape[1:]), rows.dtype)]) if n > len(rows) else rows
 
 
-def arrange(codes: Any, devices: int = 1) -> Blocks:
+@checked
+def arrange(codes: Codes, devices: Copies = 1) -> Blocks:
     """Arrange codes for search, once for a database that is searched often.
 
     Args:
@@ -148,9 +155,9 @@ def arrange(codes: Any, devices: int = 1) -> Blocks:
         >>> arrange(np.zeros((5, 8), np.uint8)).words.shape
         (1, 8, 32, 64)
     """
-    codes = check_codes("codes", codes)
+    codes = jnp.asarray(codes)
     n, width = codes.shape
-    shape = _arrangement(n, width, checks.integer(devices, "devices", least=1))
+    shape = _arrangement(n, width, devices)
     if _concrete(codes):
         codes = filled_up(np.asarray(codes), math.prod(shape))
     # NumPy's integer, because JAX's would have to be waited for.
@@ -189,6 +196,7 @@ def _spread(codes: jax.Array, shape: tuple[int, int, int]) -> jax.Array:
     return padded.reshape(chunks, columns, run, width).transpose(0, 3, 2, 1)
 
 
+@checked
 def codes_of(blocks: Blocks) -> np.ndarray:
     """The (n, bytes) uint8 codes that `arrange` was given.
 
@@ -200,14 +208,15 @@ def codes_of(blocks: Blocks) -> np.ndarray:
     return words.transpose(0, 3, 2, 1).reshape(-1, words.shape[1])[: int(blocks.n)]
 
 
+@checked
 def hamming_topk(
-    query_codes: Any,
-    database_codes: Any,
+    query_codes: Codes,
+    database_codes: Codes | Blocks,
     k: int,
     *,
-    mask: Any = None,
+    mask: checks.Array | None = None,
     mesh: Mesh | None = None,
-    engine: str = "auto",
+    engine: Engine = "auto",
 ) -> tuple[jax.Array, jax.Array]:
     """The k database items nearest to every query in Hamming distance, exactly.
 
@@ -234,7 +243,7 @@ def hamming_topk(
     """
     queries, blocks = _hamming_input(query_codes, database_codes, mesh)
     available, mask = _available(mask, blocks)
-    k = checks.integer(k, "k", least=1, most=available)
+    k = checks.Whole(1, available)(k, "k")
     compiled = _compiled(engine, queries, blocks, mesh)
     if compiled is not None:
         words = np.asarray(blocks.words)
@@ -245,8 +254,9 @@ def hamming_topk(
     return _search(_hamming, queries, (), blocks, mask, k, batch, mesh)
 
 
+@checked
 def hamming_range(
-    query_codes: Any, database_codes: Any, radius: int, *, mask: Any = None
+    query_codes: Codes, database_codes: Codes | Blocks, radius: Natural, *, mask: checks.Array | None = None
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """All database items within a Hamming distance of every query.
 
@@ -270,7 +280,7 @@ def hamming_range(
         ([0, 2, 2], [0, 1], [1, 2])
     """
     queries, blocks = _hamming_input(query_codes, database_codes, None)
-    radius = min(checks.integer(radius, "radius", least=0), 8 * queries.shape[1])
+    radius = min(radius, 8 * queries.shape[1])
     available, present = _available(mask, blocks)
     queries = np.asarray(queries)
     filled = filled_up(queries, roomy(len(queries)))
@@ -287,8 +297,15 @@ def hamming_range(
     return np.concatenate([[0], np.cumsum(counts)]), distances, ids
 
 
+@checked
 def lookup_topk(
-    queries: Any, codes: Any, codebooks: Any, k: int, *, mask: Any = None, mesh: Mesh | None = None
+    queries: checks.Array,
+    codes: Codes | Blocks,
+    codebooks: Books,
+    k: int,
+    *,
+    mask: checks.Array | None = None,
+    mesh: Mesh | None = None,
 ) -> tuple[jax.Array, jax.Array]:
     """The k database items of highest look-up score for every query, exactly.
 
@@ -321,7 +338,7 @@ def lookup_topk(
     if queries.shape[1] != codebooks.shape[2]:
         raise ValueError(f"queries: expected {codebooks.shape[2]} dimensions, as codebooks has; got {queries.shape[1]}")
     available, mask = _available(mask, blocks)
-    k = checks.integer(k, "k", least=1, most=available)
+    k = checks.Whole(1, available)(k, "k")
     return _search(_lookup, queries, (codebooks,), blocks, mask, k, LOOKUP_BATCH, mesh)
 
 
@@ -336,6 +353,8 @@ def _search(
     mesh: Mesh | None,
 ) -> tuple[jax.Array, jax.Array]:
     """Run `_program`, on a CPU in as many threads as there may be: XLA itself spreads only its largest steps."""
+    if len(queries) == 0:
+        return jnp.zeros((0, k), jnp.int32 if kernel is _hamming else jnp.float32), jnp.zeros((0, k), jnp.int32)
     concrete = _concrete(queries) and _concrete(blocks.words)
     n_q, most, asked = len(queries), k, len(queries)
     if concrete:
@@ -357,8 +376,9 @@ def _search(
 
         def run(thread: int) -> None:
             start = min(thread * share, n_q - share)
-            for whole, part in zip(nearest, program(start=start, share=share, batch=batch)):
-                whole[start : start + share] = part
+            with checks.as_usual():
+                for whole, part in zip(nearest, program(start=start, share=share, batch=batch)):
+                    whole[start : start + share] = part
 
         with ThreadPoolExecutor(threads) as pool:
             list(pool.map(run, range(threads)))
@@ -632,7 +652,7 @@ def _within(queries: jax.Array, blocks: Blocks, mask: jax.Array | None, radius: 
 
 
 def _hamming_input(query_codes: Any, database_codes: Any, mesh: Mesh | None) -> tuple[jax.Array | np.ndarray, Blocks]:
-    queries, blocks = check_codes("query_codes", query_codes), _blocks("database_codes", database_codes, mesh)
+    queries, blocks = query_codes, _blocks("database_codes", database_codes, mesh)
     if queries.shape[1] != blocks.words.shape[1]:
         raise ValueError(
             f"query_codes: expected {8 * blocks.words.shape[1]} bits, as database_codes has; got {8 * queries.shape[1]}"
@@ -642,7 +662,7 @@ def _hamming_input(query_codes: Any, database_codes: Any, mesh: Mesh | None) -> 
 
 def _blocks(name: str, codes: Any, mesh: Mesh | None) -> Blocks:
     devices = 1 if mesh is None else mesh.size
-    blocks = codes if isinstance(codes, Blocks) else arrange(check_codes(name, codes), devices)
+    blocks = codes if isinstance(codes, Blocks) else arrange(codes, devices)
     if mesh is None:
         return blocks
     if blocks.words.shape[0] % devices:
@@ -655,7 +675,6 @@ def _available(mask: Any, blocks: Blocks) -> tuple[int, jax.Array | None]:
     """How many items there are to search (under a trace, where that is not known, how many there may be); the mask."""
     n = int(blocks.n) if _concrete(blocks.n) else _slots(blocks)
     if mask is not None:
-        mask = mask if isinstance(mask, jax.Array) else np.asarray(mask)
         if mask.dtype != bool or mask.shape != (n,):
             raise ValueError(f"mask: expected {n} bools, one per item; got {mask.dtype} of {mask.shape}")
         if _concrete(mask):
@@ -670,7 +689,8 @@ def _slots(blocks: Blocks) -> int:
     return blocks.words.size // blocks.words.shape[1]
 
 
-def check_lookup(codes: Any, codebooks: Any) -> jax.Array:
+@checked
+def check_lookup(codes: Any, codebooks: Books) -> jax.Array:
     """Codebooks as float32, if they are (books, words, K) finite numbers and have all words that codes (n, books) name.
 
     Raises:
@@ -681,10 +701,8 @@ def check_lookup(codes: Any, codebooks: Any) -> jax.Array:
         Traceback (most recent call last):
         ValueError: codes: expected words below 2, as in codebooks; got 2
     """
-    codebooks = _real("codebooks", codebooks, 3)
+    codebooks = jnp.asarray(codebooks, jnp.float32)
     books, words, _ = codebooks.shape
-    if words > 256:
-        raise ValueError(f"codebooks: expected at most 256 words, for codes are bytes; got {words}")
     if codes.shape[1] != books:
         raise ValueError(f"codes: expected {books} books, as codebooks has; got {codes.shape[1]}")
     if words < 256 and _concrete(codes) and codes.size and int(codes.max()) >= words:
@@ -692,44 +710,24 @@ def check_lookup(codes: Any, codebooks: Any) -> jax.Array:
     return codebooks
 
 
-def check_codes(name: str, codes: Any) -> jax.Array | np.ndarray:
-    """Codes as an array of JAX or NumPy, if they are a uint8 matrix of at least one column.
-
-    Raises:
-        ValueError: they are not; the message begins with `name`.
-
-    Example:
-        >>> check_codes("items", np.zeros((3, 2)))
-        Traceback (most recent call last):
-        ValueError: items: expected uint8 codes of shape (n, bytes); got float64 of (3, 2)
-    """
-    checks.not_forked()
-    codes = codes if isinstance(codes, jax.Array) else np.asarray(codes)
-    if codes.ndim != 2 or codes.shape[1] == 0 or codes.dtype != np.uint8:
-        raise ValueError(f"{name}: expected uint8 codes of shape (n, bytes); got {codes.dtype} of {codes.shape}")
-    return codes
-
-
 def _real(name: str, x: Any, ndim: int) -> jax.Array:
-    checks.not_forked()
     x = x if isinstance(x, jax.Array) else np.asarray(x)
     if x.ndim != ndim or 0 in x.shape[1:] or x.dtype.kind not in "fiu":
         raise ValueError(f"{name}: expected {ndim} dimensions of real numbers, none empty; got {x.dtype} of {x.shape}")
     x = jax.device_put(x.astype(np.float32))
     if _concrete(x):
-        wrong = ~np.isfinite(np.asarray(x)).reshape(x.shape[0], -1).all(axis=1)
+        wrong = ~np.isfinite(np.asarray(x)).all(axis=tuple(range(1, ndim)))
         if wrong.any():
             raise ValueError(f"{name}: expected finite numbers; row {wrong.argmax()} holds NaN or infinity")
     return x
 
 
 def _concrete(x: Any) -> bool:
-    return not isinstance(x, Tracer)
+    return not checks.is_traced(x)
 
 
 def _compiled(engine: str, queries: jax.Array | np.ndarray, blocks: Blocks, mesh: Mesh | None) -> Callable | None:
     """`numba_topk.nearest` where it is asked for, or where it may be used and is worth it."""
-    checks.choice(engine, "engine", ("auto", "jax", "numba"))
     possible = mesh is None and _concrete(queries) and _concrete(blocks.words) and jax.default_backend() == "cpu"
     slots = _slots(blocks)
     worth_it = len(queries) * slots >= NUMBA_PAIRS

@@ -13,9 +13,10 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import Array, random
 
-from jaxcmh import model
+from jaxcmh import checks, model
 from jaxcmh.datasets import Split
 from jaxcmh.learning import compilation, core
 from jaxcmh.learning import features as feature_maps
@@ -36,7 +37,8 @@ class Shared(NamedTuple):
 
     data: Data
     queries: tuple[Array, ...]  # (n_q, q_m) mapped queries
-    items: tuple[Array, ...]  # (n, q_m) mapped database, where it is not the training set; else empty
+    items: tuple[Array, ...]  # (n, q_m) mapped database, where it is not what is learned from; else empty
+    labelled: Array | None = None  # its rows that are learned from, where others have no labels
 
 
 class Lane(NamedTuple):
@@ -70,7 +72,9 @@ def prepare(split: Split, method: Method, features: Sequence[Features], seed: in
     key = random.key(seed)
     choices = enumerate(zip(features, split.train.views))
     pairs = [feature_maps.fit(f, random.fold_in(key, m), x) for m, (f, x) in choices]
-    data = core.prepare([phi for _, phi in pairs], split.train.labels, across=method.across)
+    labels, known = split.train.labels, np.flatnonzero(split.train.labels.any(1))
+    whole = len(known) == len(labels)
+    data = core.prepare([phi if whole else phi[known] for _, phi in pairs], labels[known], across=method.across)
     if runs >= SVD_RUNS:
         data = data._replace(svd=_decomposed(data))
     database = () if split.database is split.train else split.database.views
@@ -78,7 +82,9 @@ def prepare(split: Split, method: Method, features: Sequence[Features], seed: in
         tuple(feature_maps.apply(fitted, x) for (fitted, _), x in zip(pairs, views))
         for views in (split.query.views, database)
     )
-    return jax.block_until_ready(Shared(data, queries, items))
+    if database or whole:
+        return jax.block_until_ready(Shared(data, queries, items))
+    return jax.block_until_ready(Shared(data, queries, tuple(phi for _, phi in pairs), jnp.asarray(known)))
 
 
 _decomposed = jax.jit(decomposed)
@@ -147,7 +153,7 @@ def compiled(
     outside = jax.config.read("jax_enable_x64")
 
     def train(shared: Shared, seeds: Sequence[int], params: Sequence[Any], tolerance: float) -> Lane:
-        with jax.enable_x64(outside):  # which a thread of its own does not know
+        with checks.as_usual(), jax.enable_x64(outside):  # which a thread of its own does not know
             return jax.block_until_ready(call(shared, *arguments(seeds, params, tolerance)))
 
     return train, lanes, calls
@@ -185,6 +191,9 @@ def _trained(
             codebooks, learned = method.codebooks(state), codes
             encoded = tuple(model.choose_words(x, m, codebooks, unlabelled) for m, x in enumerate(phi))
             queries = tuple(map(jnp.matmul, shared.queries, encoders))
+        if shared.labelled is not None:
+            guessed = model.of_all_views(phi, encoders, codebooks, unlabelled)
+            learned = guessed.at[shared.labelled].set(learned.astype(guessed.dtype))
         finite = jnp.stack([jnp.isfinite(W).all() for W in encoders]).all()
         return Lane(learned, encoded, queries, codebooks, objective, converged, diagnostics, finite)
 

@@ -1,11 +1,14 @@
 """Sweeps as optuna studies, for its plots and its importance of hyper-parameters."""
 
 import statistics
-from collections.abc import Mapping, Sequence
 from typing import Any
 
+from jaxcmh.checks import checked
+from jaxcmh.results.lines import Lines
 
-def to_optuna(lines: Sequence[Mapping[str, Any]], *, storage: str | None = None, name: str = "jaxcmh") -> Any:
+
+@checked
+def to_optuna(lines: Lines, *, storage: str | None = None, name: str = "jaxcmh") -> Any:
     """An optuna study with one trial per result line; its value is the mAP, mean over the directions.
 
     Args:
@@ -41,7 +44,10 @@ def to_optuna(lines: Sequence[Mapping[str, Any]], *, storage: str | None = None,
             ranges[key] = optuna.distributions.IntDistribution(int(low), int(high))
         else:
             ranges[key] = optuna.distributions.FloatDistribution(low, high, log=low > 0)
-    study = optuna.create_study(storage=storage, study_name=name, direction="maximize")
+    try:
+        study = optuna.create_study(storage=storage, study_name=name, direction="maximize")
+    except Exception as error:  # of the database's own kinds
+        raise ValueError(f"storage: {storage} cannot take the study {name} ({error})") from None
     for number, line in enumerate(lines):
         trial = optuna.trial.create_trial(
             params={key: column[number] for key, column in varied.items()},

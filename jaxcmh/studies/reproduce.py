@@ -1,21 +1,25 @@
 """Running a plan: which of its studies are asked for, on which data, into which folder."""
 
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import Any
 
 from jaxcmh import store, studies
+from jaxcmh.checks import PathLike, Positive, checked
 from jaxcmh.datasets import Split, load_dataset
 from jaxcmh.progress import Progress
+from jaxcmh.retrieval.metrics import Ties
 from jaxcmh.studies import Study, runs
 from jaxcmh.studies.plans import inside
 from jaxcmh.studies.plans.plan import Plan
+
+__all__ = ["deep_pictures", "run", "shortened", "wanted"]
 
 CURVES = "curves"  # the studies of this name keep precision-recall and topN curves
 # Kinds whose lines are compared with printed values get every kind of database codes; the others only the first.
 COMPARED = ("bits", "ablation", "unpaired", "deep")
 
 
+@checked
 def wanted(plan: Plan, tables: Sequence[int], figures: Sequence[int], names: Sequence[str]) -> set[str]:
     """Names of the studies of some tables and figures of a paper and of those named; all if nothing is asked for.
 
@@ -39,6 +43,7 @@ def _listed(names: Any) -> str:
     return ", ".join(map(str, names))
 
 
+@checked
 def shortened(study: Study) -> Study:
     """A small version of a study: one seed, two code lengths, three values of what is varied; its runs are among the
     whole study's.
@@ -63,6 +68,7 @@ def few(values: Sequence[Any]) -> tuple:
     return tuple(values[i] for i in sorted({0, len(values) // 2, len(values) - 1}))
 
 
+@checked
 def deep_pictures(split: Split) -> Split:
     """The data set with deep features of its pictures in place of their own, and the texts as they are.
 
@@ -79,17 +85,18 @@ def deep_pictures(split: Split) -> Split:
     return split._replace(train=train, query=query, database=train)
 
 
+@checked
 def run(
     plan_studies: Sequence[Study],
     split: Split,
-    folder: Path,
+    folder: PathLike,
     *,
     data: str,
-    ties: str,
+    ties: Ties,
     progress: Progress,
-    memory: float | None = None,
+    memory: Positive | None = None,
     deep: str | None = None,
-    root: Path | None = None,
+    root: PathLike | None = None,
     say: Callable[[str], Any] = print,
     log: Callable[[dict], None] | None = None,
 ) -> list[dict]:

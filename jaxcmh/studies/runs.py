@@ -7,9 +7,14 @@ import numpy as np
 
 import jaxcmh
 from jaxcmh import results
+from jaxcmh.checks import Bits, Count, checked
+from jaxcmh.datasets import Split
 from jaxcmh.datasets.identity import kinds
+from jaxcmh.learning.core import Method
+from jaxcmh.model import Model
 from jaxcmh.progress import Stages
 from jaxcmh.results.runs import FILES, Run, folder, free, keep, per_query, read_run, stored
+from jaxcmh.retrieval.metrics import Ties
 
 __all__ = [
     "FILES",
@@ -45,15 +50,16 @@ class Outcome(NamedTuple):
     doubts: list[str]
 
 
+@checked
 def run(
-    split: Any,
-    method: Any,
+    split: Split,
+    method: str | Method,
     *,
-    bits: int,
+    bits: Bits,
     data: str,
     hashes: tuple[str, str] | None = None,
-    ties: str = "expected",
-    at: int | None = None,
+    ties: Ties = "expected",
+    at: Count | None = None,
     times: Mapping[str, float] | None = None,
     say: Callable[[str], None] = lambda _: None,
     **options: Any,
@@ -106,7 +112,10 @@ def run(
     return Outcome(model, reports, records, codes, [*doubts, *results.doubts({}, chance, binary)])
 
 
-def evaluate(model: Any, split: Any, kind: str, *, ties: str = "expected", at: int | None = None) -> dict[str, Any]:
+@checked
+def evaluate(
+    model: Model, split: Split, kind: str, *, ties: Ties = "expected", at: Count | None = None
+) -> dict[str, Any]:
     """Evaluate a model on a split with one kind of database codes; arguments and report as `jaxcmh.evaluate`.
 
     Raises:

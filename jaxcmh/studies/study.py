@@ -22,12 +22,14 @@ import numpy as np
 
 import jaxcmh
 from jaxcmh import checks, results, store
+from jaxcmh.checks import Count, PathLike, Positive, checked
 from jaxcmh.datasets import Split, drop_labels, flip_labels, take, unpair
 from jaxcmh.learning.core import Method, endings
 from jaxcmh.methods import find
 from jaxcmh.model import Info, resolve_features, train
 from jaxcmh.progress import Progress, Stages, say
 from jaxcmh.retrieval import metrics
+from jaxcmh.retrieval.metrics import Ties
 from jaxcmh.studies import lanes, runs
 
 
@@ -57,16 +59,17 @@ class Point(NamedTuple):
     seed: int
 
 
+@checked
 def run(
     study: Study,
     split: Split,
-    path: str | Path,
+    path: PathLike,
     *,
     data: str,
-    ties: str = "expected",
-    at: int | None = None,
+    ties: Ties = "expected",
+    at: Count | None = None,
     databases: Sequence[str] | None = None,
-    memory: float | None = None,
+    memory: Positive | None = None,
     curves: bool = False,
     alone: bool = False,
     progress: Progress | None = None,
@@ -145,6 +148,7 @@ def run(
     return [done[key] for key in order if key in done]
 
 
+@checked
 def points(study: Study) -> list[Point]:
     """All runs of a study: setting by setting, in each by bits, then by hyper-parameters, then by seed.
 
@@ -157,12 +161,9 @@ def points(study: Study) -> list[Point]:
         [(1.0, 10.0), (2.0, 10.0), (10.0, 5.0)]
     """
     method = find(study.method)
-    bits = [checks.bits(value) for value in study.bits]
-    seeds = range(checks.integer(study.seeds, "seeds", least=1))
+    bits = [checks.bits(value, "bits") for value in study.bits]
+    seeds = range(checks.Whole(1, checks.MOST)(study.seeds, "seeds"))
     params = [checks.params(given, method.params) for given in _combined(study, method)]
-    if method.check:
-        for given in params:
-            method.check(given)
     return [Point(*point) for point in itertools.product(study.settings, bits, dict.fromkeys(params), seeds)]
 
 
@@ -193,14 +194,14 @@ def _combined(study: Study, method: Any) -> list[dict]:
 def _rows(split: Split, rows: float | int | str) -> Split:
     """The first rows of the training part, and of the database where that is the training part."""
     n = len(split.train.labels)
-    train = take(split.train, slice(checks.integer(rows, "rows", least=1, most=n)))
+    train = take(split.train, slice(checks.Whole(1, n)(rows, "rows")))
     return split._replace(train=train, database=train if split.database is split.train else split.database)
 
 
 def _training_size(split: Split, rows: float | int | str) -> Split:
     """The first rows of the training part; the database stays what it is."""
     n = len(split.train.labels)
-    return split._replace(train=take(split.train, slice(checks.integer(rows, "training_size", least=1, most=n))))
+    return split._replace(train=take(split.train, slice(checks.Whole(1, n)(rows, "training_size"))))
 
 
 CONDITIONS: Mapping[str, Callable[[Split, Any], Split]] = MappingProxyType(
@@ -214,6 +215,7 @@ CONDITIONS: Mapping[str, Callable[[Split, Any], Split]] = MappingProxyType(
 )
 
 
+@checked
 def conditions(split: Split, setting: Mapping[str, float | int | str]) -> Split:
     """A data set under other conditions.
 

@@ -13,7 +13,10 @@ from pathlib import Path
 from typing import Any
 
 from jaxcmh import results
+from jaxcmh.checks import PathLike, checked
 from jaxcmh.extras import require
+
+__all__ = ["logger"]
 
 Line = Mapping[str, Any]
 # What the extra named as the tracker installs, by import names.
@@ -22,7 +25,8 @@ PROJECT = "jaxcmh"  # experiment of MLflow, project of Weights & Biases
 OBJECTIVE = "objective"
 
 
-def logger(tracker: str, folder: str | Path) -> Callable[[Line], None]:
+@checked
+def logger(tracker: str, folder: PathLike) -> Callable[[Line], None]:
     """A function that makes a result line a finished run of a tracker.
 
     Args:

@@ -404,7 +404,7 @@ def test_random_splits_are_seeded_and_sized(tmp_path):
     assert not np.array_equal(other.train.ids, split.train.ids)
     assert len(load_files(tmp_path / "set.npz", query=0.5).query.ids) == n // 2
     for bad in ({"query": 0}, {"query": n}, {"query": 5, "train": n - 4}, {"query": -0.5}):
-        with pytest.raises(ValueError, match=r"(query|train): expected 1 to"):
+        with pytest.raises(ValueError, match=r"(query|train): expected "):
             load_files(tmp_path / "set.npz", **bad)
 
 

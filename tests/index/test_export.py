@@ -391,7 +391,7 @@ def test_a_script_that_fails_leaves_no_table(psql, tmp_path):
     [
         (lambda path: pgvector.write(INDEXES["lookup"], path), "index: pgvector takes packed codes"),
         (lambda path: pgvector.write(INDEXES["rows"], path, 'x"; DROP'), "table: expected letters, digits"),
-        (lambda path: pgvector.write(indexes.build(CODES[:1], ["a\0b"]), path), "ids: PostgreSQL's text holds no zero"),
+        (lambda path: pgvector.write(indexes.build(CODES[:1], ["a\0b"]), path), "ids: expected text without"),
         (lambda path: pgvector.select("items", CODES[0], bits=32, k=0), "k: expected an integer of at least 1"),
         (lambda path: pgvector.select("items", CODES[0], bits=12, k=1), "bits: expected an integer from 25 to 32"),
         (lambda path: pgvector.bit_strings(np.uint8([[0, 16]]), 12), "codes: expected zeros behind bit 12"),

@@ -200,7 +200,7 @@ def test_a_damaged_array_file_is_told(tmp_path):
 @pytest.mark.parametrize(
     ("form", "arguments", "message"),
     [
-        (plots.surface, ([],), "at least one panel"),
+        (plots.surface, ([],), "panels: expected at least one"),
         (plots.surface, ([plots.Surface("p", [1], [1, 2], [[1]])],), r"cells must have shape \(2, 1\)"),
         (plots.surface, ([plots.Surface("p", [1], [1], [[np.nan]])],), "no cell has a value"),
         (plots.bars, ([plots.Bars("p", ["a"], {"s": [1, 2]})],), "2 values for 1 groups"),

@@ -164,7 +164,7 @@ def test_equal_figures_are_equal_files(tmp_path):
 @pytest.mark.parametrize(
     ("records", "message"),
     [
-        ([], "no results given"),
+        ([], "records: expected at least one"),
         ([record("dcgh"), record("aah", ties="stable")], "mix protocols: ties"),
         ([record("dcgh"), record("aah", 32)], "mix code lengths"),
         ([record("dcgh"), record("dcgh", seed=1)], "two results of method 'dcgh'"),
@@ -177,7 +177,7 @@ def test_curves_refuse_what_does_not_compare(tmp_path, records, message):
 
 
 def test_drawing_checks_its_lines(tmp_path):
-    with pytest.raises(ValueError, match="nothing to draw"):
+    with pytest.raises(ValueError, match="panels: expected at least one"):
         plots.draw(tmp_path / "f", [], x="x", y="y")
     with pytest.raises(ValueError, match="3 x values and 2 y values"):
         plots.draw(tmp_path / "f", [plots.Panel("p", {"a": ([1, 2, 3], [1, 2])})], x="x", y="y")

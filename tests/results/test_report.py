@@ -87,7 +87,7 @@ def test_pictures_are_recognised():
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"rankings": []}, "rankings is empty"),
+        ({"rankings": []}, "rankings: expected at least one"),
         ({"queries": items(4)._replace(texts=["a"])}, r"queries.texts has 1 entries for 4 items"),
         (
             {"database": items(6)._replace(labels=np.ones((6, 2)))},

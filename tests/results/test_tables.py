@@ -205,7 +205,7 @@ def test_times_are_a_table_of_seconds():
     assert "Seconds; toy; none, 1 processors." in text
     two = [fake_lines.line(seed=seed, times={"train": seed + 1.0}) for seed in (0, 2)]
     assert "2.00 ± 1.41" in tables.render(tables.seconds(two), "text")
-    with pytest.raises(ValueError, match="expected at least one result line; got none"):
+    with pytest.raises(ValueError, match="records: expected at least one"):
         tables.seconds([])
 
 

@@ -124,7 +124,7 @@ def test_expected_ap_of_large_buckets_in_exact_arithmetic(at):
 @pytest.mark.parametrize("at", [None, 1, 10, 250])
 @pytest.mark.parametrize(
     ("bits", "classes", "n"),
-    [(8, 1, 250), (16, 10, 300), (24, 33, 257), (64, 70, 1000), (128, 200, 333), (1024, 3, 300)],
+    [(8, 2, 250), (16, 10, 300), (24, 33, 257), (64, 70, 1000), (128, 200, 333), (1024, 3, 300)],
 )
 def test_stable_ap_is_that_of_a_stable_sort(bits, classes, n, at):
     rng = np.random.default_rng(bits)
@@ -460,9 +460,9 @@ LOOKUP = {
     "database_labels": np.eye(3, 4),
 }
 SHARED = [
-    ("database_codes", np.zeros((3, 2)), r"database_codes: expected a non-empty uint8 matrix.* got float64"),
+    ("database_codes", np.zeros((3, 2)), r"database_codes: expected uint8 codes of shape .* got float64"),
     ("database_codes", np.zeros(3, np.uint8), r"database_codes: expected .* shape \(3,\)"),
-    ("database_codes", np.zeros((0, 2), np.uint8), r"database_codes: expected a non-empty"),
+    ("database_codes", np.zeros((0, 2), np.uint8), r"database_codes: expected at least 1 code; got uint8 of shape"),
     ("query_labels", np.eye(3, 4), r"query_labels: expected 2 rows of labels.* got shape \(3, 4\)"),
     ("database_labels", np.eye(2, 4), r"database_labels: expected 3 rows of labels.* got shape \(2, 4\)"),
     ("query_labels", np.eye(2, 5), r"query_labels: expected the same classes .* \(2, 5\) and \(3, 4\)"),
@@ -470,14 +470,14 @@ SHARED = [
     ("query_labels", 2 * np.eye(2, 4), r"query_labels: expected 0 and 1; row 0"),
     ("query_labels", np.full((2, 4), np.nan), r"query_labels: expected 0 and 1; row 0"),
     ("query_labels", np.zeros((2, 4)), r"query_labels: expected labels; every row is empty"),
-    ("query_labels", [["a"] * 4] * 2, r"query_labels: expected \(n, c\) of 0 and 1"),
-    ("query_labels", None, r"query_labels: expected 2 rows of labels"),
+    ("query_labels", [["a"] * 4] * 2, r"query_labels: expected real numbers; got <U1"),
+    ("query_labels", None, r"query_labels: expected real numbers; got object"),
     ("ties", "random", r"ties: expected one of expected, stable; got 'random'"),
     ("at", 0, r"at: expected an integer from 1 to 3; got 0"),
     ("at", 4, r"at: expected an integer from 1 to 3; got 4"),
-    ("at", 2.0, r"at: expected an integer from 1 to 3; got 2.0"),
+    ("at", 2.0, r"at: expected an integer; got 2.0"),
     ("topn", (1, 4), r"topn: expected an integer from 1 to 3; got .*4"),
-    ("topn", "x", r"topn: expected an integer"),
+    ("topn", "x", r"topn: expected a sequence of an integer"),
 ]
 
 
@@ -486,7 +486,7 @@ SHARED = [
     [
         *SHARED,
         ("query_codes", np.zeros((2, 3), np.uint8), r"query_codes: expected 2 bytes per code.* got \(2, 3\)"),
-        ("query_codes", np.ones((2, 2)), r"query_codes: expected a non-empty uint8 matrix"),
+        ("query_codes", np.ones((2, 2)), r"query_codes: expected uint8 codes"),
     ],
 )
 def test_bad_input_to_hamming_metrics_is_named(name, value, message):
@@ -518,5 +518,5 @@ def test_scores_beyond_float32_are_an_error():
 
 
 def test_class_numbers_below_zero_are_an_error():
-    with pytest.raises(ValueError, match="query_labels: expected integer classes from 0; got int64 from -1"):
+    with pytest.raises(ValueError, match=r"query_labels: expected classes 0, 1, 2, .*; row 0 is -1"):
         hamming_metrics(**GOOD | {"query_labels": np.array([-1, 2]), "database_labels": np.array([1, 2, 3])})

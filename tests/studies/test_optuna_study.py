@@ -32,7 +32,7 @@ def test_trials_are_the_lines_and_what_matters_comes_first(tmp_path):
 
 
 def test_what_makes_no_study_is_refused():
-    with pytest.raises(ValueError, match="lines: expected one method; got no lines"):
+    with pytest.raises(ValueError, match="lines: expected at least one"):
         to_optuna([])
     with pytest.raises(ValueError, match="lines: expected one database; got encoded, learned"):
         to_optuna([fake_lines.line(), fake_lines.line(database="encoded")])
