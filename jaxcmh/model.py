@@ -573,17 +573,17 @@ def _check_parts(model: Model) -> None:
     info = model.info
     for name in ("method", "version"):
         checks.instance(getattr(info, name), name, str, "text")
-    width = checks.bits(info.bits) // 8 if model.codebooks is None else len(model.codebooks)
+    width = checks.bits(info.bits, "bits") // 8 if model.codebooks is None else len(model.codebooks)
     for name in ("seed", "max_iterations"):
         checks.Whole(0)(getattr(info, name), name)
-    checks.number(info.tolerance, "tolerance", 0)
+    checks.Number(0)(info.tolerance, "tolerance")
     checks.choice(info.hash_function, "hash_function", ("ridge", "mlp"))
     checks.Whole(0)(model.converged, "converged")
     if not len(info.dims) == len(info.features) >= 2:
         raise ValueError(f"dims: expected one for each of {len(info.features)} views; got {info.dims}")
     shapes = {"codes": (model.codes, (info.n, width))}
     for m, (fitted, encoder, d, chosen) in enumerate(zip(model.maps, model.encoders, info.dims, info.features)):
-        feature_maps.check(chosen)
+        checks.fields(chosen, "features")
         anchors = len(fitted.anchors)
         mapped = anchors if chosen.kind in ("rbf", "laplace") else d
         first = encoder.W1 if isinstance(encoder, MLP) else encoder

@@ -35,11 +35,12 @@ from jaxcmh.retrieval import metrics, topk
 # Modules that users do not call: tools of the package, what runs under jit, methods and plans, parts that a room puts
 # together and hands on. Of all others public is what `__all__` names, or where there is none, what has no underscore.
 INNER = (
-    *("__main__", "checks", "store", "extras", "progress", "commands"),
+    *("__main__", "checks", "store", "extras", "parsing", "brief", "progress", "commands", "learning.compilation"),
     *("learning.linalg", "learning.reduction", "learning.graph", "retrieval.numba_topk", "studies.lanes"),
     *("methods.a2lh", "methods.a2lh_multipliers", "methods.aah", "methods.acqh", "methods.dcgh", "methods.imads"),
     *("methods.imads_mapping", "studies.plans"),
     *(f"datasets.{part}" for part in ("download", "files", "folder", "icons", "identity", "inspection", "layouts")),
+    "datasets.mat5",
     *(f"datasets.{part}" for part in ("named", "pictures", "preparation", "raw", "reading", "simulation", "split")),
     *("datasets.synthetic", "datasets.torch_file", "results.lines", "results.pivot"),
 )
@@ -235,6 +236,7 @@ def good(folder: Path) -> dict[str, typing.Any]:
         "value": 16,
         "cell": table.rows[0][1][0],
         "setting": {"unpaired": 0.5},
+        "run": results.runs.read_run(folder / "one"),
         "outcomes": verdict,
         "grid.table": table,
         "html.grid": tables.grid(table),

@@ -65,7 +65,8 @@ def stored(path: PathLike, asked: Mapping[str, Any], data_hash: str, below: str 
     return None
 
 
-def holds(path: str | Path, asked: Mapping[str, Any], data_hash: str | None = None) -> bool:
+@checked
+def holds(path: PathLike, asked: Mapping[str, Any], data_hash: str | None = None) -> bool:
     """Whether a folder is a whole run of what is asked; one that is damaged, or no run, is not.
 
     Args:
@@ -171,6 +172,7 @@ def read_run(path: PathLike) -> Run:
     )
 
 
+@checked
 def data_of(run: Run) -> str:
     """Name or path of the data that a run was trained on, as its configuration has it.
 
@@ -182,6 +184,7 @@ def data_of(run: Run) -> str:
     return run.config["data"]
 
 
+@checked
 def train_ids(run: Run) -> np.ndarray:
     """Ids of the training items, as its codes are accompanied by.
 
@@ -193,6 +196,7 @@ def train_ids(run: Run) -> np.ndarray:
     return run.codes["train_ids"]
 
 
+@checked
 def train_names(run: Run) -> np.ndarray:
     """Names of the training items; ids where two share a name, the data have none, or 0.1.0 kept none."""
     names = run.codes.get("train_names")

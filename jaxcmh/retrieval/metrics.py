@@ -158,6 +158,7 @@ class Judged(NamedTuple):
     item_sets: Array  # (n, label words) uint32
     chunks: tuple[Array, Array]  # label sets and weights as `_count` takes them
     harmonic: np.ndarray  # (n + 1,) 1 + 1/2 + ... + 1/i
+    n_queries: int  # without what fills up the last block
 
 
 @checked
@@ -171,7 +172,8 @@ def judge(query_labels: Labels, database_labels: Labels) -> Judged:
     query_sets, item_sets = _label_sets(query_labels, database_labels, len(query_labels), len(database_labels))
     item_sets = jnp.asarray(item_sets)
     chunks = _chunked(item_sets), _chunked(jnp.ones((len(item_sets), 1), jnp.int32))
-    return Judged(jnp.asarray(_blocks(query_sets, _QUERIES)), item_sets, chunks, _sums(len(item_sets))[0])
+    blocks = jnp.asarray(_blocks(query_sets, _QUERIES))
+    return Judged(blocks, item_sets, chunks, _sums(len(item_sets))[0], len(query_sets))
 
 
 @checked
@@ -193,8 +195,9 @@ def hamming_map(query_codes: SomeCodes, database_codes: SomeCodes, judged: Judge
         0.75
     """
     shape = judged.query_sets.shape[:2]
-    if query_codes.shape[1] != database_codes.shape[1] or not 0 <= shape[0] * shape[1] - len(query_codes) < shape[0]:
-        raise ValueError(f"query_codes: expected one code of a width for each query judged; got {query_codes.shape}")
+    if query_codes.shape != (judged.n_queries, database_codes.shape[1]):
+        expected = judged.n_queries, database_codes.shape[1]
+        raise ValueError(f"query_codes: expected shape {expected}, a code for each query judged; got {query_codes.shape}")
     if len(database_codes) != len(judged.item_sets):
         raise ValueError(f"database_codes: expected {len(judged.item_sets)}, as judged; got {len(database_codes)}")
     items, bits = _device_words(database_codes), 8 * database_codes.shape[1]
