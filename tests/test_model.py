@@ -6,10 +6,12 @@ import warnings
 import jax
 import numpy as np
 import pytest
+import safetensors
 import scipy.sparse
 
 import jaxcmh
 from jaxcmh import model as model_module
+from jaxcmh import store
 from jaxcmh.learning.features import Features
 from jaxcmh.methods import registry
 
@@ -314,3 +316,30 @@ def test_search_refuses_k_beyond_the_database(trained):
     for k in (0, 151):
         with pytest.raises(ValueError, match=f"k: expected an integer from 1 to .*150.*; got {k}"):
             jaxcmh.search(trained, pairs()[0][0], 0, k=k)
+
+
+@pytest.mark.parametrize(
+    ("info", "arrays", "message"),
+    [
+        ({"bits": "x"}, {}, "bits: expected a positive multiple of 8"),
+        ({"bits": 24}, {}, r"codes: expected shape \(150, 3\)"),
+        ({"n": 149}, {}, r"codes: expected shape \(149, 2\)"),
+        ({"method": 5}, {}, "method: expected text"),
+        ({"dims": [8]}, {}, "dims: expected one for each of 2 views"),
+        ({"dims": [8, 7]}, {}, r"maps\.1\.mean: expected shape \(7,\)"),
+        ({"features": 3}, {}, "not iterable"),
+        ({}, {"encoders.0.W": np.zeros((3, 16), np.float32)}, r"encoders\.0: expected shape"),
+        ({}, {"encoded.1": np.zeros((150, 2))}, r"encoded\.1: expected shape .*got float"),
+        ({}, {"codes": None}, "'codes'"),
+    ],
+)
+def test_parts_of_a_file_that_do_not_fit_are_named(trained, tmp_path, info, arrays, message):
+    jaxcmh.save(trained, tmp_path / "model")
+    with safetensors.safe_open(tmp_path / "model", "numpy") as file:
+        header = json.loads(file.metadata()["jaxcmh"])
+        whole = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    header["info"] |= info
+    kept = {name: array for name, array in (whole | arrays).items() if array is not None}
+    store.write(tmp_path / "model", "jaxcmh", header, kept)
+    with pytest.raises(ValueError, match=rf"path: .*model is truncated or not a jaxcmh model \(.*{message}"):
+        jaxcmh.load(tmp_path / "model")

@@ -14,7 +14,7 @@ from jaxcmh.parsing import json_value
 from .files import MOST_CLASSES, Blocks, Stored
 from .layouts import ROLES, Recognised, files_of, normal_key, recognise, turned
 from .raw import KINDS
-from .split import PARTS, Items, Maker, Part, Split, one_hot, random_rows, resplit, take
+from .split import PARTS, Items, Maker, Part, Split, one_hot, random_groups, resplit, take
 
 NO_VIEW = ("labels", "labels2", "rows", "names", "split")
 
@@ -50,7 +50,7 @@ def load_files(
         keys: role -> array name, for arrays whose names no layout knows: "train.image", "query.text", "all.labels", ...
             Any kind beside labels, rows, names and split is a view; there may be more than two.
         query: draw that many queries, or below 1 that share of all rows; by default the files' own, or else a tenth, at
-            most 2,000.
+            most 2,000. Of pictures with several texts each, pictures are counted and drawn.
         train: draw that many rows to train on from those that are no queries; by default the files' own, or else all.
             All rows that are no queries are the database.
         seed: of the random split.
@@ -81,7 +81,8 @@ def load_files(
     if any(_views(parts[part]) for part in PARTS):
         split = _from_parts(recognised, parts, halves)
     else:
-        split = _from_whole(recognised, parts, halves, select, query, train, seed)
+        pictures = facts["items"].get("pictures", []) if facts else []
+        split = _from_whole(recognised, parts, halves, select, query, train, seed, pictures)
         query = train = None
     split = split._replace(name=name, notes=(*notes, *split.notes))
     if facts:
@@ -404,8 +405,12 @@ def _from_whole(
     query: float | None,
     train: int | None,
     seed: int,
+    pictures: Sequence[str],
 ) -> Split:
-    """Files with the whole set in one array a kind, with or without a list of which rows belong where."""
+    """Files with the whole set in one array a kind, with or without a list of which rows belong where.
+
+    Rows of one of the `pictures`, where these are known, stay together in a random split.
+    """
     kinds = _kinds(recognised, {"all": parts["all"]}, "all", halves)
     group = _aligned(parts["all"])
     n = group[kinds[0]].shape[0]
@@ -419,7 +424,9 @@ def _from_whole(
             selection = select(text, labels)
             kept, labels, text = kept[selection.rows], labels[:, selection.labels], text[:, selection.text]
             notes.append(selection.note)
-        rows = random_rows(len(kept), min(2000, max(1, len(kept) // 10)) if query is None else query, train, seed)
+        groups = np.array(pictures)[kept] if len(pictures) == n else kept
+        tenth = min(2000, max(1, len(np.unique(groups)) // 10))
+        rows = random_groups(groups, tenth if query is None else query, train, seed)
         notes.append(f"random split with seed {seed}: {len(rows[0])} queries, {len(rows[1])} to train on")
     query_rows, train_rows, rest = (np.sort(kept[r]) for r in rows)
     database_rows = np.sort(np.concatenate([train_rows, rest]))

@@ -246,3 +246,26 @@ def test_mistakes_are_named_in_one_line_and_nothing_is_written(capsys, here, mon
     before = {file.name: file.read_bytes() for file in here.iterdir()}
     assert named in refused(capsys, *words)
     assert {file.name: file.read_bytes() for file in here.iterdir()} == before
+
+
+def test_numbers_with_zeros_in_front_are_names(capsys, here):
+    for text, first in (("000\n001\n", "000"), ("0\n1\n", 0), ("a\u2028b\r\n-0\r\n", "a\u2028b")):
+        (here / "ids.txt").write_text(text, "utf-8", newline="")
+        np.save("two.npy", CODES[:2])
+        call(capsys, "index", "build", "two.npy", "--ids", "ids.txt", "--out", "two.index")
+        assert indexes.load("two.index").ids.values.tolist()[0] == first
+        (here / "two.index").unlink()
+
+
+def test_control_characters_do_not_reach_the_terminal(capsys, here):
+    np.save("two.npy", CODES[:2])
+    (here / "ids.txt").write_text("\x1b[2Jcat\x07\nb\n")
+    call(capsys, "index", "build", "two.npy", "--ids", "ids.txt", "--out", "two.index")
+    cli.main(["index", "search", "two.index", "--query", "two.npy", "-k", "1"])
+    out = capsys.readouterr().out
+    assert r"\x1b[2Jcat\x07" in out
+    assert "\x1b" not in out
+    cli.main(["index", "info", "two.index"])
+    assert "\x1b" not in capsys.readouterr().out
+    cli.main(["index", "info", "no\x1b[2J.index"])
+    assert r"no\x1b[2J.index" in capsys.readouterr().err

@@ -9,7 +9,7 @@ import pytest
 import scipy.io
 from scipy import sparse
 
-from jaxcmh.datasets import files, load_dataset, load_files, resplit, validation
+from jaxcmh.datasets import files, load_dataset, load_files, mat5, resplit, validation
 from jaxcmh.datasets.files import contents
 from jaxcmh.datasets.named import NAMED, load_named, select
 
@@ -729,6 +729,170 @@ def test_hdf5_links_and_references_are_not_followed(tmp_path):
     assert {s.key for s in contents(tmp_path / "set.h5")} == {*family(), "cell"} - {"I_tr"}
     with pytest.raises(ValueError, match=r"set\.h5: no train\.image"):
         load_dataset(tmp_path / "set.h5")
+
+
+@pytest.mark.parametrize("kind", [0, 8, 10, 14, 19, 20, 38, 100, 130, 255])
+@pytest.mark.parametrize("at", [136, 152, 184])
+def test_wrong_type_tags_of_matlab_are_refused(tmp_path, kind, at):
+    """Of class, shape and numbers; scipy follows those of the numbers out of its memory."""
+    write_v5(tmp_path / "set.mat", {"image": TRAIN["image"].astype(float)})
+    content = bytearray((tmp_path / "set.mat").read_bytes())
+    assert content[at] in (5, 6, 9)
+    content[at] = kind
+    (tmp_path / "set.mat").write_bytes(content)
+    with pytest.raises(ValueError, match=r"set\.mat: .*expected (numbers|a part of an array), got type"):
+        [array.read() for array in contents(tmp_path / "set.mat")]
+
+
+def test_matlab_values_are_those_of_scipy(tmp_path):
+    cell = np.empty(2, object)
+    cell[:] = [np.array(["ab", "abcd"]), np.eye(2)]
+    arrays = {
+        "double": np.arange(6.0).reshape(2, 3),
+        "whole": np.arange(5, dtype=np.int16),
+        "logical": np.array([True, False]),
+        "sparse": sparse.csc_array(np.eye(4, 3)),
+        "text": np.array(["a", "bcé"]),
+        "cell": cell,
+        "struct": {"x": np.eye(2), "inner": {"y": np.float32(3)}},
+    }
+    for packed in (False, True):
+        scipy.io.savemat(tmp_path / "set.mat", arrays, do_compression=packed)
+        expected = scipy.io.loadmat(tmp_path / "set.mat")
+        read = {v.name: mat5.read(tmp_path / "set.mat", v) for v in mat5.variables(tmp_path / "set.mat")}
+        for name in ("double", "whole", "logical"):
+            assert read[name].dtype == expected[name].dtype
+            np.testing.assert_array_equal(read[name], expected[name])
+        np.testing.assert_array_equal(read["sparse"].toarray(), np.eye(4, 3))
+        assert read["text"].tolist() == ["a", "bcé"]
+        assert [read["cell"][0].tolist(), read["cell"][1].tolist()] == [["ab", "abcd"], np.eye(2).tolist()]
+        assert read["struct"]["inner"]["y"] == 3
+
+
+@pytest.mark.parametrize("make", ["external", "virtual", "external sparse"])
+@pytest.mark.parametrize("suffix", ["h5", "mat"])
+def test_numbers_of_other_files_are_not_read(tmp_path, make, suffix):
+    secret = tmp_path / "secret.bin"
+    secret.write_bytes(TRAIN["image"].astype(float).tobytes())
+    with h5py.File(tmp_path / "other.h5", "w") as file:
+        file["secret"] = TRAIN["image"].astype(float)
+    path = tmp_path / f"set.{suffix}"
+    with h5py.File(path, "w", userblock_size=512 if suffix == "mat" else 0) as file:
+        for key, value in family().items():
+            if key != "I_tr":
+                file[key] = value
+        options = {"shape": (N_TRAIN, D_IMAGE), "dtype": float}
+        if make == "external":
+            file.create_dataset("I_tr", **options, external=[(str(secret), 0, 8 * N_TRAIN * D_IMAGE)])
+        elif make == "virtual":
+            layout = h5py.VirtualLayout(**options)
+            layout[:] = h5py.VirtualSource(tmp_path / "other.h5", "secret", options["shape"])
+            file.create_virtual_dataset("I_tr", layout)
+        else:
+            group = file.create_group("I_tr")
+            group["ir"], group["jc"] = np.zeros(4, int), np.full(D_IMAGE + 1, 4)
+            group.create_dataset("data", (4,), float, external=[(str(secret), 0, 32)])
+    with pytest.raises(
+        ValueError, match=rf"set\.{suffix}: I_tr: holds (external|virtual|sparse, with parts elsewhere)"
+    ):
+        load_dataset(path)
+
+
+def test_soft_links_structs_and_empty_sparse_matrices_are_found(tmp_path):
+    with h5py.File(tmp_path / "set.h5", "w") as file:
+        inner = file.create_group("stored")
+        inner["a.b"], inner["text"], inner["labels"] = whole("image"), whole("text"), whole("labels")
+        inner["itself"] = inner
+        for name, to in (("image", "/stored/a.b"), ("text", "stored/text"), ("label", "/stored/labels")):
+            file[name] = h5py.SoftLink(to)
+        file["out"], file["round"] = h5py.SoftLink("/elsewhere/x"), h5py.SoftLink("/round")
+        file["elsewhere"] = h5py.ExternalLink("other.h5", "/")
+    keys = {"all.image": "image", "all.text": "text", "all.labels": "label"}
+    check_whole(load_files(tmp_path / "set.h5", keys=keys))
+    for writer in (write_v5, write_v73):
+        data = {"IAll": whole("image"), "YAll": whole("text"), "LAll": whole("labels")}
+        writer(tmp_path / "struct.mat", {"data": data})
+        check_whole(load_dataset(tmp_path / "struct.mat"))
+    with h5py.File(tmp_path / "zero.mat", "w") as file:
+        group = file.create_group("tags")
+        group.attrs["MATLAB_sparse"], group.attrs["MATLAB_class"] = np.uint64(5), np.bytes_("double")
+        group["jc"] = np.zeros(4, np.uint64)
+    (stored,) = contents(tmp_path / "zero.mat")
+    assert stored.shape == (5, 3)
+    assert stored.read().nnz == 0
+
+
+def test_folders_of_clip_retrieval_are_found(tmp_path):
+    pa, pq = pytest.importorskip("pyarrow"), pytest.importorskip("pyarrow.parquet")
+    pieces = np.split(np.arange(N_QUERY + N_TRAIN), range(3, N_QUERY + N_TRAIN, 3))
+    for folder in ("img_emb", "text_emb", "metadata"):
+        (tmp_path / folder).mkdir()
+    for number, rows in enumerate(pieces):
+        np.save(tmp_path / "img_emb" / f"img_emb_{number}.npy", whole("image")[rows])
+        np.save(tmp_path / "text_emb" / f"text_emb_{number}.npy", whole("text")[rows].astype(np.float32))
+        table = {"image_path": [f"{i}.jpg" for i in rows], "label": whole("labels").argmax(1)[rows].tolist()}
+        pq.write_table(pa.table(table), tmp_path / "metadata" / f"metadata_{number}.parquet")
+    split = load_dataset(tmp_path)
+    assert len(pieces) > 10
+    for part in split[:2]:
+        np.testing.assert_array_equal(part.views[0], whole("image")[part.ids])
+        np.testing.assert_array_equal(part.views[1], whole("text")[part.ids])
+        np.testing.assert_array_equal(part.labels.argmax(1), whole("labels").argmax(1)[part.ids])
+    assert split.items.names[7] == "7.jpg"
+
+
+def test_parquet_lists_of_class_numbers_are_labels(tmp_path):
+    pa, pq = pytest.importorskip("pyarrow"), pytest.importorskip("pyarrow.parquet")
+    columns = {kind: pa.array(list(whole(kind))) for kind in ("image", "text")}
+    for base in (0, 1):
+        lists = [(np.flatnonzero(row) + base).tolist() for row in whole("labels")]
+        pq.write_table(pa.table(columns | {"labels": pa.array(lists)}), tmp_path / "set.parquet")
+        check_whole(load_dataset(tmp_path / "set.parquet"))
+    for bad, message in (
+        ([*[[0.5, 1.0]] * 5, None, *[[0.0, 1.0]] * 32], r"image: row 5 has no value"),
+        ([*[[0.5, 1.0]] * 7, [0.5, None], *[[0.0, 1.0]] * 30], r"image: row 7 lacks a number"),
+        ([*[[0.5, 1.0]] * 9, [0.5], *[[0.0, 1.0]] * 28], r"image: row 9 has 1 numbers, the rows before it 2"),
+    ):
+        pq.write_table(
+            pa.table(columns | {"image": pa.array(bad), "labels": pa.array(lists)}), tmp_path / "bad.parquet"
+        )
+        with pytest.raises(ValueError, match=rf"bad\.parquet: {message}$"):
+            load_dataset(tmp_path / "bad.parquet")
+
+
+def header(shape, descr="<f8"):
+    return (
+        b"\x93NUMPY\x01\x00\x76\x00"
+        + f"{{'descr': '{descr}', 'fortran_order': False, 'shape': {shape}}}".ljust(117).encode()
+        + b"\n"
+    )
+
+
+def test_claims_are_compared_with_the_file(tmp_path):
+    huge = (10**13,)
+    (tmp_path / "I_tr.npy").write_bytes(header(huge) + b"\0" * 80)
+    with zipfile.ZipFile(tmp_path / "claim.npz", "w") as archive:
+        archive.writestr("I_tr.npy", header(huge))
+    for name in ("I_tr.npy", "claim.npz"):
+        with pytest.raises(ValueError, match=rf"{name}: .*its header claims \(10000000000000,\) of float64"):
+            contents(tmp_path / name)
+    (tmp_path / "I_tr.npy").write_bytes(header((10**13,), "<U0"))
+    with pytest.raises(ValueError, match="its header claims"):
+        contents(tmp_path / "I_tr.npy")
+    np.savez_compressed(tmp_path / "bomb.npz", I_tr=np.zeros(25_000_000))
+    with pytest.raises(ValueError, match=r"bomb\.npz: 200,000,128 bytes packed in .*more than 500 times as many"):
+        contents(tmp_path / "bomb.npz")
+    with zipfile.ZipFile(tmp_path / "method.npz", "w", zipfile.ZIP_LZMA) as archive:
+        archive.writestr("I_tr.npy", header((1,)) + bytes(8))
+    with pytest.raises(ValueError, match=r"method\.npz: I_tr is packed by method 14; numpy\.savez"):
+        contents(tmp_path / "method.npz")
+    with h5py.File(tmp_path / "claim.h5", "w") as file:
+        file.create_dataset("I_tr", (10**6, 10**6), float, chunks=(100, 100), compression="gzip")
+    with pytest.raises(ValueError, match=r"claim\.h5: 8,000,000,000,000 bytes packed in"):
+        contents(tmp_path / "claim.h5")
+    write_v5(tmp_path / "sparse.mat", {"T_tr": sparse.csc_array((2**31 - 1, 3))})
+    with pytest.raises(ValueError, match=r"sparse\.mat: T_tr: 17,179,869,176 bytes packed in"):
+        contents(tmp_path / "sparse.mat")[0].read()
 
 
 def test_files_of_no_known_kind(tmp_path):

@@ -3,6 +3,7 @@
 import functools
 import http.server
 import json
+import re
 import shlex
 import threading
 import zipfile
@@ -10,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import scipy.io
 from PIL import Image
 
 from jaxcmh.commands.cli import main
@@ -21,9 +23,12 @@ from jaxcmh.datasets import (
     load_dataset,
     load_folder,
     prepare,
+    resplit,
     save_split,
     synthetic,
+    validation,
 )
+from jaxcmh.datasets.folder import read_folder
 from jaxcmh.datasets.pictures import opened
 from jaxcmh.datasets.raw import photo_features
 
@@ -193,6 +198,197 @@ def test_bad_json_and_bad_encodings_are_told(folder):
         check_folder(folder / "gone")
     with pytest.raises(ValueError, match="image: expected photo or drawing"):
         load_folder(folder, image="hog")
+
+
+def jsonl(folder, records):
+    (folder / "metadata.csv").unlink(missing_ok=True)
+    (folder / "metadata.jsonl").write_text("".join(json.dumps(record, ensure_ascii=False) + "\n" for record in records))
+
+
+def records(count=9, **more):
+    return [{"file_name": f"{i:02}.png", "text": "a word", "labels": [f"c{i % 2}"], **more} for i in range(count)]
+
+
+@pytest.mark.parametrize("form", ["csv", "jsonl"])
+def test_lines_end_at_line_ends_only(folder, form):
+    texts = ["one\u2028two", "one\x85two", "one\x0btwo"]
+    if form == "jsonl":
+        jsonl(folder, [{**record, "text": text} for record, text in zip(records(), texts)])
+    else:
+        rows = [f"{i:02}.png,{text},red\r\n" for i, text in enumerate(texts)]
+        (folder / "metadata.csv").write_text("file_name,text,labels\r\n" + "".join(rows), "utf-8", newline="")
+    assert [line.texts for line in read_folder(folder).lines] == [(text,) for text in texts]
+
+
+def test_a_bad_line_is_told_alone(folder):
+    bad = [{"text": None}, {"file_name": "a\0.png"}, {"file_name": None}, {"file_name": "x" * 5000}]
+    jsonl(folder, [*records(4), *({**records(1)[0], "file_name": f"{i + 10}.png", **b} for i, b in enumerate(bad))])
+    with open(folder / "metadata.jsonl", "a") as file:
+        file.write(r'{"file_name": "20.png", "text": "half \ud83d", "labels": ["a"]}' + "\n")
+        file.write('{"file_name": "21.png", "labels": ["a"]}\n')
+    report = check_folder(folder)
+    assert report["usable"] == 4
+    assert {problem: lines[0] for problem, lines in report["problems"].items()} == {
+        "no text": "2",
+        "a NUL character": "1",
+        "no file": "1",
+        "missing file": "1",
+        "half a character (a lone surrogate)": "1",
+    }
+    with pytest.raises(ValueError, match=r"no text: 2: metadata\.jsonl, line 5: 10\.png"):
+        load_folder(folder)
+    assert len(load_folder(folder, skip=True).items.names) == 4
+
+
+def test_zero_one_labels_are_a_0_or_1_for_every_class(folder):
+    rows = [[0, 1, 0, 1], [1, 0, 0, 0], [0, 0, 1, 1]]
+    jsonl(folder, [{**record, "labels": rows[i % 3]} for i, record in enumerate(records())])
+    split = load_folder(folder)
+    assert split.label_names == ("0", "1", "2", "3")
+    for part in split[:2]:
+        np.testing.assert_array_equal(part.labels, [rows[i % 3] for i in part.ids])
+    jsonl(folder, [*({**record, "labels": rows[0]} for record in records(3)), {**records(4)[3], "labels": [1]}])
+    with pytest.raises(
+        ValueError, match=r"line 1: labels 0, 1, 0, 1: either 0 or 1 for every class, .*or class numbers"
+    ):
+        read_folder(folder)
+    jsonl(folder, [{**record, "labels": [i % 3, 5]} for i, record in enumerate(records())])
+    assert load_folder(folder).label_names == ("0", "1", "2", "5")
+
+
+def test_each_caption_is_a_pair_and_all_of_a_picture_are_in_one_part(folder, tmp_path):
+    jsonl(folder, [{**record, "text": [f"long word {i}", "a word", "a word"]} for i, record in enumerate(records())])
+    split = load_folder(folder, query=3, train=4)
+    assert [len(part.ids) for part in split[:3]] == [8, 6, 12]
+    assert split.items.texts[:4] == ["long word 0", "a word", "long word 1", "a word"]
+    assert "18 pairs of 9 pictures" in split.notes
+    save_split(split, tmp_path / "pairs.npz")
+    for drawn in (
+        split,
+        load_dataset(tmp_path / "pairs.npz", query=2),
+        resplit(split, train=3, seed=5),
+        validation(split),
+    ):
+        queries, trained = ({split.items.pictures[i] for i in part.ids} for part in (drawn.query, drawn.train))
+        assert not queries & trained
+        assert len(drawn.query.ids) == 2 * len(queries)
+        assert len(drawn.train.ids) == 2 * len(trained)
+    for picture in split.train.ids[::2]:
+        first, second = (np.flatnonzero(split.train.ids == picture + k)[0] for k in (0, 1))
+        np.testing.assert_array_equal(split.train.views[0][first], split.train.views[0][second])
+
+
+@pytest.mark.parametrize("write", ["semicolons", "utf-16", "backslashes", "long"])
+def test_tables_of_other_programs_are_read(folder, write):
+    text = (folder / "metadata.csv").read_text()
+    if write == "semicolons":
+        rows = [line.rsplit(",", 1) for line in text.splitlines()[1:]]
+        body = "".join(f'{a.replace(",", ";", 1)};"{labels}"\n' for a, labels in rows)
+        (folder / "metadata.csv").write_text("file_name;text;labels\n" + body)
+    elif write == "utf-16":
+        (folder / "metadata.csv").write_text(text, "utf-16")
+    elif write == "backslashes":
+        (folder / "sub").mkdir()
+        for picture in folder.glob("*.png"):
+            picture.rename(folder / "sub" / picture.name)
+        (folder / "metadata.csv").write_text(re.sub(r"^(\d)", r"sub\\\1", text, flags=re.MULTILINE))
+    else:
+        (folder / "metadata.csv").write_text(text.replace("A red picture", f"A red picture {'x' * 200_000}", 1))
+    assert check_folder(folder)["usable"] == 30
+
+
+def test_what_is_no_table_is_told_with_a_remedy(folder):
+    (folder / "metadata.csv").write_bytes("file_name,text,labels\n00.png,café,red\n".encode("cp1252"))
+    with pytest.raises(ValueError, match=r"metadata\.csv, line 2: expected text in UTF-8 .*iconv -f CP1252"):
+        check_folder(folder)
+    (folder / "metadata.csv").unlink()
+    with pytest.raises(
+        FileNotFoundError, match=r"metadata\.csv: no such file; .*columns such as file_name, text and labels"
+    ):
+        check_folder(folder)
+    with pytest.raises(FileNotFoundError, match=r"one of pictures needs metadata\.csv"):
+        load_dataset(folder)
+    (folder / "metadata.jsonl").write_text("[" * 200_000)
+    with pytest.raises(ValueError, match=r"line 1: not JSON \(nested too deeply\)"):
+        check_folder(folder)
+
+
+@pytest.mark.parametrize("captions", ["caption.mat", "caption.txt"])
+def test_the_lists_of_deep_repositories_are_read(folder, captions):
+    (folder / "metadata.csv").unlink()
+    labels = np.eye(3)[np.arange(30) % 3]
+    scipy.io.savemat(folder / "index.mat", {"index": [f"/home/me/set/{i:02}.png" for i in range(30)]})
+    scipy.io.savemat(folder / "label.mat", {"category": labels})
+    cell = np.empty(30, object)
+    cell[:] = [np.array([f"a word {i}", "one more"][: i % 2 + 1]) for i in range(30)]
+    if captions == "caption.mat":
+        scipy.io.savemat(folder / captions, {"caption": cell})
+    else:
+        (folder / captions).write_text("".join(f"a word {i}\n" for i in range(30)))
+    split = load_dataset(folder)
+    assert split.items.texts[:2] == ["a word 0", "a word 1"]
+    assert len(split.items.texts) == (45 if captions == "caption.mat" else 30)
+    rows = [int(name[:2]) for name in split.items.names]
+    for part in split[:2]:
+        np.testing.assert_array_equal(part.labels, labels[[rows[i] for i in part.ids]])
+
+
+# -- pictures of other depths -----------------------------------------------------------------------------------------
+
+
+def deep_pictures(folder, kind):
+    """120 pictures whose levels differ, beyond 8 bits; in the list of a folder."""
+    folder.mkdir()
+    lines = []
+    for i in range(120):
+        k, pixels = i % 4, np.zeros((32, 32), np.uint16) + 300 + i
+        pixels[4 * k : 4 * k + 10, 3 * k : 3 * k + 12] = 3500 - 20 * i
+        pixels[31, : i % 30] = 2000
+        picture = Image.fromarray(pixels) if kind == "png" else Image.fromarray((pixels / 65535).astype(np.float32))
+        picture.save(folder / f"{i:03}.{kind}")
+        lines.append({"file_name": f"{i:03}.{kind}", "text": "a square", "labels": [f"place {k}"]})
+    jsonl(folder, lines)
+
+
+@pytest.mark.parametrize("kind", ["png", "tiff"])
+def test_pictures_of_more_than_8_bits_differ(tmp_path, kind):
+    deep_pictures(tmp_path / "deep", kind)
+    split = load_folder(tmp_path / "deep", image="photo", query=1)
+    assert len(np.unique(split.train.views[0], axis=0)) > 100
+    assert not any("all pictures" in note or "one colour" in note for note in split.notes)
+
+
+def test_pixels_of_any_range_are_scaled():
+    pixels = np.arange(16).reshape(4, 4)
+    levels = lambda array: np.asarray(next(opened([array]))[1].convert("L"))  # noqa: E731
+    np.testing.assert_array_equal(levels(pixels), pixels)
+    scaled = levels((pixels * 17).astype(np.uint8))
+    for other in (pixels / 15, pixels * 1000 - 300, pixels.astype(np.uint16) * 4000, pixels == 15):
+        expected = 255 * (pixels == 15) if other.dtype == bool else scaled
+        np.testing.assert_array_equal(levels(other), expected)
+    for wrong in (np.full((4, 4), np.nan), np.zeros((4, 4), complex)):
+        with pytest.raises(ValueError, match=r"pictures\[0\]: .*expected finite numbers"):
+            levels(wrong)
+
+
+def test_pictures_of_one_colour_and_equal_features_are_told(folder):
+    for i in range(30):
+        Image.fromarray(np.full((9, 9), 40, np.uint8)).save(folder / f"{i:02}.png")
+    report = check_folder(folder)
+    assert report["suspicious"] == [
+        "pictures of one colour: 30: 00.png; 01.png; 02.png; 03.png; 04.png; ...",
+    ]
+    notes = load_folder(folder).notes
+    assert "warning: the features of all pictures are the same" in notes
+    Image.fromarray(np.arange(81, dtype=np.uint8).reshape(9, 9)).save(folder / "00.png")
+    (folder / "01.png").write_bytes((folder / "00.png").read_bytes())
+    assert "pictures that look like one before them: 1: 01.png" in check_folder(folder)["suspicious"]
+
+
+def test_a_picture_larger_than_its_file_allows_is_refused(tmp_path):
+    Image.new("1", (9_000, 9_000)).save(tmp_path / "bomb.png")
+    with pytest.raises(ValueError, match=r"bomb\.png: .*more than 500 times as many"):
+        list(opened([tmp_path / "bomb.png"]))
 
 
 # -- features of photographs ------------------------------------------------------------------------------------------

@@ -143,6 +143,27 @@ def test_files_of_another_layout_are_refused(tmp_path, arrays, message):
 
 
 @pytest.mark.parametrize(
+    "metadata", ["[1]", "[" * 200_000, '{"bits": "x"}', '{"model": 5}', '{"codebooks": 3}', '{"bit_order": []}']
+)
+def test_metadata_of_another_shape_are_refused(tmp_path, metadata):
+    pa, pq = pytest.importorskip("pyarrow"), pytest.importorskip("pyarrow.parquet")
+    column = pa.array([b"ab", b"cd"], pa.binary(2))
+    pq.write_table(pa.table({"code": column}, metadata={"jaxcmh": metadata}), tmp_path / "items.parquet")
+    with pytest.raises(ValueError, match=r"path: .*items\.parquet is truncated, damaged or no Parquet file of codes"):
+        files.read_parquet(tmp_path / "items.parquet")
+
+
+def test_faiss_makes_no_room_for_more_than_the_file_has(tmp_path):
+    pytest.importorskip("faiss")
+    to_faiss.write(INDEXES["rows"], tmp_path / "items.faiss")
+    whole = (tmp_path / "items.faiss").read_bytes()
+    size = len(CODES).to_bytes(8, "little"), CODES.size.to_bytes(8, "little")
+    (tmp_path / "items.faiss").write_bytes(whole.replace(size[1], (2**39).to_bytes(8, "little"), 1))
+    with pytest.raises(ValueError, match=r"path: .*items\.faiss is truncated or no FAISS file"):
+        to_faiss.read(tmp_path / "items.faiss")
+
+
+@pytest.mark.parametrize(
     "call",
     [
         lambda path: files.write_parquet(INDEXES["rows"], path),

@@ -10,6 +10,7 @@ import pytest
 
 import jaxcmh
 from jaxcmh import index as indexes
+from jaxcmh import store
 from jaxcmh.learning.mesh import row_mesh
 from jaxcmh.retrieval import topk
 
@@ -337,3 +338,54 @@ def test_a_model_that_does_not_fit_is_refused(split, model, lookup_model):
         indexes.build(CODES, model=model)
     with pytest.raises(ValueError, match="holds NaN or infinity"):
         indexes.search(index, np.full_like(np.asarray(rows, np.float32), np.nan), 1, model=model, view=0)
+
+
+@pytest.mark.parametrize(
+    ("ids", "message"),
+    [
+        (["a", "b\0", "c"], r"without NUL at the end; got 'b\\x00'"),
+        (["a", "\ud800", "c"], r"whole characters, .*got '\\ud800'"),
+        (["a", 1, "c"], "integers or strings, not both; got 1 too"),
+        (np.array(["a", 2, "c"], object), "integers or strings, not both; got 2 too"),
+        (("a", None, "c"), "not both; got None too"),
+    ],
+)
+def test_ids_that_would_be_changed_are_refused(ids, message):
+    with pytest.raises(ValueError, match=f"ids: expected .*{message}"):
+        indexes.build(CODES[:3], ids)
+
+
+def test_ids_of_any_text_come_back(tmp_path):
+    names = ["000", "001", "é\u2028", "a\0b", "", "日本"]
+    indexes.save(indexes.build(CODES[:6], names), tmp_path / "index")
+    assert indexes.load(tmp_path / "index").ids.values.tolist() == names
+
+
+@pytest.mark.parametrize(
+    ("header", "arrays", "message"),
+    [
+        ({"bits": "x"}, {}, "bits: expected an integer"),
+        ({"bits": 17}, {}, "bits: expected an integer from 25 to 32; got 17"),
+        ({"n": 59}, {}, "n: expected 60; got 59"),
+        ({"model": [1]}, {}, "model: expected"),
+        ({"model": None}, {}, "model: expected"),
+        ({"format": "1"}, {}, "not supported"),
+        ({"format": None}, {}, "not supported"),
+        ({}, {"ids": np.arange(59)}, r"ids: expected 60, one per item; got shape \(59,\)"),
+        ({}, {"ids": np.zeros(60, np.int64)}, "ids: expected each once; got 0 more than once"),
+        ({}, {"ids": np.zeros(60)}, "ids: expected a list of integers"),
+        ({}, {"codes": CODES.astype(np.int32)}, "items: expected uint8 codes"),
+        ({}, {"codes": CODES.ravel()}, "items: expected uint8 codes"),
+        ({}, {"codebooks": BOOKS[:3]}, "codes: expected 3 books"),
+        ({}, {"id_text": np.zeros(3, np.uint8), "id_lengths": np.array([5, -2])}, "id_lengths: expected lengths"),
+        ({}, {"id_text": np.zeros(3, np.uint8), "id_lengths": np.array([2.0, 1.0])}, "id_lengths: expected lengths"),
+        ({}, {"id_text": np.zeros(3, np.uint8)}, "'id_lengths'"),
+    ],
+)
+def test_parts_of_a_file_that_do_not_fit_are_named(tmp_path, header, arrays, message):
+    whole = {"codes": CODES, "ids": np.arange(60)}
+    facts = {"format": 1, "bits": 32, "n": 60, "model": ""}
+    store.write(tmp_path / "index", "jaxcmh_index", facts | header, whole | arrays)
+    with pytest.raises(ValueError, match=rf"path: .*index is truncated or not a jaxcmh index \(.*{message}") as error:
+        indexes.load(tmp_path / "index")
+    assert "\n" not in str(error.value)

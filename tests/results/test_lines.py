@@ -92,6 +92,14 @@ def test_lines_of_several_writers_are_all_there_once(tmp_path):
         ('{"format": 1}', "line 1: the result lacks key, data"),
         (json.dumps(line() | {"format": 99}), "written by a later jaxcmh"),
         (json.dumps(line() | {"map": {"i2t": "high"}}), "map must give a number"),
+        (json.dumps(line() | {"format": None}), "line 1: format: expected integer, got 'None'"),
+        (json.dumps(line() | {"bits": "16"}), "line 1: bits: expected integer, got '16'"),
+        (json.dumps(line() | {"bits": True}), "line 1: bits: expected integer"),
+        (json.dumps(line() | {"params": {"alpha": "x"}}), "line 1: params: expected object of integer or number"),
+        (json.dumps(line() | {"times": [1.0]}), "line 1: times: expected object"),
+        (json.dumps(line() | {"objective": {"a": 1}}), "line 1: objective: expected list"),
+        (json.dumps(line() | {"data": ["wiki"]}), "line 1: data: expected text"),
+        ("[" * 200_000, r"line 1: not JSON \(nested too deeply\)"),
     ],
 )
 def test_a_damaged_line_is_named(tmp_path, text, message):

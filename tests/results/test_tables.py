@@ -215,3 +215,20 @@ def test_a_remark_on_sizes_is_of_the_data_set_that_has_them():
     assert tables.published("imads", "wiki", "i2t", 16)[1] == ""
     assert tables._reason("10,000 training pairs", "nuswide10") == "10,000 training pairs"
     assert tables._reason("10,000 training pairs", "nuswide10:imads") == ""
+
+
+def test_a_name_cannot_leave_its_cell():
+    """Line ends, control characters and what each form has signs for."""
+    name = "toy\nend \x1b]0;title\x07 $a_b$ <i> | \\end{tabular} \u202e"
+    lines = [fake_lines.line(method, data=name) for method in ("dcgh", "aah")]
+    for form in ("text", "markdown", "latex", "html"):
+        printed = tables.render(tables.study(lines), form)
+        assert printed.count("toy end") == 1
+        assert not {"\x1b", "\x07", "\u202e"} & set(printed)
+        if form == "latex":
+            (caption,) = (line for line in printed.splitlines() if "toy end" in line)
+            assert caption.startswith("% ")
+        assert form != "html" or "&lt;i&gt;" in printed
+    both = tables.render(tables.study([*lines, fake_lines.line("dcgh", data="other", data_hash="e")]), "latex")
+    assert "toy end \\textbackslash{}x1b]0;title" in both
+    assert both.count("\\end{tabular}") == 1
