@@ -19,9 +19,13 @@ from jaxcmh.commands import data, index, reading, study, training
 from jaxcmh.progress import say
 
 
+def _is_of_integers(kind: Any) -> bool:
+    return kind is int or any(map(_is_of_integers, get_args(kind)))
+
+
 def _converted(kind: Any, tokens: Sequence[Any]) -> Any:
     """What cyclopts makes of the words; but 2.9 is no integer, which it would round."""
-    if int in (kind, *get_args(kind)):
+    if _is_of_integers(kind):
         for token in tokens:
             if "." in token.value:
                 raise ValueError(f"expected an integer; got {token.value}")
@@ -97,7 +101,8 @@ def _of_option(message: str, words: Sequence[str]) -> str:
 
 
 def _refuse(message: str) -> int:
-    print(f"jaxcmh: {' '.join(message.split())}", file=sys.stderr)
+    line = " ".join(message.split()).encode("utf-8", "backslashreplace").decode()  # it may quote what cannot be printed
+    print(f"jaxcmh: {line}", file=sys.stderr)
     return 2
 
 

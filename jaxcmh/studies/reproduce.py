@@ -1,6 +1,7 @@
 """Running a plan: which of its studies are asked for, on which data, into which folder."""
 
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
 from jaxcmh import studies
@@ -113,7 +114,7 @@ def run(
     Returns:
         The lines of these studies.
     """
-    path, lines = folder / "results.jsonl", []
+    path, lines = Path(folder) / "results.jsonl", []
     for study in plan_studies:
         on, name = split, data
         try:
