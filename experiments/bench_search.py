@@ -89,7 +89,7 @@ def hamming(threads: int) -> list[dict[str, Any]]:
                 flat.use_heap = heap
                 return flat.search(queries, k)
 
-            def ours(k: int, engine: str, queries: Any = queries, blocks: Any = blocks) -> Any:
+            def ours(k: int, engine: Any, queries: Any = queries, blocks: Any = blocks) -> Any:
                 return jax.block_until_ready(hamming_topk(queries, blocks, k, engine=engine))
 
             for k in (10, 100, 1000):

@@ -17,9 +17,11 @@ from rich.progress import track
 
 import jaxcmh
 from jaxcmh import Features
+from jaxcmh.learning.features import Kind
 from jaxcmh.results import environment
 
-KINDS, WIDTHS, BITS, SEEDS = ("rbf", "laplace"), (0.25, 0.35, 0.5, 0.7, 1.0, 1.4), 32, 2
+KINDS: tuple[Kind, ...] = "rbf", "laplace"
+WIDTHS, BITS, SEEDS = (0.25, 0.35, 0.5, 0.7, 1.0, 1.4), 32, 2
 
 
 def main() -> None:

@@ -24,11 +24,12 @@ from contextlib import AbstractContextManager, ExitStack, nullcontext
 from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple, TypeVar, Union
 
+T = TypeVar("T")
 F = TypeVar("F", bound=Callable)
 Check = Callable[[Any, str], Any]
 
 LARGEST = float.fromhex("0x1.fffffep127")  # of single precision
-MOST = 1_000_000  # of iterations, passes, draws: what is counted up to it fits into memory
+MOST = 10_000_000  # of iterations, passes, draws: what is counted up to it fits into memory
 SEEDS = 2**32 - 1
 CLASSES = 65_536
 
@@ -41,6 +42,10 @@ def _scalar(value: Any) -> Any:
     return value.item() if hasattr(value, "dtype") and getattr(value, "shape", None) == () else value
 
 
+def _is(value: Any, kind: type) -> bool:
+    return isinstance(value, kind) and not isinstance(value, bool)
+
+
 class Whole(NamedTuple):
     """A check for integers from `least` to `most`; True and False are none."""
 
@@ -49,7 +54,7 @@ class Whole(NamedTuple):
 
     def __call__(self, value: Any, name: str) -> int:
         value = _scalar(value)
-        fits = isinstance(value, numbers.Integral) and not isinstance(value, bool)
+        fits = _is(value, numbers.Integral)
         low, high = (-math.inf if self.least is None else self.least), (math.inf if self.most is None else self.most)
         if not (fits and low <= value <= high):
             raise ValueError(f"{name}: expected {self}; got {got(value)}")
@@ -72,7 +77,7 @@ class Number(NamedTuple):
         if is_traced(value):
             return value
         value = _scalar(value)
-        fits = isinstance(value, numbers.Real) and not isinstance(value, bool)
+        fits = _is(value, numbers.Real)
         if not (fits and self.least <= value <= self.most and value > self.above):
             raise ValueError(f"{name}: expected {self}; got {got(value)}")
         return float(value)
@@ -103,8 +108,7 @@ class Has(NamedTuple):
 
 def bits(value: Any, name: str) -> int:
     """`value` as a code length in bits, a positive multiple of 8."""
-    fits = isinstance(value, numbers.Integral) and not isinstance(value, bool)
-    if not fits or not 0 < value <= CLASSES or value % 8:
+    if not _is(value, numbers.Integral) or not 0 < value <= CLASSES or value % 8:
         raise ValueError(f"{name}: expected a positive multiple of 8; got {got(value)}")
     return int(value)
 
@@ -136,6 +140,11 @@ def path(value: Any, name: str) -> Path:
     if not fits or not isinstance(os.fspath(value), str):
         raise ValueError(f"{name}: expected a path; got {got(value)}")
     return Path(value)
+
+
+def series(value: Any, name: str, of: Any = float) -> Any:
+    """A sequence or an array (n,) of numbers, or of what else an annotation says."""
+    return _sequence(Sequence[of], value, name)
 
 
 def filled(value: Any, name: str) -> Any:
@@ -387,7 +396,7 @@ Bits = Annotated[int, bits]
 Positive = Annotated[float, Number(above=0)]
 Weight = Annotated[float, Number(0)]
 Share = Annotated[float, Number(0, 1)]
-PathLike = Annotated[str | os.PathLike, path]
+PathLike = Annotated[str | Path, path]
 Array = Annotated[Any, array]
 Rows = Annotated[Any, rows]
 Views = Annotated[Any, several]
@@ -396,6 +405,8 @@ Labels = Annotated[Any, classes]
 Codes = Annotated[Any, codes]
 SomeCodes = Annotated[Any, functools.partial(codes, least=1)]
 Books = Annotated[Any, books]
+Series = Annotated[Any, series]
+Shares = Annotated[Any, functools.partial(series, of=Share)]
 Key = Annotated[Any, key]
 Keys = Annotated[Any, functools.partial(key, axes=1)]
 
@@ -558,6 +569,7 @@ def _sequence(annotation: Any, value: Any, name: str) -> Any:
     if not isinstance(value, wanted) or isinstance(value, str | bytes) or getattr(value, "ndim", 1) == 0:
         _refuse(value, name, annotation)
     if kind is tuple and Ellipsis not in args:
+        value = tuple(value)
         if len(value) != len(args):
             _refuse(value, name, annotation)
         each = [check_of(arg) for arg in args]
@@ -614,13 +626,13 @@ def domains(kind: type) -> Mapping[str, Any]:
     return {name: hints.get(name, Any) for name in kind._fields}  # pyright: ignore[reportAttributeAccessIssue]
 
 
-def fields(record: Any, name: str) -> Any:
+def fields(record: T, name: str) -> T:
     """A NamedTuple with every field checked as its annotation says; the message names the field."""
     values = {}
     for field, annotation in domains(type(record)).items():
         check, value = check_of(annotation), getattr(record, field)
         values[field] = check(value, f"{name}.{field}") if check else value
-    return record._replace(**values)
+    return record._replace(**values)  # pyright: ignore[reportAttributeAccessIssue]
 
 
 def params(given: Any, defaults: Any) -> Any:

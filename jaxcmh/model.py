@@ -17,6 +17,7 @@ from jax import Array, random
 import jaxcmh
 from jaxcmh import brief, checks, store
 from jaxcmh.checks import Bits, Iterations, Labels, Pairs, PathLike, Rows, Seed, Views, Weight, checked
+from jaxcmh.datasets.identity import Database
 from jaxcmh.learning import core
 from jaxcmh.learning import features as feature_maps
 from jaxcmh.learning.core import Method, Precision
@@ -113,7 +114,7 @@ def train(
     Args:
         method: a name of `jaxcmh.methods.registry` ("dcgh"), of a variant ("dcgh-d"), or a `Method`.
         views: M >= 2 arrays (n, d_m), NumPy, JAX or scipy.sparse; row i of each is one sample.
-        labels: (n, c) 0/1, or (n,) integer classes.
+        labels: (n, c) 0/1, or (n,) or (n, 1) integer classes; nothing is learned from rows without.
         bits: code length, a positive multiple of 8.
         seed: of anchors and of the random start.
         params: the method's Params or a dict of those that differ from its defaults.
@@ -126,10 +127,12 @@ def train(
             the cross entropy on held-out samples.
 
     Returns:
-        A `Model`.  A training with a tolerance that `max_iterations` end before it has converged gives a warning.
+        A `Model`.  A training with a tolerance that `max_iterations` end before it has converged gives a warning, as do
+        bits that are the same for all items, and rows without labels: their codes are those of the hash functions.
 
     Raises:
-        ValueError: an argument is not as described; the message names it, what was given and what is allowed.
+        ValueError: an argument is not as described; the message names it, what was given and what is allowed.  Or the
+            method has no finite solution, or gives all items the same code; the message says why.
 
     Example:
         >>> split = jaxcmh.load_dataset("synthetic", train=200, query=20)
@@ -362,7 +365,7 @@ def evaluate(
     query_views: Views,
     query_labels: Labels,
     database_labels: Labels,
-    database: Literal["learned", "encoded", "held_out"] = "learned",
+    database: Database = "learned",
     ties: metrics.Ties = "expected",
     at: int | None = None,
     database_views: Views | None = None,

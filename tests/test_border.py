@@ -21,10 +21,12 @@ import jax
 import numpy as np
 import pytest
 import scipy.sparse
+from cyclopts import App
 from fake_lines import line
 
 import jaxcmh
 from jaxcmh import checks, index, results, studies
+from jaxcmh.commands import cli
 from jaxcmh.datasets import Maker, preparation
 from jaxcmh.learning import core, features, mesh
 from jaxcmh.results import figures, plots, report, significance, tables
@@ -475,3 +477,61 @@ def test_bad_values_are_refused_by_name(values, tmp_path, monkeypatch):
         resource.setrlimit(resource.RLIMIT_AS, limits)
     print(f"{len(FUNCTIONS)} functions, {dict(counts)}")
     assert not wrong, f"{len(wrong)}:\n" + "\n".join(wrong)
+
+
+# -- the command line -------------------------------------------------------------------------------------------------
+
+WORDS_OF = {  # what an option of a kind cannot be
+    int: ("2.9", "64.5", "1e3", "nan", "abc", "", "-1"),
+    float: ("nan", "inf", "-inf", "1e300", "abc", ""),
+    str: ("\ud800", "a\0b"),
+    Path: ("\ud800", "a\0b"),
+}
+
+
+def commands(app: App, words: tuple[str, ...] = ()) -> dict[tuple[str, ...], App]:
+    """Every command by the words that call it."""
+    found = {words: app} if app.default_command and words else {}
+    for name in app:
+        if not name.startswith("-"):
+            found |= commands(app[name], (*words, name))
+    return found
+
+
+COMMANDS = commands(cli.app)
+
+
+def _kind(hint: typing.Any) -> typing.Any:
+    """The plain type of an option, of each of several, or of one that may be missing."""
+    while typing.get_origin(hint):
+        args = [one for one in typing.get_args(hint) if one is not type(None)]
+        if typing.get_origin(hint) is typing.Literal:
+            return str
+        hint = args[0]
+    return hint
+
+
+@pytest.mark.parametrize("words", COMMANDS, ids=" ".join)
+def test_bad_values_of_options_are_refused_in_one_line(words, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    arguments = COMMANDS[words].assemble_argument_collection()
+    given = {a.name: ["nowhere"] if a.name[0] != "-" else [a.name, "new.npz"] for a in arguments if a.required}
+    if words[0] in ("train", "sweep", "reproduce"):
+        given["METHOD" if words[0] != "reproduce" else "PAPER"] = ["dcgh"]
+    tried = 0
+    for argument in arguments:
+        option, kind = argument.name, _kind(argument.hint)
+        for bad in WORDS_OF.get(kind, ()) if option.startswith("-") else ():
+            if kind is int and bad == "-1" and checks.check_of(argument.field_info.annotation) is None:
+                continue
+            others = [word for name, some in given.items() if name != option for word in some]
+            code = cli.main([*words, *others, f"{option}={bad}" if option.startswith("--") else f"{option}{bad}"])
+            said = capsys.readouterr()
+            lines = [one for one in said.err.splitlines() if not one.startswith("device:")]
+            assert code == 2, f"{option}={bad!r}: {code}"
+            assert len(lines) == 1, f"{option}={bad!r}: {lines}"
+            assert option in lines[0], f"{option}={bad!r}: {lines[0]}"
+            assert not said.out
+            tried += 1
+    print(f"{tried} refused")
+    assert not list(tmp_path.iterdir())

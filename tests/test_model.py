@@ -11,7 +11,8 @@ import scipy.sparse
 
 import jaxcmh
 from jaxcmh import model as model_module
-from jaxcmh import store
+from jaxcmh import store, studies
+from jaxcmh.learning import core
 from jaxcmh.learning.features import Features
 from jaxcmh.methods import registry
 
@@ -56,6 +57,67 @@ def test_integer_classes_are_one_hot_labels(trained):
     views, labels = pairs()
     same = jaxcmh.train("dcgh", views, labels.argmax(1), bits=16, max_iterations=3)
     np.testing.assert_array_equal(same.codes, trained.codes)
+
+
+def test_a_column_of_classes_means_what_a_row_of_them_does(trained):
+    views, labels = pairs()
+    column = labels.argmax(1)[:, None]
+    same = jaxcmh.train("dcgh", views, column, bits=16, max_iterations=3)
+    np.testing.assert_array_equal(same.codes, trained.codes)
+    reports = [jaxcmh.evaluate(trained, views, y, y)["i2t"] for y in (labels, column, column[:, 0], 7 * column)]
+    assert len(set(reports)) == 1
+
+
+@pytest.mark.parametrize("method", list(registry))
+def test_nothing_is_learned_from_rows_without_labels(method):
+    views, labels = pairs()
+    known = np.arange(150) % 5 > 0
+    options = {"bits": 8, "max_iterations": 3, "features": "identity"}
+    with pytest.warns(UserWarning, match="labels: 30 of 150 rows have none; nothing is learned from them"):
+        model = jaxcmh.train(method, views, labels * known[:, None], **options)
+    alone = jaxcmh.train(method, [x[known] for x in views], labels[known], **options)
+    np.testing.assert_array_equal(np.asarray(model.codes)[known], alone.codes)
+    for view, x in enumerate(views):
+        np.testing.assert_array_equal(model.encoded[view], jaxcmh.encode(alone, x, view))
+    assert model.codes.shape[0] == model.info.n == 150
+    report = jaxcmh.evaluate(model, views, labels, labels)
+    assert min(report["i2t"], report["t2i"]) > 0.4  # chance is .26: codes of the others are guessed, not noise
+
+
+@pytest.mark.parametrize("size", [1e-20, 1e20])
+def test_what_has_no_finite_solution_is_refused_with_its_cause(size):
+    views, labels = pairs()
+    with pytest.raises(ValueError, match=r"views\[0\]: a2lh found no finite solution; the largest feature is \d"):
+        jaxcmh.train("a2lh", [size * x for x in views], labels, bits=8, features="identity")
+
+
+def test_codes_that_tell_nothing_apart_are_refused_and_idle_bits_are_told():
+    views, labels = pairs()
+    same = registry["dcgh"]._replace(codes=lambda s, data, p: jax.numpy.ones((150, 8)))
+    with pytest.raises(ValueError, match="dcgh: learned the same code for all items"):
+        jaxcmh.train(same, views, labels, bits=8, max_iterations=1)
+
+    def idle(s, data, p):
+        return jax.numpy.where(jax.numpy.arange(8) < 3, 1.0, registry["dcgh"].codes(s, data, p))
+
+    with pytest.warns(UserWarning, match="dcgh: 3 of 8 bits are the same for all items"):
+        jaxcmh.train(registry["dcgh"]._replace(codes=idle), views, labels, bits=8)
+
+
+@pytest.mark.parametrize(("method", "name"), [(m, name) for m in registry for name in registry[m].params._fields])
+def test_every_hyper_parameter_has_a_domain(method, name):
+    views, labels = pairs()
+    chosen, key = registry[method], jax.random.key(0)
+    data = core.prepare(views, labels)
+    bad = chosen.params._replace(**{name: -8.0})
+    for refused in (
+        lambda: jaxcmh.train(method, views, labels, bits=8, params={name: -8.0}),
+        lambda: core.fit(chosen, data, key, bad, bits=8),
+        lambda: core.sweep(chosen, data, jax.random.split(key, 2), bad, bits=8),
+        lambda: studies.points(studies.Study("one", "sensitivity", method, vary={name: (1.0, -8.0)})),
+    ):
+        with pytest.raises(ValueError, match=f"params.{name}: expected .*; got -8.0"):
+            refused()
 
 
 def test_a_method_variant_and_params_can_be_chosen_in_either_form(trained):
@@ -250,7 +312,7 @@ def nan_in_row(row):
         ({"bits": 0}, "bits: expected a positive multiple of 8; got 0"),
         ({"bits": 16.0}, "bits: expected a positive multiple of 8; got 16.0"),
         ({"seed": -1}, "seed: expected an integer from 0 to"),
-        ({"max_iterations": 0}, "max_iterations: expected an integer from 1 to 1000000; got 0"),
+        ({"max_iterations": 0}, "max_iterations: expected an integer from 1 to 10000000; got 0"),
         ({"params": {"gamma": 1.0}}, "params: expected names among alpha, beta, lam; got 'gamma'"),
         ({"params": {"alpha": float("nan")}}, "params.alpha: expected a finite number of at least 0; got nan"),
         ({"params": {"alpha": "much"}}, "params.alpha: expected a finite number of at least 0; got 'much'"),

@@ -36,7 +36,6 @@ Ties = Literal["expected", "stable"]
 Database = Literal["learned", "encoded", "held_out"]
 Databases = Annotated[list[Database] | None, Many]
 Format = Literal["text", "markdown", "latex", "csv", "html"]
-HashFunction = Literal["ridge", "mlp"]
 Tracker = Literal["tensorboard", "mlflow", "wandb"]
 
 

@@ -22,9 +22,13 @@ from jaxcmh.commands import data, index, reading, study, training
 from jaxcmh.progress import say
 
 
+def _is_of_integers(kind: Any) -> bool:
+    return kind is int or any(map(_is_of_integers, get_args(kind)))
+
+
 def _converted(kind: Any, tokens: Sequence[Any]) -> Any:
     """What cyclopts makes of the words; but 2.9 is no integer, which it would round."""
-    if int in (kind, *get_args(kind)):
+    if _is_of_integers(kind):
         for token in tokens:
             if "." in token.value:
                 raise ValueError(f"expected an integer; got {token.value}")

@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Any
 
 import jaxcmh
+from jaxcmh.checks import Count
 from jaxcmh.commands import asked, terminal
 from jaxcmh.commands.asked import Database, Databases, Flag, Format, Json, NewPlace, Root
 from jaxcmh.commands.queries import load_data, stored_root
@@ -143,7 +144,7 @@ def trec(
     *,
     out: NewPlace,
     database: Database | None = None,
-    depth: int | None = None,
+    depth: Count | None = None,
     root: Root = None,
 ) -> None:
     """Write the rankings of a run and what is relevant as TREC run and qrels files.

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 from cyclopts import Parameter
 
 from jaxcmh import checks
-from jaxcmh.checks import Bits, Count, Iterations, Positive, Weight
+from jaxcmh.checks import Bits, Copies, Count, Iterations, Positive, Weight
 from jaxcmh.commands import asked, terminal
 from jaxcmh.commands.asked import Databases, Flag, Json, Kernel, Many, Out, Repeated, Root, Ties, Tracker
 from jaxcmh.commands.queries import load_data
@@ -132,9 +132,9 @@ def sweep(
     *,
     grid: Annotated[list[str] | None, Parameter(name="--grid", consume_multiple=True, negative=())] = None,
     list_: Annotated[list[str] | None, Parameter(name="--list", consume_multiple=True, negative=())] = None,
-    random: Iterations | None = None,
+    random: Copies | None = None,
     bits: Annotated[list[Bits] | None, Parameter(name=["--bits", "-b"], consume_multiple=True, negative=())] = None,
-    seeds: Iterations = 1,
+    seeds: Copies = 1,
     param: Repeated = None,
     data: str = "icons",
     features: Kernel | None = None,

@@ -1,16 +1,17 @@
 """What tells data sets apart, and what a random order scores on them: hashes, chance, kinds of database codes."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from functools import partial
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import numpy as np
 
-from jaxcmh.checks import Share, checked, classes
+from jaxcmh.checks import Shares, checked, classes
 from jaxcmh.store import digest
 
 from .split import Split
 
+Database = Literal["learned", "encoded", "held_out"]
 AnyLabels = Annotated[Any, partial(classes, some=False)]
 
 
@@ -63,7 +64,7 @@ def chance(query_labels: AnyLabels, database_labels: AnyLabels) -> float:
 
 
 @checked
-def mean_share(share: Sequence[Share]) -> float:
+def mean_share(share: Shares) -> float:
     """`chance`, from what `relevant_share` returned."""
     some = [one for one in share if one > 0]
     return float(np.mean(some)) if some else 0.0
@@ -90,7 +91,7 @@ def _blocks(rows: np.ndarray) -> Iterator[np.ndarray]:
 
 
 @checked
-def kinds(split: Split) -> tuple[str, ...]:
+def kinds(split: Split) -> tuple[Database, ...]:
     """The kinds of database codes a split allows: learned and encoded where the training set is the database.
 
     A database that is not the training set but shares items with it is called encoded, for its items are not all

@@ -2,6 +2,7 @@
 
 import difflib
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -154,6 +155,7 @@ def load_named(
         FileNotFoundError: files are missing; the message says which to get and where to put them.
         ValueError: an unknown paper, or files that are not what they should be.
     """
+    root = Path(root)
     named = NAMED[choice(name, "name", tuple(NAMED))]
     if paper not in named.recipes:
         close = difflib.get_close_matches(paper, named.recipes, 1)

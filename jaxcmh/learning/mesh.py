@@ -1,13 +1,13 @@
 """Rows over devices: padding, and sharding of the training set."""
 
-from collections.abc import Sequence
+from functools import partial
 from typing import Annotated, Any
 
 import jax
 import jax.numpy as jnp
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
-from jaxcmh.checks import Copies, checked, filled
+from jaxcmh.checks import Copies, checked, filled, series
 from jaxcmh.learning.core import Data
 
 ROW_FIELDS = ("features", "member", "mask", "turned")  # of Data: one entry per sample, where they are not reduced
@@ -15,7 +15,7 @@ REDUCED = ("views", "labels", "unit_labels", "ones")  # rows too, where nothing 
 
 
 @checked
-def row_mesh(devices: Annotated[Sequence[jax.Device], filled] | None = None) -> Mesh:
+def row_mesh(devices: Annotated[Any, partial(series, of=jax.Device), filled] | None = None) -> Mesh:
     """A one-dimensional mesh named "rows" over the given devices, all of them if None.
 
     Raises:
@@ -25,9 +25,9 @@ def row_mesh(devices: Annotated[Sequence[jax.Device], filled] | None = None) -> 
         >>> row_mesh().axis_names
         ('rows',)
     """
-    devices = jax.devices() if devices is None else devices
+    chosen = jax.devices() if devices is None else list(devices)
     # Auto axes: products over sharded rows become all-reduces of small matrices by themselves.
-    return jax.make_mesh((len(devices),), ("rows",), axis_types=(AxisType.Auto,), devices=devices)
+    return jax.make_mesh((len(chosen),), ("rows",), axis_types=(AxisType.Auto,), devices=chosen)
 
 
 @checked

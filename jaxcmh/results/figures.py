@@ -115,8 +115,8 @@ def draw(study: Study, stem: PathLike, folder: PathLike) -> tuple[list[Figure], 
     Returns:
         The figures, and for each that could not be drawn a sentence that says why.
     """
-    made, skipped = [], []
-    for title, name, form in KINDS[study.kind](study, folder):
+    stem, made, skipped = Path(stem), [], []
+    for title, name, form in KINDS[study.kind](study, Path(folder)):
         try:
             files = form(stem.with_name(f"{stem.name}-{name}" if name else stem.name))
         except (ValueError, OSError, KeyError) as error:

@@ -22,7 +22,7 @@ import numpy as np
 
 import jaxcmh
 from jaxcmh import store
-from jaxcmh.checks import Codes, Count, Has, Natural, PathLike, checked, filled
+from jaxcmh.checks import Codes, Count, Has, PathLike, Series, Whole, checked, filled
 from jaxcmh.model import Info, Model
 from jaxcmh.parsing import json_value
 from jaxcmh.store import plain
@@ -242,8 +242,8 @@ def line(
     data: str,
     hashes: tuple[str, str],
     times: Mapping[str, float],
-    objective: Sequence[float],
-    converged: Natural,
+    objective: Series,
+    converged: Annotated[Any, Whole(0)],
     diagnostics: Mapping[str, Any],
     **more: Any,
 ) -> dict[str, Any]:
@@ -443,6 +443,7 @@ def one_protocol(records: Lines, free: Sequence[str] = ()) -> dict[str, Any]:
     Raises:
         ValueError: a protocol field differs. Numbers of different protocols do not compare.
     """
+    records = list(records)
     shared = {}
     for name in PROTOCOL:
         if name in free:

@@ -35,7 +35,7 @@ __all__ = [
 ]
 
 Format = Literal["text", "markdown", "latex", "csv", "html"]
-ENDINGS = {"text": "txt", "markdown": "md", "latex": "tex", "csv": "csv", "html": "html"}
+ENDINGS: dict[Format, str] = {"text": "txt", "markdown": "md", "latex": "tex", "csv": "csv", "html": "html"}
 # Names of the data sets in the copy of the published values, where they differ from ours.
 PUBLISHED_AS = {"nuswide10": "nuswide"}
 # "alpha" -> "α"; Unicode spells one of them "lamda".

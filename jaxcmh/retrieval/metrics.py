@@ -197,7 +197,9 @@ def hamming_map(query_codes: SomeCodes, database_codes: SomeCodes, judged: Judge
     shape = judged.query_sets.shape[:2]
     if query_codes.shape != (judged.n_queries, database_codes.shape[1]):
         expected = judged.n_queries, database_codes.shape[1]
-        raise ValueError(f"query_codes: expected shape {expected}, a code for each query judged; got {query_codes.shape}")
+        raise ValueError(
+            f"query_codes: expected shape {expected}, a code for each query judged; got {query_codes.shape}"
+        )
     if len(database_codes) != len(judged.item_sets):
         raise ValueError(f"database_codes: expected {len(judged.item_sets)}, as judged; got {len(database_codes)}")
     items, bits = _device_words(database_codes), 8 * database_codes.shape[1]

@@ -201,7 +201,7 @@ def _trained(
 
 
 def scores(
-    lane: Lane, kind: str, judged: metrics.Judged, labels: tuple[Any, Any], *, ties: str, at: int | None, curves: bool
+    lane: Lane, kind: str, judged: metrics.Judged, labels: tuple[Any, Any], *, ties: Any, at: int | None, curves: bool
 ) -> dict[str, Any]:
     """What `jaxcmh.evaluate` measures of one lane: direction -> `Metrics` with curves, or just the mAP without."""
     views = len(lane.queries)

@@ -23,6 +23,7 @@ def to_optuna(lines: Lines, *, storage: str | None = None, name: str = "jaxcmh")
         ValueError: no lines, lines of several methods or kinds of database codes, or nothing varies in them.
         ModuleNotFoundError: optuna is not installed (the extra `optuna`).
     """
+    lines = list(lines)
     for field in ("method", "database", "data_hash"):
         values = sorted({line[field] for line in lines})
         if len(values) != 1:

@@ -1,6 +1,7 @@
 """Running a plan: which of its studies are asked for, on which data, into which folder."""
 
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
 from jaxcmh import store, studies
@@ -115,7 +116,7 @@ def run(
     Raises:
         BlockingIOError: another process is writing the file of results.
     """
-    path, lines = folder / "results.jsonl", []
+    path, lines = Path(folder) / "results.jsonl", []
     with store.parents(path), store.only_writer(path, wait=0):
         for study in plan_studies:
             on, name = split, data

@@ -9,7 +9,7 @@ import jaxcmh
 from jaxcmh import results
 from jaxcmh.checks import Bits, Count, checked
 from jaxcmh.datasets import Split
-from jaxcmh.datasets.identity import kinds
+from jaxcmh.datasets.identity import Database, kinds
 from jaxcmh.learning.core import Method
 from jaxcmh.model import Model
 from jaxcmh.progress import Stages
@@ -114,7 +114,7 @@ def run(
 
 @checked
 def evaluate(
-    model: Model, split: Split, kind: str, *, ties: Ties = "expected", at: Count | None = None
+    model: Model, split: Split, kind: Database, *, ties: Ties = "expected", at: Count | None = None
 ) -> dict[str, Any]:
     """Evaluate a model on a split with one kind of database codes; arguments and report as `jaxcmh.evaluate`.
 

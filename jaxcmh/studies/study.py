@@ -24,6 +24,7 @@ import jaxcmh
 from jaxcmh import checks, results, store
 from jaxcmh.checks import Count, PathLike, Positive, checked
 from jaxcmh.datasets import Split, drop_labels, flip_labels, take, unpair
+from jaxcmh.datasets.identity import Database
 from jaxcmh.learning.core import Method, endings
 from jaxcmh.methods import find
 from jaxcmh.model import Info, resolve_features, train
@@ -162,7 +163,7 @@ def points(study: Study) -> list[Point]:
     """
     method = find(study.method)
     bits = [checks.bits(value, "bits") for value in study.bits]
-    seeds = range(checks.Whole(1, checks.MOST)(study.seeds, "seeds"))
+    seeds = range(checks.Whole(1, checks.CLASSES)(study.seeds, "seeds"))
     params = [checks.params(given, method.params) for given in _combined(study, method)]
     return [Point(*point) for point in itertools.product(study.settings, bits, dict.fromkeys(params), seeds)]
 
@@ -298,7 +299,7 @@ class _Task(NamedTuple):
     method: Method
     split: Split  # under the setting's conditions
     protocol: Mapping[str, Any]
-    kinds: Sequence[str]
+    kinds: Sequence[Database]
     curves: bool
     memory: float | None
     steps: Progress

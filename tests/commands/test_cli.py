@@ -121,7 +121,7 @@ def test_help_loads_nothing_heavy_and_takes_under_half_a_second():
 @pytest.mark.parametrize(
     ("words", "parts"),
     [
-        (["trian"], ['"trian"', 'Did you mean "train"', "demo, train, evaluate, search, data"]),
+        (["trian"], ['"trian"', 'Did you mean "train"', "demo, methods, train, evaluate, search, data"]),
         (["data", "inof", "icons"], ['"inof"', "info"]),
         (["train", "dcgh", "--bit", "32"], ["--bit.", "Did you mean --bits?", "--seed", "--out"]),
         (["train", "dchg"], ["no method 'dchg'; did you mean 'dcgh'?", "dcgh-d"]),
@@ -160,7 +160,7 @@ def test_mistakes_are_named_in_one_line(capsys, tmp_path, monkeypatch, words, pa
 @pytest.mark.parametrize(
     ("option", "value", "named"),
     [
-        ("--max-iterations", "0", "max_iterations"),
+        ("--max-iterations", "0", "--max-iterations"),
         ("--seed", "-1", "seed"),
         ("--anchors", "0", "anchors"),
         ("--width", "0", "width"),

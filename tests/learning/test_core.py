@@ -57,7 +57,7 @@ def sweep(**changed):
         (lambda: fit(tolerance=-1.0), "tolerance: expected"),
         (lambda: fit(tolerance=np.nan), "tolerance: expected"),
         (lambda: core.prepare([X, X], LABELS, "float16"), "precision: expected one of float32, float64; got 'float16'"),
-        (lambda: fit(max_iterations=0), "max_iterations: expected an integer from 1 to 1000000; got 0"),
+        (lambda: fit(max_iterations=0), "max_iterations: expected an integer from 1 to 10000000; got 0"),
         (lambda: fit(params=OTHER.params), r"params: expected dcgh's Params"),
         (
             lambda: fit(params=DCGH.params._replace(alpha=np.nan)),

@@ -77,7 +77,7 @@ def test_books_out_of_range_are_refused(books, words, name):
 
 
 def test_a_negative_weight_is_refused():
-    with pytest.raises(ValueError, match=r"params\.lam: expected a number of at least 0; got -1\.0"):
+    with pytest.raises(ValueError, match=r"params\.lam: expected a finite number of at least 0; got -1\.0"):
         jaxcmh.train("acqh", *pairs(), bits=8, params={"lam": -1.0})
 
 

@@ -279,3 +279,15 @@ BOOKS = np.ones((2, 4, 3), np.float32)
 def test_wrong_input_is_named(call, message):
     with pytest.raises(ValueError, match=message):
         call()
+
+
+def test_nothing_asked_is_nothing_found():
+    assert pack(np.zeros((0, 16))).shape == (0, 2)
+    items, books = np.zeros((3, 1), np.uint8), np.ones((1, 2, 4), np.float32)
+    for distances, ids in (
+        hamming_topk(np.zeros((0, 1), np.uint8), items, 2),
+        lookup_topk(np.zeros((0, 4), np.float32), items, books, 2),
+    ):
+        assert (distances.shape, ids.shape, ids.dtype) == ((0, 2), (0, 2), np.int32)
+    offsets, distances, ids = hamming_range(np.zeros((0, 1), np.uint8), items, 2)
+    assert (offsets.tolist(), len(distances), len(ids)) == ([0], 0, 0)

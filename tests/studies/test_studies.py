@@ -52,7 +52,7 @@ def test_points_are_the_combinations_asked_for():
         ({"combine": "random"}, "combine: expected one of grid, each, list"),
         ({"combine": "list", "vary": {"alpha": [1.0], "beta": [1.0, 2.0]}}, "as many values of each"),
         ({"bits": (12,)}, "bits: expected a positive multiple of 8"),
-        ({"seeds": 0}, "seeds: expected an integer from 1 to 1000000"),
+        ({"seeds": 0}, "seeds: expected an integer from 1 to 65536"),
         ({"method": "dcgg"}, "method: expected one of dcgh"),
         ({"vary": {"alpha": [float("nan")]}}, "params.alpha: expected a finite number"),
     ],
@@ -184,9 +184,9 @@ def test_two_processes_do_not_write_one_file(split, tmp_path):
         (["--grid", "alpha=1", "alpha=2"], "--grid: alpha is given twice"),
         (["--list", "alpha=1,2", "beta=1"], "--list: expected as many values of each"),
         (["--random", "3"], "give --grid, or --list, or --grid with --random"),
-        (["--grid", "alpha=1:2", "--random", "0"], "--random: expected an integer from 1 to 1000000; got 0"),
+        (["--grid", "alpha=1:2", "--random", "0"], "--random: expected an integer from 1 to 65536; got 0"),
         (["--grid", "alpha=1,2", "--bits", "12"], "bits: expected a positive multiple of 8; got 12"),
-        (["--grid", "alpha=1,2", "--seeds", "0"], "seeds: expected an integer from 1 to 1000000; got 0"),
+        (["--grid", "alpha=1,2", "--seeds", "0"], "seeds: expected an integer from 1 to 65536; got 0"),
     ],
 )
 def test_bad_sweeps_are_refused_in_one_line(words, message, capsys, monkeypatch):

@@ -17,6 +17,7 @@ from jaxcmh.learning import core, features
 from jaxcmh.methods import find
 from jaxcmh.progress import Progress
 from jaxcmh.retrieval import topk
+from jaxcmh.retrieval.metrics import Ties
 from jaxcmh.studies import Study, points, runs
 
 EMBEDDED = 2500  # rows of a t-SNE picture
@@ -115,7 +116,7 @@ LOOKS: Mapping[str, Callable[[Any, Split], dict[str, dict[str, np.ndarray]]]] = 
 }
 
 
-def run(study: Study, split: Split, path: Path, *, data: str, ties: str, progress: Progress) -> list[dict]:
+def run(study: Study, split: Split, path: Path, *, data: str, ties: Ties, progress: Progress) -> list[dict]:
     """Compute what a result file lacks of such a study, as `studies.run` does for others; nobody else may write it.
 
     Args, returns: as for `studies.run`; lines are those of the first kind of database codes and have "arrays", the
