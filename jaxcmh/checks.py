@@ -154,15 +154,6 @@ def filled(value: Any, name: str) -> Any:
     return value
 
 
-def finite(value: Any, name: str) -> Any:
-    """A number, sequence or array, if all its numbers are finite."""
-    import numpy as np
-
-    if not np.isfinite(np.asarray(value, float)).all():
-        raise ValueError(f"{name}: expected finite numbers; got {got(value)}")
-    return value
-
-
 def instance(value: Any, name: str, kind: type | tuple[type, ...], described: str) -> Any:
     """`value` if it is of the type, such as a model; `described` says what was expected."""
     if not isinstance(value, kind):
@@ -213,16 +204,15 @@ def array(x: Any, name: str, kinds: str = "fiub") -> Any:
     return x
 
 
-def rows(x: Any, name: str, columns: int | None = None) -> Any:
+def rows(x: Any, name: str) -> Any:
     """`x` as a finite real (n, d) array, or CSR matrix if it is sparse.
 
     Args:
         x: array-like or scipy.sparse matrix; rows are samples.
         name: the argument's name, for the message.
-        columns: d, where it is known.
 
     Raises:
-        ValueError: not numeric, not (n, d), empty, not finite, or another number of columns.
+        ValueError: not numeric, not (n, d), empty, or not finite.
 
     Example:
         >>> rows([[1.0, float("nan")]], "views[0]")
@@ -245,8 +235,6 @@ def rows(x: Any, name: str, columns: int | None = None) -> Any:
         raise ValueError(f"{name}: expected real numbers; got {values.dtype}")
     if x.ndim != 2 or 0 in x.shape:
         raise ValueError(f"{name}: expected a non-empty (n, d) array, rows are samples; got shape {x.shape}")
-    if columns is not None and x.shape[1] != columns:
-        raise ValueError(f"{name}: expected {columns} columns, as in training; got shape {x.shape}")
     # Extremes need no copy of large features, which stay on their device; NaN is its own minimum.
     if values.dtype.kind == "f" and values.size and not is_traced(values):
         low, high = (float(np.asarray(extreme)) for extreme in (values.min(), values.max()))
@@ -590,7 +578,7 @@ def described(annotation: Any) -> str:
     origin, args = typing.get_origin(annotation), typing.get_args(annotation)
     if origin is Annotated:
         said = [str(mark) for mark in args[1:] if isinstance(mark, Whole | Number)]
-        said += [mark.__doc__ for mark in args[1:] if getattr(mark, "is_domain", False)]
+        said += ["a path" for mark in args[1:] if mark is path]
         return said[0] if said else described(args[0])
     if annotation in _PLAIN:
         return _PLAIN[annotation][1]

@@ -307,10 +307,11 @@ def query_vectors(model: Model, x: Rows, view: int) -> Array:
 
 def _by_rows(model: Model, x: Any, view: int, represent: Any) -> Array:
     view = checks.Whole(0, len(model.maps) - 1)(view, "view")
-    x = checks.rows(x, "x", columns=model.info.dims[view])
+    if x.shape[1] != model.info.dims[view]:
+        raise ValueError(f"x: expected {model.info.dims[view]} columns, as in training; got shape {x.shape}")
     blocks = []
     for i in range(0, x.shape[0], ENCODE_ROWS):
-        blocks.append(represent(feature_maps.apply(model.maps[view], x[i : i + ENCODE_ROWS]), model.encoders[view]))
+        blocks.append(represent(feature_maps.mapped(model.maps[view], x[i : i + ENCODE_ROWS]), model.encoders[view]))
     return blocks[0] if len(blocks) == 1 else jnp.concatenate(blocks)
 
 

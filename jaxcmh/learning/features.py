@@ -14,6 +14,8 @@ from jaxcmh import checks
 from jaxcmh.checks import Count, Key, Number, Rows, checked
 
 Kind = Literal["identity", "standardise", "rbf", "laplace"]
+__all__ = ["FeatureMap", "Features", "apply", "fit"]
+
 BLOCK_ENTRIES = 1 << 26  # mapped entries computed at a time (256 MiB of float32)
 
 
@@ -106,6 +108,11 @@ def apply(fitted: FeatureMap, x: Rows) -> Array:
     """
     if x.shape[1] != len(fitted.mean):
         raise ValueError(f"x: expected {len(fitted.mean)} columns, as in training; got shape {x.shape}")
+    return mapped(fitted, x)
+
+
+def mapped(fitted: FeatureMap, x: Any) -> Array:
+    """`apply` of rows that are checked already."""
     step = _block_rows(max(len(fitted.anchors), x.shape[1]))
     blocks = [_apply(fitted, _dense(x[i : i + step])) for i in range(0, max(x.shape[0], 1), step)]
     return blocks[0] if len(blocks) == 1 else jnp.concatenate(blocks)
