@@ -124,8 +124,8 @@ def text(value: Any, name: str) -> str:
     """`value` as text that can be written to a file."""
     if not isinstance(value, str):
         raise ValueError(f"{name}: expected text; got {got(value)}")
-    if any("\ud800" <= sign <= "\udfff" for sign in value) or "\0" in value:
-        raise ValueError(f"{name}: expected text without lone surrogates and zero characters; got {got(value)}")
+    if any("\ud800" <= sign <= "\udfff" for sign in value):
+        raise ValueError(f"{name}: expected text without lone surrogates; got {got(value)}")
     return value
 
 
@@ -151,15 +151,6 @@ def filled(value: Any, name: str) -> Any:
     """`value` if there is something in it."""
     if not len(value):
         raise ValueError(f"{name}: expected at least one; got {got(value)}")
-    return value
-
-
-def finite(value: Any, name: str) -> Any:
-    """A number, sequence or array, if all its numbers are finite."""
-    import numpy as np
-
-    if not np.isfinite(np.asarray(value, float)).all():
-        raise ValueError(f"{name}: expected finite numbers; got {got(value)}")
     return value
 
 
@@ -213,16 +204,15 @@ def array(x: Any, name: str, kinds: str = "fiub") -> Any:
     return x
 
 
-def rows(x: Any, name: str, columns: int | None = None) -> Any:
+def rows(x: Any, name: str) -> Any:
     """`x` as a finite real (n, d) array, or CSR matrix if it is sparse.
 
     Args:
         x: array-like or scipy.sparse matrix; rows are samples.
         name: the argument's name, for the message.
-        columns: d, where it is known.
 
     Raises:
-        ValueError: not numeric, not (n, d), empty, not finite, or another number of columns.
+        ValueError: not numeric, not (n, d), empty, or not finite.
         RuntimeError: see `not_forked`.
 
     Example:
@@ -247,8 +237,6 @@ def rows(x: Any, name: str, columns: int | None = None) -> Any:
         raise ValueError(f"{name}: expected real numbers; got {values.dtype}")
     if x.ndim != 2 or 0 in x.shape:
         raise ValueError(f"{name}: expected a non-empty (n, d) array, rows are samples; got shape {x.shape}")
-    if columns is not None and x.shape[1] != columns:
-        raise ValueError(f"{name}: expected {columns} columns, as in training; got shape {x.shape}")
     # Extremes need no copy of large features, which stay on their device; NaN is its own minimum.
     if values.dtype.kind == "f" and values.size and not is_traced(values):
         low, high = (float(np.asarray(extreme)) for extreme in (values.min(), values.max()))
@@ -594,7 +582,7 @@ def described(annotation: Any) -> str:
     origin, args = typing.get_origin(annotation), typing.get_args(annotation)
     if origin is Annotated:
         said = [str(mark) for mark in args[1:] if isinstance(mark, Whole | Number)]
-        said += [mark.__doc__ for mark in args[1:] if getattr(mark, "is_domain", False)]
+        said += ["a path" for mark in args[1:] if mark is path]
         return said[0] if said else described(args[0])
     if annotation in _PLAIN:
         return _PLAIN[annotation][1]

@@ -325,11 +325,12 @@ def query_vectors(model: Model, x: Rows, view: int) -> Array:
 
 def _by_rows(model: Model, x: Any, view: int, represent: Any) -> Array:
     view = checks.Whole(0, len(model.maps) - 1)(view, "view")
-    x = checks.rows(x, "x", columns=model.info.dims[view])
+    if x.shape[1] != model.info.dims[view]:
+        raise ValueError(f"x: expected {model.info.dims[view]} columns, as in training; got shape {x.shape}")
     blocks = []
     for i in range(0, x.shape[0], ENCODE_ROWS):
         rows = x[i : i + ENCODE_ROWS]
-        found = represent(feature_maps.apply(model.maps[view], _filled_up(rows)), model.encoders[view])
+        found = represent(feature_maps.mapped(model.maps[view], _filled_up(rows)), model.encoders[view])
         blocks.append(np.asarray(found)[: rows.shape[0]])
     return jax.device_put(np.concatenate(blocks))
 

@@ -84,7 +84,7 @@ def test_nothing_is_learned_from_rows_without_labels(method):
     assert min(report["i2t"], report["t2i"]) > 0.4  # chance is .26: codes of the others are guessed, not noise
 
 
-@pytest.mark.parametrize("size", [1e-20, 1e20])
+@pytest.mark.parametrize("size", [1e20, 1e30])
 def test_what_has_no_finite_solution_is_refused_with_its_cause(size):
     views, labels = pairs()
     with pytest.raises(ValueError, match=r"views\[0\]: a2lh found no finite solution; the largest feature is \d"):
@@ -114,7 +114,9 @@ def test_every_hyper_parameter_has_a_domain(method, name):
         lambda: jaxcmh.train(method, views, labels, bits=8, params={name: -8.0}),
         lambda: core.fit(chosen, data, key, bad, bits=8),
         lambda: core.sweep(chosen, data, jax.random.split(key, 2), bad, bits=8),
-        lambda: studies.points(studies.Study("one", "sensitivity", method, vary={name: (1.0, -8.0)})),
+        lambda: studies.points(
+            studies.Study("one", "sensitivity", method, vary={name: (chosen.params._asdict()[name], -8.0)})
+        ),
     ):
         with pytest.raises(ValueError, match=f"params.{name}: expected .*; got -8.0"):
             refused()

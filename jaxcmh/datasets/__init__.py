@@ -82,8 +82,6 @@ def load_dataset(
     (10, 64)
     """
     try:
-        if not isinstance(name_or_path, str | Path | Sequence):
-            raise ValueError(f"name_or_path: expected a name, a path or several paths; got {name_or_path!r}")
         if not isinstance(name_or_path, str | Path):
             return load_files(name_or_path, **options)
         name = str(name_or_path)

@@ -15,6 +15,7 @@ from jaxcmh.checks import Count, Key, Number, Rows, checked
 
 Kind = Literal["identity", "centre", "standardise", "rbf", "laplace"]
 LINEAR = ("identity", "centre", "standardise")
+__all__ = ["LINEAR", "FeatureMap", "Features", "Kind", "apply", "fit"]
 BLOCK_ENTRIES = 1 << 26  # mapped entries computed at a time (256 MiB of float32)
 
 
@@ -112,6 +113,11 @@ def apply(fitted: FeatureMap, x: Rows) -> Array:
     """
     if x.shape[1] != len(fitted.mean):
         raise ValueError(f"x: expected {len(fitted.mean)} columns, as in training; got shape {x.shape}")
+    return mapped(fitted, x)
+
+
+def mapped(fitted: FeatureMap, x: Any) -> Array:
+    """`apply` of rows that are checked already."""
     step = _block_rows(max(len(fitted.anchors), x.shape[1]))
     blocks = [_apply(fitted, _dense(x[i : i + step])) for i in range(0, max(x.shape[0], 1), step)]
     return blocks[0] if len(blocks) == 1 else jnp.concatenate(blocks)

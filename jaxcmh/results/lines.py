@@ -193,8 +193,6 @@ def doubts(scores: Mapping[str, float], chance: float, codes: Mapping[str, Codes
             sentences.append(f"{name} has mAP {scores[name]:.4f}, hardly better than chance ({chance:.4f})")
     for name, packed in (codes or {}).items():
         packed = np.asarray(packed)
-        if packed.dtype != np.uint8 or packed.ndim != 2:
-            raise ValueError(f"codes: expected packed uint8 codes (n, bits/8) of {name}; got {packed.dtype}")
         differ = np.bitwise_or.reduce(packed ^ packed[:1], axis=0)
         constant = packed.shape[1] * 8 - int(np.unpackbits(differ).sum())
         if constant:

@@ -85,7 +85,7 @@ def pack(signs: checks.Array) -> jax.Array:
 
 @jax.jit
 def _pack(signs: jax.Array) -> jax.Array:
-    ones = (signs > 0).reshape(signs.shape[0], -1, 8)
+    ones = (signs > 0).reshape(signs.shape[0], signs.shape[1] // 8, 8)
     return (ones << jnp.arange(8, dtype=jnp.uint8)).sum(axis=2, dtype=jnp.uint8)
 
 
@@ -112,7 +112,7 @@ def unpack(codes: Codes) -> jax.Array:
 @jax.jit
 def _unpack(codes: jax.Array) -> jax.Array:
     ones = (codes[:, :, None] >> jnp.arange(8, dtype=jnp.uint8)) & 1
-    return jnp.where(ones == 1, jnp.float32(1), jnp.float32(-1)).reshape(codes.shape[0], -1)
+    return jnp.where(ones == 1, jnp.float32(1), jnp.float32(-1)).reshape(codes.shape[0], 8 * codes.shape[1])
 
 
 def roomy(n: int) -> int:

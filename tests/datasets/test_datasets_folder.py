@@ -306,7 +306,7 @@ def test_what_is_no_table_is_told_with_a_remedy(folder):
         FileNotFoundError, match=r"metadata\.csv: no such file; .*columns such as file_name, text and labels"
     ):
         check_folder(folder)
-    with pytest.raises(FileNotFoundError, match=r"one of pictures needs metadata\.csv"):
+    with pytest.raises(FileNotFoundError, match=r"of pictures, ask `jaxcmh data check`"):
         load_dataset(folder)
     (folder / "metadata.jsonl").write_text("[" * 200_000)
     with pytest.raises(ValueError, match=r"line 1: not JSON \(nested too deeply\)"):

@@ -166,12 +166,12 @@ NO_MODEL, NO_PATH = "model: expected a Model; got 3", "path: expected a path; go
         (lambda: jaxcmh.evaluate(3, [X, X], LABELS, LABELS), NO_MODEL),
         (lambda: jaxcmh.save(3, "model"), NO_MODEL),
         (lambda: jaxcmh.load(None), NO_PATH),
-        (lambda: jaxcmh.load_dataset(None), "name_or_path: expected a name, a path or several paths; got None"),
+        (lambda: jaxcmh.load_dataset(None), "name_or_path: expected a path or a sequence of a path; got None"),
         (lambda: jaxcmh.train("dcgh", [X, X], LABELS, bits=8, progress=3), "progress: expected a function; got 3"),
         (lambda: methods.paper_params("dcgh", "nowhere"), "nowhere"),
         (lambda: metrics.hamming_metrics(CODES, CODES, ["a"] * 3, [0, 1, 2]), "query_labels: expected real numbers"),
         (lambda: results.table([{}]), r"records\[0\]: the result lacks format, key"),
-        (lambda: results.doubts({}, 0.1, {"learned": X}), "codes: expected packed uint8 codes"),
+        (lambda: results.doubts({}, 0.1, {"learned": X}), r"codes\['learned'\]: expected uint8 codes"),
     ],
 )
 def test_arguments_of_another_kind_are_named(call, message):
