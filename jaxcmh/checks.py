@@ -124,8 +124,8 @@ def text(value: Any, name: str) -> str:
     """`value` as text that can be written to a file."""
     if not isinstance(value, str):
         raise ValueError(f"{name}: expected text; got {got(value)}")
-    if any("\ud800" <= sign <= "\udfff" for sign in value):
-        raise ValueError(f"{name}: expected text without lone surrogates; got {got(value)}")
+    if any("\ud800" <= sign <= "\udfff" for sign in value) or "\0" in value:
+        raise ValueError(f"{name}: expected text without lone surrogates and zero characters; got {got(value)}")
     return value
 
 
