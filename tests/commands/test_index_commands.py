@@ -193,7 +193,7 @@ def test_milvus_takes_an_index(capsys, here):
         (["index", "add", "a.index", "codes.npy", "--ids", "same.npy"], "ids: expected each once"),
         (["index", "add", "a.index", "codes.npy", "--ids", "taken.npy"], "ids: 7 is in the index already"),
         (["index", "add", "no.index", "codes.npy"], "path: no jaxcmh index at no.index"),
-        (["index", "search", "a.index", "--query", "codes.npy", "-k", "41"], "-k: expected an integer of at least 1"),
+        (["index", "search", "a.index", "--query", "codes.npy", "-k", "41"], "k: expected an integer from 1 to 40"),
         (["index", "search", "a.index", "--query", "codes.npy", "-k", "0"], "-k: expected an integer of at least 1"),
         (["index", "search", "a.index", "--query", "codes.npy", "--radius", "-1"], "radius: expected an integer"),
         (["index", "search", "a.index", "--query", "cut.index"], "--query: cut.index is not an array file"),

@@ -1,24 +1,22 @@
 """What tells data sets apart: hashes, chance and kinds of database codes."""
 
-from types import SimpleNamespace
-
 import numpy as np
 import pytest
 from scipy import sparse
 
-from jaxcmh.datasets import identity
+from jaxcmh.datasets import Part, Split, identity
 
 
 def part(rows, shift=0.0):
     rng = np.random.default_rng(0)
     views = tuple(rng.normal(size=(10, d))[rows] + shift for d in (3, 2))
     labels = np.eye(2, dtype=np.uint8)[np.arange(10) % 2]
-    return SimpleNamespace(views=views, labels=labels[rows], ids=np.arange(10)[rows])
+    return Part(views, labels[rows], np.arange(10)[rows])
 
 
 def split(**changes):
     train = part(slice(0, 7))
-    return SimpleNamespace(**{"train": train, "query": part(slice(7, 10)), "database": train, **changes})
+    return Split(train, part(slice(7, 10)), train)._replace(**changes)
 
 
 def test_hashes_change_with_the_data_and_with_the_split():
@@ -32,7 +30,7 @@ def test_hashes_change_with_the_data_and_with_the_split():
 def test_sparse_views_hash_by_content():
 
     dense = part(slice(0, 7))
-    one, two = (SimpleNamespace(**{**vars(dense), "views": (sparse.csr_array(x), x)}) for x in dense.views)
+    one, two = (dense._replace(views=(sparse.csr_array(x), x)) for x in dense.views)
     assert identity.data_hash(split(train=one)) == identity.data_hash(split(train=one))
     assert identity.data_hash(split(train=one)) != identity.data_hash(split(train=two))
 
@@ -55,12 +53,12 @@ def test_chance_is_the_share_of_relevant_items():
 def test_hashes_have_the_values_they_always_had():
     x = np.arange(12, dtype=np.float32).reshape(4, 3)
     train, query = (
-        SimpleNamespace(
+        Part(
             views=(x[:n], sparse.csr_array(x[:n])),
             labels=np.eye(2, dtype=np.uint8)[[0, 1, 0, 1]][:n],
             ids=np.array(ids),
         )
         for n, ids in ((4, ["a", "bb", "c", "d"]), (1, ["e"]))
     )
-    whole = SimpleNamespace(train=train, query=query, database=train)
+    whole = Split(train, query, train)
     assert (identity.data_hash(whole), identity.split_hash(whole)) == ("ed96e99e139c9269", "073da85802d544bb")
