@@ -165,6 +165,7 @@ def train(
     mapped = time.perf_counter()
     ends = {"max_iterations": max_iterations, "tolerance": tolerance}
     state, objective, converged = core.fit(method, data, random.fold_in(key, len(views)), params, bits=bits, **ends)
+    jax.block_until_ready(state)  # answers an interrupt, as copying to NumPy does not
     if not np.isfinite(np.asarray(objective)).all():
         raise ValueError(_no_solution(method, params, views))
     if tolerance > 0 and not converged:
