@@ -155,7 +155,6 @@ def arrange(codes: Codes, devices: Copies = 1) -> Blocks:
         >>> arrange(np.zeros((5, 8), np.uint8)).words.shape
         (1, 8, 32, 64)
     """
-    codes = jnp.asarray(codes)
     n, width = codes.shape
     shape = _arrangement(n, width, devices)
     if _concrete(codes):

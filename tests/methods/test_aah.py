@@ -85,7 +85,7 @@ def test_three_views_weigh_every_pair_alike():
 
 def test_a_penalty_of_zero_is_refused():
     views, labels = pairs()
-    with pytest.raises(ValueError, match=r"params\.mu: expected a positive number; got 0\.0"):
+    with pytest.raises(ValueError, match=r"params\.mu: expected a finite number above 0; got 0\.0"):
         jaxcmh.train("aah", views, labels, bits=8, params={"mu": 0.0})
 
 

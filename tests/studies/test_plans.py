@@ -158,7 +158,7 @@ def test_missing_data_are_skipped_with_a_line_that_says_what_is_wanted(capsys, t
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (("reproduce", "dcg"), "Did you mean"),
+        (("reproduce", "dcg"), "did you mean 'dcgh'"),
         (("reproduce", "dcgh", "--table", "9"), "no table 9; those with experiments are 1, 2, 3"),
         (("reproduce", "dcgh", "--figure", "1"), "no figure 1"),
         (("reproduce", "dcgh", "--study", "bit"), "no study 'bit'; there are"),
