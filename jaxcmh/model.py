@@ -240,8 +240,9 @@ def _check_codes(method: Method, codes: np.ndarray, packed: bool) -> None:
         differ = np.bitwise_or.reduce(codes ^ codes[:1], axis=0)
         constant = 8 * codes.shape[1] - int(np.bitwise_count(differ).sum())
         if constant:
-            told = f"{method.name}: {constant} of {8 * codes.shape[1]} bits are the same for all items"
-            warnings.warn(told, stacklevel=4)
+            warnings.warn(
+                f"{method.name}: {constant} of {8 * codes.shape[1]} bits are the same for all items", stacklevel=4
+            )
 
 
 def of_all_views(views: Sequence[Array], encoders: Any, codebooks: Array | None, items: Unlabelled | None) -> Array:

@@ -288,6 +288,7 @@ def read(
 
     Raises:
         FileNotFoundError: no such file.
+        PermissionError: the file may not be read.
         ValueError: the file is truncated, damaged, of another kind, or of a later format.
 
     Example:
@@ -300,6 +301,7 @@ def read(
     path = Path(path)
     if not path.is_file():
         raise FileNotFoundError(f"path: no {name} at {path}")
+    path.open("rb").close()  # safetensors says of a file that it may not read that there is none
     try:
         with safetensors.safe_open(path, "numpy") as file:
             metadata = file.metadata() or {}

@@ -4,8 +4,10 @@ import os
 import resource
 import subprocess
 import sys
+import tempfile
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -196,3 +198,19 @@ def test_files_are_on_the_disk_before_they_get_their_name_and_their_name_before_
         (place / "deep" / "b").write_text("x")
     assert steps[-2:] == [("rename", "run"), ("keep", tmp_path.name)]
     assert {name for step, name in steps[:-2]} == {"b", "deep", ".run.part"}
+
+
+@pytest.mark.skipif(not hasattr(os, "seteuid"), reason="needs users and permissions as Unix has them")
+def test_a_file_that_may_not_be_read_is_not_called_damaged_or_missing():
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "letters"
+        store.write(path, "letters", {"format": 1}, {"x": np.zeros(2)})
+        os.chmod(folder, 0o755)
+        os.chmod(path, 0)
+        user = os.geteuid()
+        os.seteuid(user or 65534)  # root may read everything
+        try:
+            with pytest.raises(PermissionError, match="letters"):
+                store.read(path, "letters", 1, "file of letters", lambda header, arrays: arrays)
+        finally:
+            os.seteuid(user)
