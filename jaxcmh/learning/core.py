@@ -102,6 +102,11 @@ def label_columns(sets: Array) -> Array:
     return jnp.column_stack([sets, unit_rows(sets), jnp.ones(len(sets), sets.dtype)])
 
 
+def of_views(first: float | Array, further: float | Array, data: Data) -> list[float | Array]:
+    """One weight per view, where papers that have two views name one for each."""
+    return [first] + [further] * (len(data.views) - 1)
+
+
 class Method(NamedTuple):
     """A hashing method: pure functions over its own State and Params, in the order of its paper."""
 

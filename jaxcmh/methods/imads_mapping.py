@@ -15,7 +15,7 @@ from typing import NamedTuple
 import jax.numpy as jnp
 from jax import Array, random
 
-from jaxcmh.learning.core import Data, Method
+from jaxcmh.learning.core import Data, Method, of_views
 from jaxcmh.learning.encoders import ridge
 from jaxcmh.learning.features import Features
 from jaxcmh.learning.linalg import lstsq, sign, sqnorm
@@ -33,10 +33,6 @@ class Params(NamedTuple):
     mu2: float = 1e-3  # fit of every further view's hash function
     gamma: float = 1e-3  # ridge of the hash functions
     theta: float = 1e-3  # penalty of B = C
-
-
-def of_views(first: float, further: float, data: Data) -> list[float]:
-    return [first] + [further] * (len(data.views) - 1)
 
 
 class State(NamedTuple):
