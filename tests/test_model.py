@@ -252,7 +252,10 @@ def nan_in_row(row):
         ({"params": {"gamma": 1.0}}, "params: expected names among alpha, beta, lam; got 'gamma'"),
         ({"params": {"alpha": float("nan")}}, "params.alpha: expected a finite number; got nan"),
         ({"params": {"alpha": "much"}}, "params.alpha: expected a finite number; got 'much'"),
-        ({"features": "gauss"}, "features.kind: expected one of identity, centre, standardise, rbf, laplace; got 'gauss'"),
+        (
+            {"features": "gauss"},
+            "features.kind: expected one of identity, centre, standardise, rbf, laplace; got 'gauss'",
+        ),
         ({"features": [Features()]}, "features: expected Features, a kind, or one of them for each of 2 views"),
         ({"hash_function": "forest"}, "hash_function: expected one of ridge.*; got 'forest'"),
         ({"views": pairs()[0][:1]}, "views: expected a sequence of at least 2 arrays; got 1"),

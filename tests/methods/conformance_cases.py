@@ -143,6 +143,8 @@ _acqh = Case(
     density=0.0,
 )
 
+_srlch = Case({"update_P": ("P", "real"), "update_W": ("W", "real"), "update_B": ("B", "binary")})
+
 cases: dict[str, Case] = {
     "dcgh": _dcgh,
     "dcgh-d": _dcgh,
@@ -168,6 +170,7 @@ cases: dict[str, Case] = {
     "imads-l": _imads,
     "imads-s": _imads,
     "imads-r": _imads_r,
+    "srlch": _srlch,
 }
 # Without a name, so that a variant that differs by a number alone runs what is compiled for its method.
 methods: dict[str, Method] = {
