@@ -144,6 +144,9 @@ _acqh = Case(
 )
 
 _srlch = Case({"update_P": ("P", "real"), "update_W": ("W", "real"), "update_B": ("B", "binary")})
+# Absent of the relaxed variant: update_relaxed_B rounds a minimum over real codes.
+_dch = Case({"update_G": ("G", "real"), "update_W": ("W", "real"), "update_B": ("B", "binary")})
+_dch_relaxed = Case({"update_G": ("G", "real"), "update_W": ("W", "real")})
 
 cases: dict[str, Case] = {
     "dcgh": _dcgh,
@@ -171,6 +174,8 @@ cases: dict[str, Case] = {
     "imads-s": _imads,
     "imads-r": _imads_r,
     "srlch": _srlch,
+    "dch": _dch,
+    "dch-relaxed": _dch_relaxed,
 }
 # Without a name, so that a variant that differs by a number alone runs what is compiled for its method.
 methods: dict[str, Method] = {
