@@ -9,12 +9,13 @@ from typing import Any
 
 from jaxcmh.learning.core import Method
 from jaxcmh.learning.features import Features
-from jaxcmh.methods import a2lh, a2lh_multipliers, aah, acqh, dcgh, dch, imads, srlch
+from jaxcmh.methods import a2lh, a2lh_multipliers, aah, acqh, dcgh, dch, fddh, imads, srlch
 
 _files = (
     *(dcgh, a2lh, acqh, aah, imads),
     srlch,
     dch,
+    fddh,
 )
 
 registry: dict[str, Method] = {file.method.name: file.method for file in _files}

@@ -10,10 +10,10 @@ from jaxcmh.methods import srlch
 
 def test_the_objective_is_the_printed_one():
     p = srlch.Params(0.3, 0.2, 0.4, 0.5, 0.6)
-    s, _, loss = fitted(srlch.method, p)
+    s, _, losses = fitted(srlch.method, p)
     views, labels = problem()
     B, W, P = np.asarray(s.B).T, np.asarray(s.W).T, [np.asarray(P).T for P in s.P]
-    np.testing.assert_allclose(loss, reference.objective(views, labels, B, W, P, p), rtol=1e-9)
+    np.testing.assert_allclose(losses[-1], reference.objective(views, labels, B, W, P, p), rtol=1e-9)
 
 
 def test_hash_functions_are_those_of_the_last_codes():

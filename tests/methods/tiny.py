@@ -16,9 +16,9 @@ def problem(n=61, c=5, dims=(12, 9)):
 
 
 def fitted(method, params=None, bits=8, iterations=2, **options):
-    """The state after a few iterations on the problem, in float64; its data, ready; and the last objective."""
+    """The state after a few iterations on the problem, in float64; its data, ready; and all objectives."""
     with jax.enable_x64(True):
         views, labels = problem(**options)
         data = core.prepare(views, labels, "float64")
         found = core.fit(method, data, random.key(0), params, bits=bits, max_iterations=iterations, tolerance=0)
-        return found.state, core.ready(method, data, bits), float(found.objective[-1])
+        return found.state, core.ready(method, data, bits), np.asarray(found.objective)
