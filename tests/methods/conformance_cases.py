@@ -158,6 +158,8 @@ _fddh = Case(
     },
     within=fddh.within,
 )
+# Absent: each view's codes are learned on columns of their own, drawn anew.
+_dlfh = Case({})
 
 cases: dict[str, Case] = {
     "dcgh": _dcgh,
@@ -187,6 +189,8 @@ cases: dict[str, Case] = {
     "srlch": _srlch,
     "dch": _dch,
     "fddh": _fddh,
+    "dlfh": _dlfh,
+    "dlfh-exact": _dlfh,
     "dch-relaxed": _dch_relaxed,
 }
 # Without a name, so that a variant that differs by a number alone runs what is compiled for its method.
