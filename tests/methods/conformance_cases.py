@@ -6,6 +6,8 @@ Kinds:
     balanced     the same for columns that sum to 0 and have squared length n
     real in turn one view after the other, each given the last values of the rest: 0 in the last view
     bounded      a step along the gradient leads out of the bounds or nowhere: back within them, nothing has changed
+    balanced in turn
+                 balanced in the last view, as above
     simplex      the gradient is the same in every entry: they sum to 1
     binary       no single flip of a sign lowers the objective
     words        no other word in one book lowers the objective, were that the last book: coarse to fine
@@ -22,13 +24,14 @@ from typing import NamedTuple
 
 from jaxcmh.learning.core import Method
 from jaxcmh.learning.graph import similar
-from jaxcmh.methods import a2lh, a2lh_multipliers, aah, fddh, imads, registry, variants
+from jaxcmh.methods import a2lh, a2lh_multipliers, aah, amsh, fddh, imads, registry, variants
 
 
 class Case(NamedTuple):
     blocks: dict[str, tuple[str, str]]  # name of the update -> (field of the state, kind)
     objective: Callable | None = None  # what the updates minimise, where it is not the objective itself
     within: Callable | None = None  # of a bounded field and the data: the nearest that its bounds allow
+    drawn: bool = True  # where it starts, depends on the key
     local: bool = True  # over sharded rows a step reduces small matrices only
     rtol: float = 1e-7  # within which objectives of the same run, computed in another order, agree
     float32: float = 0.003  # of mAP within which float32 and float64 agree
@@ -160,6 +163,17 @@ _fddh = Case(
 )
 # Absent: each view's codes are learned on columns of their own, drawn anew.
 _dlfh = Case({})
+_amsh = Case(
+    {
+        "update_P": ("P", "real"),
+        "update_V": ("V", "balanced in turn"),
+        "update_B": ("B", "binary"),
+        "update_E": ("E", "bounded"),
+    },
+    within=amsh.within,
+    drawn=False,
+    local=False,
+)
 
 cases: dict[str, Case] = {
     "dcgh": _dcgh,
@@ -189,6 +203,7 @@ cases: dict[str, Case] = {
     "srlch": _srlch,
     "dch": _dch,
     "fddh": _fddh,
+    "amsh": _amsh,
     "dlfh": _dlfh,
     "dlfh-exact": _dlfh,
     "dch-relaxed": _dch_relaxed,
