@@ -19,7 +19,7 @@ from jaxcmh import checks, store
 from jaxcmh.learning import core
 from jaxcmh.learning import features as feature_maps
 from jaxcmh.learning.core import Method
-from jaxcmh.learning.encoders import MLP, Unlabelled, mlp, nearest_words, of_view, project
+from jaxcmh.learning.encoders import MLP, Translated, Unlabelled, ask, mlp, nearest_words, of_view, project
 from jaxcmh.learning.features import FeatureMap, Features
 from jaxcmh.methods import find
 from jaxcmh.retrieval import metrics, topk
@@ -58,7 +58,7 @@ class Model:
     """A trained model; a pytree.  `lookup` models keep word indices and codebooks, the others packed bits."""
 
     maps: tuple[FeatureMap, ...]  # one per view
-    encoders: tuple[Array | MLP, ...]  # hash functions, one per view: (q_m, bits) where linear
+    encoders: tuple[Array | MLP | Translated, ...]  # hash functions, one per view: (q_m, bits) where linear
     codes: Array  # (n, bits/8), (views, n, bits/8) or (n, books) uint8: codes learned with the labels
     encoded: tuple[Array, ...]  # the same items encoded from each view by the hash functions
     codebooks: Array | None  # (books, words, bits) for look-up search
@@ -153,6 +153,8 @@ def train(
     found, codebooks, data, objective = _as_used(jax.block_until_ready((found, codebooks, data, objective)))
     encoders, unlabelled, codes, diagnostics = found
     if hash_function == "mlp":
+        if isinstance(encoders[0], Translated):
+            raise ValueError(f"hash_function: expected 'ridge', for {method.name} translates its codes; got 'mlp'")
         encoders = mlp(codes, data, random.fold_in(key, len(views) + 1), progress=progress)
     if not all(bool(jnp.isfinite(W).all()) for W in jax.tree.leaves(encoders)):
         raise ValueError(f"params: {method.name} has no finite solution for {params} on these features")
@@ -183,7 +185,7 @@ def train(
     )
 
 
-def finish(method: Method, state: Any, data: core.Data, params: Any) -> tuple[tuple[Array, ...], Any, Array, dict]:
+def finish(method: Method, state: Any, data: core.Data, params: Any) -> tuple[tuple[Any, ...], Any, Array, dict]:
     """Hash functions, how unlabelled items find words, codes, diagnostics."""
     unlabelled = method.unlabelled(state, data, params) if method.unlabelled else None
     diagnostics = method.diagnostics(state, data, params) if method.diagnostics else {}
@@ -218,9 +220,15 @@ def pack(codes: Array) -> Array:
 
 
 @jax.jit
-def pack_signs(phi: Array, encoder: Array | MLP) -> Array:
+def pack_signs(phi: Array, encoder: Array | MLP | Translated) -> Array:
     """Packed codes of mapped features."""
     return topk.pack(jnp.where(project(encoder, phi) >= 0, 1, -1))
+
+
+@jax.jit
+def pack_queries(phi: Array, encoder: Array | MLP | Translated) -> Array:
+    """Packed codes that mapped features are searched with."""
+    return topk.pack(jnp.where(ask(encoder, phi) >= 0, 1, -1))
 
 
 def encode(model: Model, x: Any, view: int) -> Array:
@@ -257,7 +265,7 @@ def query_vectors(model: Model, x: Any, view: int) -> Array:
     Args, errors: as for `encode`.
     """
     checks.instance(model, "model", Model, "a Model")
-    return _by_rows(model, x, view, pack_signs if model.codebooks is None else jnp.matmul)
+    return _by_rows(model, x, view, pack_queries if model.codebooks is None else jnp.matmul)
 
 
 def _by_rows(model: Model, x: Any, view: int, represent: Any) -> Array:
@@ -415,7 +423,7 @@ def save(model: Model, path: str | os.PathLike) -> None:
     arrays = {"codes": model.codes, "objective": model.objective}
     for m, (fitted, encoder, encoded) in enumerate(zip(model.maps, model.encoders, model.encoded)):
         arrays |= {f"maps.{m}.{name}": getattr(fitted, name) for name in ("mean", "scale", "anchors", "sigma")}
-        parts = encoder._asdict() if isinstance(encoder, MLP) else {"W": encoder}
+        parts = encoder._asdict() if isinstance(encoder, MLP | Translated) else {"W": encoder}
         arrays |= {f"encoders.{m}.{name}": part for name, part in parts.items()} | {f"encoded.{m}": encoded}
     if model.codebooks is not None and model.unlabelled is not None:
         arrays |= {"codebooks": model.codebooks, "unlabelled.G": model.unlabelled.G}
@@ -476,6 +484,8 @@ def _restored(header: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> Mo
         )
     else:
         encoders = tuple(jnp.asarray(arrays[f"encoders.{m}.W"]) for m in range(len(maps)))
+        if "encoders.0.H" in arrays:
+            encoders = tuple(Translated(W, jnp.asarray(arrays[f"encoders.{m}.H"])) for m, W in enumerate(encoders))
     unlabelled = None
     if "codebooks" in arrays:
         V, offset = (

@@ -116,7 +116,7 @@ class Method(NamedTuple):
     updates: tuple[Callable[[Any, Data, Any], Any], ...]  # block updates (state, data, params) -> state
     objective: Callable[[Any, Data, Any], Array]  # (state, data, params) -> scalar: the specification
     codes: Callable[[Any, Data, Any], Array]  # -> (n, bits) or (M, n, bits) -1 or +1, or (n, books) words
-    encoder: Callable[[Any, Data, Any], tuple[Array, ...]]  # -> linear hash functions (q_m, bits), one per view
+    encoder: Callable[[Any, Data, Any], tuple[Any, ...]]  # -> (q_m, bits) per view, or `encoders.Translated`
     max_iterations: int = 10
     tolerance: float = 0.0  # relative change of the objective that ends a training; 0 for a fixed number of iterations
     features: Features = Features()

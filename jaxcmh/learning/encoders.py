@@ -11,7 +11,7 @@ import optax
 from jax import Array, lax, random
 
 from jaxcmh.learning.core import Data
-from jaxcmh.learning.linalg import lstsq, smallest_ridge, svd
+from jaxcmh.learning.linalg import lstsq, sign, smallest_ridge, svd
 
 SVD = tuple[Array, Array, Array]  # left (p, q), values (q,), right (q, q)
 
@@ -68,11 +68,18 @@ class MLP(NamedTuple):
     b2: Array  # (r,)
 
 
-def project(encoder: Array | MLP, phi: Array, kept: Array | float = 1.0) -> Array:
+class Translated(NamedTuple):
+    """A linear hash function of a view, and the way from its codes to the other view's: queries are sgn(sgn(φ W) H)."""
+
+    W: Array  # (q, r)
+    H: Array  # (r, r)
+
+
+def project(encoder: Array | MLP | Translated, phi: Array, kept: Array | float = 1.0) -> Array:
     """Real vectors whose signs are codes.
 
     Args:
-        encoder: (q, r) linear hash function, or an `MLP`.
+        encoder: (q, r) linear hash function, `Translated` or not, or an `MLP`.
         phi: (n, q) mapped features.
         kept: factor of the hidden units of an MLP, (n, hidden); for dropout.
 
@@ -80,10 +87,16 @@ def project(encoder: Array | MLP, phi: Array, kept: Array | float = 1.0) -> Arra
         (n, r) vectors.
     """
     if not isinstance(encoder, MLP):
-        return phi @ encoder
+        return phi @ (encoder.W if isinstance(encoder, Translated) else encoder)
     mean, scale = lax.stop_gradient((encoder.mean, encoder.scale))  # they describe the features and are not learned
     hidden = jax.nn.relu((phi - mean) / scale @ encoder.W1 + encoder.b1)
     return kept * hidden @ encoder.W2 + encoder.b2
+
+
+def ask(encoder: Array | MLP | Translated, phi: Array) -> Array:
+    """Real vectors whose signs are the codes of queries; arguments as for `project`."""
+    found = project(encoder, phi)
+    return sign(found) @ encoder.H if isinstance(encoder, Translated) else found
 
 
 def mlp(

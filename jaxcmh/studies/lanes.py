@@ -180,12 +180,12 @@ def _trained(
         if method.codebooks is None:
             codebooks, learned = None, model.pack(codes)
             encoded = tuple(map(model.pack_signs, phi, encoders))
-            queries = tuple(map(model.pack_signs, shared.queries, encoders))
+            queries = tuple(map(model.pack_queries, shared.queries, encoders))
         else:
             codebooks, learned = method.codebooks(state), codes
             encoded = tuple(model.choose_words(x, m, codebooks, unlabelled) for m, x in enumerate(phi))
             queries = tuple(map(jnp.matmul, shared.queries, encoders))
-        finite = jnp.stack([jnp.isfinite(W).all() for W in encoders]).all()
+        finite = jnp.stack([jnp.isfinite(W).all() for W in jax.tree.leaves(encoders)]).all()
         return Lane(learned, encoded, queries, codebooks, objective, converged, diagnostics, finite)
 
     return jax.vmap(lane, (axes[0], type(params)(*axes[1:])), axis_size=count)(keys, params)
