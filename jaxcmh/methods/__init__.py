@@ -9,7 +9,7 @@ from typing import Any
 
 from jaxcmh.learning.core import Method
 from jaxcmh.learning.features import Features
-from jaxcmh.methods import a2lh, a2lh_multipliers, aah, acqh, amsh, dcgh, dch, dlfh, fddh, imads, srlch
+from jaxcmh.methods import a2lh, a2lh_multipliers, aah, acqh, amsh, dcgh, dch, dlfh, fddh, imads, mtfh, srlch
 
 _files = (
     *(dcgh, a2lh, acqh, aah, imads),
@@ -18,6 +18,7 @@ _files = (
     fddh,
     dlfh,
     amsh,
+    mtfh,
 )
 
 registry: dict[str, Method] = {file.method.name: file.method for file in _files}

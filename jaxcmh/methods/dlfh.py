@@ -58,7 +58,7 @@ def similar(columns: Array, data: Data) -> Array:
     return data.per_sample((data.sets @ data.sets[data.member[columns]].T > 0).astype(data.mask.dtype))
 
 
-def likelihood_bound(a: Array, r: int) -> tuple[float, Array, float, float]:
+def likelihood_bound(a: Array, r: int) -> tuple[float, Array, Array | float, float]:
     """What a bit gains by each label shared, loses at each whole number of U Vᵀ, and by change; does it count itself.
 
     The likelihood is at least the quadratic function that touches it where the codes are, curved by 1/4.
@@ -67,7 +67,7 @@ def likelihood_bound(a: Array, r: int) -> tuple[float, Array, float, float]:
     return 1.0, jax.nn.sigmoid(a * whole), a / 4, 1.0
 
 
-def likelihood(a: Array, r: int) -> tuple[float, Array, float, float]:
+def likelihood(a: Array, r: int) -> tuple[float, Array, Array | float, float]:
     """The same for a bit that is best given all others, which the paper does not have."""
     whole = jnp.arange(-r, r + 1)
     return 2.0, (jax.nn.softplus(a * (whole + 1)) - jax.nn.softplus(a * (whole - 1))) / a, 0.0, 0.0

@@ -31,6 +31,7 @@ class Case(NamedTuple):
     blocks: dict[str, tuple[str, str]]  # name of the update -> (field of the state, kind)
     objective: Callable | None = None  # what the updates minimise, where it is not the objective itself
     within: Callable | None = None  # of a bounded field and the data: the nearest that its bounds allow
+    views: int = 3  # with so many it is tried
     drawn: bool = True  # where it starts, depends on the key
     local: bool = True  # over sharded rows a step reduces small matrices only
     rtol: float = 1e-7  # within which objectives of the same run, computed in another order, agree
@@ -174,6 +175,17 @@ _amsh = Case(
     drawn=False,
     local=False,
 )
+_mtfh = Case(
+    {
+        "update_H": ("H", "real"),
+        "update_U": ("U", "binary"),
+        "update_U_hat": ("U_hat", "binary"),
+        "update_V": ("V", "binary"),
+        "update_V_hat": ("V_hat", "binary"),
+    },
+    views=2,
+    local=False,
+)
 
 cases: dict[str, Case] = {
     "dcgh": _dcgh,
@@ -200,6 +212,8 @@ cases: dict[str, Case] = {
     "imads-l": _imads,
     "imads-s": _imads,
     "imads-r": _imads_r,
+    "mtfh": _mtfh,
+    "mtfh-unit": _mtfh,
     "srlch": _srlch,
     "dch": _dch,
     "fddh": _fddh,

@@ -307,7 +307,9 @@ def test_reduced_rows_and_n_rows_learn_the_same_bits(name):
         np.testing.assert_allclose(*objectives, rtol=10 * cases[name].rtol)
         np.testing.assert_array_equal(method.codes(state, data, params), method.codes(other, rows, params))
         encoders = method.encoder(state, data, params), method.encoder(other, rows, params)
-        chex.assert_trees_all_close(*encoders, rtol=1e-4, atol=1e-6 * max(float(jnp.abs(W).max()) for W in encoders[0]))
+        chex.assert_trees_all_close(
+            *encoders, rtol=1e-4, atol=1e-6 * max(float(jnp.abs(W).max()) for W in jax.tree.leaves(encoders[0]))
+        )
 
 
 @parametrised(name for name in dict.fromkeys(program.values()) if not methods[name].across)
@@ -334,7 +336,7 @@ def test_sharded_and_padded_rows_give_the_same_result(name):
             found, wide = core.fit(method, other, random.key(0), **options), core.ready(method, other, 8)
             np.testing.assert_allclose(found.objective, plain.objective, rtol=10 * cases[name].rtol)
             np.testing.assert_array_equal(method.codes(found.state, wide, method.params)[..., :61, :], codes)
-            for W, wide_W in zip(encoder, method.encoder(found.state, wide, method.params)):
+            for W, wide_W in zip(*map(jax.tree.leaves, (encoder, method.encoder(found.state, wide, method.params)))):
                 np.testing.assert_allclose(wide_W, W, rtol=1e-6, atol=1e-6 * float(jnp.abs(W).max()))
 
 
@@ -422,6 +424,8 @@ def test_awkward_data_leave_no_nan(name, bits, features, precision):
 
 @every_program
 def test_three_views_are_trained_and_evaluated(name):
+    if cases[name].views < 3:
+        pytest.skip("it is made for two views")
     views, labels = problem(n=260, dims=(12, 9, 7))
     report, _ = measured(methods[name], 16, views, labels, 200)
     chance = (labels[200:].astype(int) @ labels[:200].T > 0).mean()
@@ -451,6 +455,12 @@ def test_every_setting_of_every_paper_is_there_by_name():
         "acqh": ("wiki", "mirflickr25k", "nuswide10"),
         "aah": ("wiki", "mirflickr25k", "nuswide10"),
         "imads": ("wiki", "mirflickr25k", "nuswide10"),
+        "srlch": ("wiki", "mirflickr25k", "nuswide10"),
+        "dch": ("wiki", "mirflickr25k", "nuswide10"),
+        "fddh": ("wiki", "mirflickr25k"),
+        "dlfh": ("wiki", "mirflickr25k", "nuswide10"),
+        "amsh": ("mirflickr25k",),
+        "mtfh": ("wiki",),
     }
     for name, datasets in given.items():
         for dataset in datasets:
