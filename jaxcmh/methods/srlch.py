@@ -92,4 +92,5 @@ method = Method(
     across=False,
 )
 paper_params = dict.fromkeys(("wiki", "mirflickr25k", "nuswide10"), Params())
+paper_features = {"nuswide10": Features(anchors=5000, width=0.5)}
 variants: dict[str, Method] = {}
