@@ -21,7 +21,7 @@ from jaxcmh.datasets.identity import Database
 from jaxcmh.learning import core
 from jaxcmh.learning import features as feature_maps
 from jaxcmh.learning.core import Method, Precision
-from jaxcmh.learning.encoders import MLP, Unlabelled, mlp, nearest_words, project
+from jaxcmh.learning.encoders import MLP, Translated, Unlabelled, ask, mlp, nearest_words, of_view, project
 from jaxcmh.learning.features import FeatureMap, Features
 from jaxcmh.methods import find
 from jaxcmh.retrieval import metrics, topk
@@ -64,8 +64,8 @@ class Model:
     """A trained model; a pytree.  `lookup` models keep word indices and codebooks, the others packed bits."""
 
     maps: tuple[FeatureMap, ...]  # one per view
-    encoders: tuple[Array | MLP, ...]  # hash functions, one per view: (q_m, bits) where linear
-    codes: Array  # (n, bits/8) or (n, books) uint8: codes learned with the labels
+    encoders: tuple[Array | MLP | Translated, ...]  # hash functions, one per view: (q_m, bits) where linear
+    codes: Array  # (n, bits/8), (views, n, bits/8) or (n, books) uint8: codes learned with the labels
     encoded: tuple[Array, ...]  # the same items encoded from each view by the hash functions
     codebooks: Array | None  # (books, words, bits) for look-up search
     unlabelled: Unlabelled | None  # how items without labels find their words for look-up search
@@ -88,9 +88,9 @@ class Model:
         return store.digest(("", leaf) for leaf in jax.tree.leaves((self.encoders, self.codebooks)))[:16]
 
     @cached_property
-    def blocks(self) -> topk.Blocks:
-        """The codes learned with the labels, arranged for search."""
-        return topk.arrange(self.codes)
+    def blocks(self) -> tuple[topk.Blocks, ...]:
+        """The codes learned with the labels, arranged for search: for all views, or for each its own."""
+        return tuple(map(topk.arrange, self.codes if self.codes.ndim == 3 else [self.codes]))
 
 
 @checked
@@ -184,17 +184,18 @@ def train(
     every = data.features if labelled.all() else _as_used(mapped_views)
     encoders, unlabelled, codes, diagnostics = found
     if hash_function == "mlp":
+        if isinstance(encoders[0], Translated):
+            raise ValueError(f"hash_function: expected 'ridge', for {method.name} translates its codes; got 'mlp'")
         encoders = mlp(codes, data, random.fold_in(key, len(views) + 1), progress=progress)
     if not all(bool(jnp.isfinite(W).all()) for W in jax.tree.leaves(encoders)):
         raise ValueError(_no_solution(method, params, views))
     if codebooks is None:
-        packed, encoded = topk.pack(codes), tuple(pack_signs(phi, W) for phi, W in zip(every, encoders))
+        packed, encoded = pack(codes), tuple(pack_signs(phi, W) for phi, W in zip(every, encoders))
     else:
         packed, encoded = codes, tuple(choose_words(phi, m, codebooks, unlabelled) for m, phi in enumerate(every))
     _check_codes(method, np.asarray(packed), codebooks is None)
     if not labelled.all():
-        guessed = of_all_views(every, encoders, codebooks, unlabelled)
-        packed = guessed.at[np.flatnonzero(labelled)].set(packed.astype(guessed.dtype))
+        packed = beside(packed, np.flatnonzero(labelled), encoded, of_all_views(every, encoders, codebooks, unlabelled))
     jax.block_until_ready(encoded)
     finished = time.perf_counter()
 
@@ -231,18 +232,25 @@ def _no_solution(method: Method, params: Any, views: Sequence[Any]) -> str:
 
 def _check_codes(method: Method, codes: np.ndarray, packed: bool) -> None:
     """Refuse codes that are all the same, and warn of bits that are."""
-    if (codes == codes[0]).all():
+    codes = codes.reshape(-1, *codes.shape[-2:])
+    if (codes == codes[:, :1]).all((1, 2)).any():
         raise ValueError(
             f"{method.name}: learned the same code for all items, which finds nothing; are there two label sets at "
             "least, and features that differ?"
         )
     if packed:
-        differ = np.bitwise_or.reduce(codes ^ codes[:1], axis=0)
-        constant = 8 * codes.shape[1] - int(np.bitwise_count(differ).sum())
+        differ = np.bitwise_or.reduce(codes ^ codes[:, :1], axis=1)
+        constant = 8 * codes.shape[2] - int(np.bitwise_count(differ).sum(1).min())
         if constant:
             warnings.warn(
-                f"{method.name}: {constant} of {8 * codes.shape[1]} bits are the same for all items", stacklevel=4
+                f"{method.name}: {constant} of {8 * codes.shape[2]} bits are the same for all items", stacklevel=4
             )
+
+
+def beside(learned: Array, labelled: Array | np.ndarray, encoded: Sequence[Array], guessed: Array) -> Array:
+    """Codes of all items: learned ones where there are labels, else those of each view, or what all views guess."""
+    whole = jnp.stack(encoded) if learned.ndim == 3 else guessed
+    return whole.at[..., labelled, :].set(learned.astype(whole.dtype))
 
 
 def of_all_views(views: Sequence[Array], encoders: Any, codebooks: Array | None, items: Unlabelled | None) -> Array:
@@ -253,7 +261,7 @@ def of_all_views(views: Sequence[Array], encoders: Any, codebooks: Array | None,
     return nearest_words(sum(sums) / len(views), codebooks, items.G)
 
 
-def finish(method: Method, state: Any, data: core.Data, params: Any) -> tuple[tuple[Array, ...], Any, Array, dict]:
+def finish(method: Method, state: Any, data: core.Data, params: Any) -> tuple[tuple[Any, ...], Any, Array, dict]:
     """Hash functions, how unlabelled items find words, codes, diagnostics."""
     unlabelled = method.unlabelled(state, data, params) if method.unlabelled else None
     diagnostics = method.diagnostics(state, data, params) if method.diagnostics else {}
@@ -282,10 +290,21 @@ def choose_words(phi: Array, view: int, codebooks: Array, items: Unlabelled) -> 
     return nearest_words(phi @ items.V[view] + items.offset[view], codebooks, items.G)
 
 
+def pack(codes: Array) -> Array:
+    """Packed codes, of codes that all views share or that each has of its own."""
+    return topk.pack(codes) if codes.ndim == 2 else jnp.stack([topk.pack(B) for B in codes])
+
+
 @jax.jit
-def pack_signs(phi: Array, encoder: Array | MLP) -> Array:
+def pack_signs(phi: Array, encoder: Array | MLP | Translated) -> Array:
     """Packed codes of mapped features."""
     return topk.pack(jnp.where(project(encoder, phi) >= 0, 1, -1))
+
+
+@jax.jit
+def pack_queries(phi: Array, encoder: Array | MLP | Translated) -> Array:
+    """Packed codes that mapped features are searched with."""
+    return topk.pack(jnp.where(ask(encoder, phi) >= 0, 1, -1))
 
 
 @checked
@@ -322,7 +341,7 @@ def query_vectors(model: Model, x: Rows, view: int) -> Array:
 
     Args, errors: as for `encode`.
     """
-    return _by_rows(model, x, view, pack_signs if model.codebooks is None else jnp.matmul)
+    return _by_rows(model, x, view, pack_queries if model.codebooks is None else jnp.matmul)
 
 
 def _by_rows(model: Model, x: Any, view: int, represent: Any) -> Array:
@@ -411,7 +430,7 @@ def evaluate(
         _check_count(database_views, "database_views", views)
         items = [encode(model, x, view) for view, x in enumerate(database_views)]
     else:
-        items = list(model.encoded) if database == "encoded" else [model.codes] * views
+        items = [model.encoded[m] if database == "encoded" else of_view(model.codes, m) for m in range(views)]
     options: dict[str, Any] = {"ties": ties, "at": at}
     measured = {}
     for name, (a, b) in directions(views).items():
@@ -440,6 +459,9 @@ def evaluate(
 def search(model: Model, x: Rows, view: int, k: int) -> tuple[Array, Array]:
     """The k training items nearest to each query, by their learned codes.
 
+    Where a method learns codes for each view, an item's are those of the view after the query's; after the last comes
+    the first.
+
     Args:
         model: a trained model.
         x: (n_q, d) raw features of one view.
@@ -461,9 +483,10 @@ def search(model: Model, x: Rows, view: int, k: int) -> tuple[Array, Array]:
         True
     """
     queries = query_vectors(model, x, view)
+    blocks = model.blocks[(view + 1) % len(model.blocks)]
     if model.codebooks is None:
-        return topk.hamming_topk(queries, model.blocks, k)
-    return topk.lookup_topk(queries, model.blocks, model.codebooks, k)
+        return topk.hamming_topk(queries, blocks, k)
+    return topk.lookup_topk(queries, blocks, model.codebooks, k)
 
 
 @checked
@@ -489,7 +512,7 @@ def save(model: Model, path: PathLike) -> None:
     arrays = {"codes": model.codes, "objective": model.objective}
     for m, (fitted, encoder, encoded) in enumerate(zip(model.maps, model.encoders, model.encoded)):
         arrays |= {f"maps.{m}.{name}": getattr(fitted, name) for name in ("mean", "scale", "anchors", "sigma")}
-        parts = encoder._asdict() if isinstance(encoder, MLP) else {"W": encoder}
+        parts = encoder._asdict() if isinstance(encoder, MLP | Translated) else {"W": encoder}
         arrays |= {f"encoders.{m}.{name}": part for name, part in parts.items()} | {f"encoded.{m}": encoded}
     if model.codebooks is not None and model.unlabelled is not None:
         arrays |= {"codebooks": model.codebooks, "unlabelled.G": model.unlabelled.G}
@@ -551,6 +574,8 @@ def _restored(header: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> Mo
         )
     else:
         encoders = tuple(jnp.asarray(arrays[f"encoders.{m}.W"]) for m in range(len(maps)))
+        if "encoders.0.H" in arrays:
+            encoders = tuple(Translated(W, jnp.asarray(arrays[f"encoders.{m}.H"])) for m, W in enumerate(encoders))
     unlabelled = None
     if "codebooks" in arrays:
         V, offset = (
@@ -587,12 +612,13 @@ def _check_parts(model: Model) -> None:
     checks.Whole(0)(model.converged, "converged")
     if not len(info.dims) == len(info.features) >= 2:
         raise ValueError(f"dims: expected one for each of {len(info.features)} views; got {info.dims}")
-    shapes = {"codes": (model.codes, (info.n, width))}
+    own = model.codes.shape[:-2] and (len(info.features),)  # codes for each view
+    shapes = {"codes": (model.codes, (*own, info.n, width))}
     for m, (fitted, encoder, d, chosen) in enumerate(zip(model.maps, model.encoders, info.dims, info.features)):
         checks.fields(chosen, "features")
         anchors = len(fitted.anchors)
         mapped = anchors if chosen.kind in ("rbf", "laplace") else d
-        first = encoder.W1 if isinstance(encoder, MLP) else encoder
+        first = encoder.W1 if isinstance(encoder, MLP) else encoder.W if isinstance(encoder, Translated) else encoder
         shapes |= {
             f"encoded.{m}": (model.encoded[m], (info.n, width)),
             f"maps.{m}.mean": (fitted.mean, (d,)),

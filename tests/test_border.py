@@ -41,6 +41,7 @@ INNER = (
     *("learning.linalg", "learning.reduction", "learning.graph", "retrieval.numba_topk", "studies.lanes"),
     *("methods.a2lh", "methods.a2lh_multipliers", "methods.aah", "methods.acqh", "methods.dcgh", "methods.imads"),
     *("methods.imads_mapping", "studies.plans"),
+    *(f"methods.{name}" for name in ("amsh", "dch", "dlfh", "fddh", "mtfh", "srlch")),
     *(f"datasets.{part}" for part in ("download", "files", "folder", "icons", "identity", "inspection", "layouts")),
     "datasets.mat5",
     *(f"datasets.{part}" for part in ("named", "pictures", "preparation", "raw", "reading", "simulation", "split")),

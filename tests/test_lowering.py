@@ -21,7 +21,16 @@ N, CLASSES, SETS, BITS = 20_000, 24, 300, 64
 PLATFORMS = ("cuda", "tpu")
 every_platform = pytest.mark.parametrize("platform", PLATFORMS)
 # One of each program: what differs by numbers alone is lowered alike.
-METHODS = [*methods.registry, "a2lh-m", "a2lh-multipliers", "aah-knn", "imads-c", "imads-r"]
+METHODS = [
+    *methods.registry,
+    "a2lh-m",
+    "a2lh-multipliers",
+    "aah-knn",
+    "imads-c",
+    "imads-r",
+    "dch-relaxed",
+    "dlfh-exact",
+]
 KEY = jax.eval_shape(lambda: random.key(0))
 
 

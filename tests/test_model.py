@@ -407,3 +407,19 @@ def test_parts_of_a_file_that_do_not_fit_are_named(trained, tmp_path, info, arra
     store.write(tmp_path / "model", "jaxcmh", header, kept)
     with pytest.raises(ValueError, match=rf"path: .*model is truncated or not a jaxcmh model \(.*{message}"):
         jaxcmh.load(tmp_path / "model")
+
+
+def test_a_method_may_learn_codes_for_each_view(tmp_path):
+    views, labels = pairs()
+    model = jaxcmh.train("dlfh", views, labels, bits=16)
+    assert model.codes.shape == (2, 150, 2)
+    queries = [x[:20] for x in views]
+    report = jaxcmh.evaluate(model, queries, labels[:20], labels, ties="stable")
+    for name, (a, b) in {"i2t": (0, 1), "t2i": (1, 0)}.items():
+        encoded = jaxcmh.encode(model, queries[a], a)
+        assert report[name] == pytest.approx(brute_force_map(encoded, model.codes[b], labels[:20], labels))
+        distances, _ = jaxcmh.search(model, queries[a], a, k=1)
+        differ = np.bitwise_count(np.asarray(encoded)[:, None] ^ np.asarray(model.codes[b])).sum(2)
+        np.testing.assert_array_equal(distances[:, 0], differ.min(1))
+    jaxcmh.save(model, tmp_path / "model.safetensors")
+    np.testing.assert_array_equal(jaxcmh.load(tmp_path / "model.safetensors").codes, model.codes)

@@ -108,6 +108,11 @@ def label_columns(sets: Array) -> Array:
     return jnp.column_stack([sets, unit_rows(sets), jnp.ones(len(sets), sets.dtype)])
 
 
+def of_views(first: float | Array, further: float | Array, data: Data) -> list[float | Array]:
+    """One weight per view, where papers that have two views name one for each."""
+    return [first] + [further] * (len(data.views) - 1)
+
+
 class Method(NamedTuple):
     """A hashing method: pure functions over its own State and Params, in the order of its paper."""
 
@@ -116,8 +121,8 @@ class Method(NamedTuple):
     init: Callable[[Array, Data, Any, int], Any]  # (key, data, params, bits) -> state
     updates: tuple[Callable[[Any, Data, Any], Any], ...]  # block updates (state, data, params) -> state
     objective: Callable[[Any, Data, Any], Array]  # (state, data, params) -> scalar: the specification
-    codes: Callable[[Any, Data, Any], Array]  # -> (n, bits) in {-1, +1}, or (n, books) int32 word indices
-    encoder: Callable[[Any, Data, Any], tuple[Array, ...]]  # -> linear hash functions (q_m, bits), one per view
+    codes: Callable[[Any, Data, Any], Array]  # -> (n, bits) or (M, n, bits) -1 or +1, or (n, books) words
+    encoder: Callable[[Any, Data, Any], tuple[Any, ...]]  # -> (q_m, bits) per view, or `encoders.Translated`
     max_iterations: int = 10
     tolerance: float = 0.0  # relative change of the objective that ends a training; 0 for a fixed number of iterations
     features: Features = Features()

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Annotated, Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -10,22 +10,38 @@ import numpy as np
 import optax
 from jax import Array, lax, random
 
-from jaxcmh import brief
+from jaxcmh import brief, checks
 from jaxcmh.checks import Copies, Iterations, Key, Positive, Rows, Share, Weight, checked
 from jaxcmh.learning.core import Data
-from jaxcmh.learning.linalg import lstsq, smallest_ridge, svd
+from jaxcmh.learning.linalg import lstsq, sign, smallest_ridge, svd
 
 __all__ = ["MLP", "Unlabelled", "mlp", "ridge"]
 
 SVD = tuple[Array, Array, Array]  # left (p, q), values (q,), right (q, q)
 
 
+def targets(codes: Any, name: str) -> Any:
+    """Codes (n, r), or (M, n, r), those of each view, as finite numbers."""
+    codes = checks.array(codes, name)
+    for part in codes if codes.ndim == 3 else [codes]:
+        checks.rows(part, name)
+    return codes
+
+
+Targets = Annotated[Any, targets]
+
+
+def of_view(codes: Array, view: int) -> Array:
+    """The codes (n, r) of a view, of codes (n, r) that all views share or (views, n, r) that each has of its own."""
+    return codes if codes.ndim == 2 else codes[view]
+
+
 @checked
-def ridge(codes: Rows, data: Data, weight: Weight) -> tuple[Array, ...]:
+def ridge(codes: Targets, data: Data, weight: Weight) -> tuple[Array, ...]:
     """Linear hash functions: for each view the W that minimises |Φ_m W - B|² + weight |W|², on reduced rows.
 
     Args:
-        codes: (n, r) targets B.
+        codes: (n, r) targets B, or (M, n, r), those of each view.
         data: training set with mapped features Φ_m.
         weight: ridge weight, at least 0.
 
@@ -33,15 +49,15 @@ def ridge(codes: Rows, data: Data, weight: Weight) -> tuple[Array, ...]:
         One (q_m, r) array per view.
     """
     _check_rows(codes, data)
-    B = data.coordinates(codes)
+    B = data.coordinates(codes) if codes.ndim == 2 else jnp.stack([data.coordinates(B) for B in codes])
     if data.svd:
-        return tuple(ridge_by_svd(X, B, weight) for X in data.svd)
-    return tuple(lstsq((1.0, X, B[: len(X)]), ridge=weight) for X in spanned(data))
+        return tuple(ridge_by_svd(X, of_view(B, m), weight) for m, X in enumerate(data.svd))
+    return tuple(lstsq((1.0, X, of_view(B, m)[: len(X)]), ridge=weight) for m, X in enumerate(spanned(data)))
 
 
 def _check_rows(codes: Array, data: Data) -> None:
-    if len(codes) != len(data.mask):
-        raise ValueError(f"codes: expected {len(data.mask)} rows, as data has; got {len(codes)}")
+    if codes.shape[-2] != len(data.mask):
+        raise ValueError(f"codes: expected {len(data.mask)} rows, as data has; got {codes.shape[-2]}")
 
 
 def spanned(data: Data) -> tuple[Array, ...]:
@@ -77,11 +93,18 @@ class MLP(NamedTuple):
     _repr_html_ = brief.table
 
 
-def project(encoder: Array | MLP, phi: Array, kept: Array | float = 1.0) -> Array:
+class Translated(NamedTuple):
+    """A linear hash function of a view, and the way from its codes to the other view's: queries are sgn(sgn(φ W) H)."""
+
+    W: Array  # (q, r)
+    H: Array  # (r, r)
+
+
+def project(encoder: Array | MLP | Translated, phi: Array, kept: Array | float = 1.0) -> Array:
     """Real vectors whose signs are codes.
 
     Args:
-        encoder: (q, r) linear hash function, or an `MLP`.
+        encoder: (q, r) linear hash function, `Translated` or not, or an `MLP`.
         phi: (n, q) mapped features.
         kept: factor of the hidden units of an MLP, (n, hidden); for dropout.
 
@@ -89,15 +112,21 @@ def project(encoder: Array | MLP, phi: Array, kept: Array | float = 1.0) -> Arra
         (n, r) vectors.
     """
     if not isinstance(encoder, MLP):
-        return phi @ encoder
+        return phi @ (encoder.W if isinstance(encoder, Translated) else encoder)
     mean, scale = lax.stop_gradient((encoder.mean, encoder.scale))  # they describe the features and are not learned
     hidden = jax.nn.relu((phi - mean) / scale @ encoder.W1 + encoder.b1)
     return kept * hidden @ encoder.W2 + encoder.b2
 
 
+def ask(encoder: Array | MLP | Translated, phi: Array) -> Array:
+    """Real vectors whose signs are the codes of queries; arguments as for `project`."""
+    found = project(encoder, phi)
+    return sign(found) @ encoder.H if isinstance(encoder, Translated) else found
+
+
 @checked
 def mlp(
-    codes: Rows,
+    codes: Targets,
     data: Data,
     key: Key,
     *,
@@ -116,7 +145,7 @@ def mlp(
     epochs, and the network with the lowest one is returned.
 
     Args:
-        codes: (n, r) targets in {-1, +1}.
+        codes: (n, r) targets in {-1, +1}, or (M, n, r), those of each view.
         data: training set with mapped features.
         key: a `jax.random.key`: same key, same networks.
         hidden: hidden units.
@@ -148,13 +177,13 @@ def mlp(
     batch = min(batch, len(rows))
     networks = []
     for view, phi in enumerate(data.features):
-        view_key = random.fold_in(key, view + 1)
-        network = best = _started(view_key, phi[rows], hidden, codes.shape[1])
+        view_key, targets = random.fold_in(key, view + 1), of_view(codes, view)
+        network = best = _started(view_key, phi[rows], hidden, targets.shape[1])
         slots = _optimiser(options).init(network)
         lowest, since = np.inf, 0
         for epoch in range(epochs):
             network, slots, loss = _epoch(
-                network, slots, random.fold_in(view_key, epoch), options, phi, codes, rows, held_out, batch
+                network, slots, random.fold_in(view_key, epoch), options, phi, targets, rows, held_out, batch
             )
             since += 1
             if loss < lowest:

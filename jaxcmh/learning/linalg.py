@@ -85,21 +85,23 @@ def unit_rows(labels: Array) -> Array:
     return labels / jnp.where(norms > 0, norms, 1)
 
 
-def descend(B: Array, target: Array, H: Array, project: Callable[[Array], Array]) -> Array:
-    """One sweep of coordinate descent on tr(B H Bᵀ) - 2 tr(B targetᵀ): each column exactly, given the others.
+def descend(B: Array, target: Array, H: Array, project: Callable[[Array], Array], sweeps: int = 1) -> Array:
+    """Coordinate descent on tr(B H Bᵀ) - 2 tr(B targetᵀ): each column exactly, given the others.
 
     Args:
         B: (n, r) start, whose columns are such as `project` gives.
         target: (n, r).
         H: (r, r) symmetric, with a positive diagonal.
         project: the nearest allowed column, (n, 1) to (n, 1).
+        sweeps: how often each column has its turn.
     """
 
-    def column(k: Array, B: Array) -> Array:
+    def column(turn: Array, B: Array) -> Array:
+        k = turn % B.shape[1]
         rest = target[:, k] - B @ H[:, k] + B[:, k] * H[k, k]
         return B.at[:, k].set(project((rest / H[k, k])[:, None])[:, 0])
 
-    return lax.fori_loop(0, B.shape[1], column, B)
+    return lax.fori_loop(0, sweeps * B.shape[1], column, B)
 
 
 def polar(M: Array, beside: Array | None = None) -> Array:

@@ -10,9 +10,17 @@ from typing import Any
 from jaxcmh.checks import checked
 from jaxcmh.learning.core import Method
 from jaxcmh.learning.features import Features
-from jaxcmh.methods import a2lh, a2lh_multipliers, aah, acqh, dcgh, imads
+from jaxcmh.methods import a2lh, a2lh_multipliers, aah, acqh, amsh, dcgh, dch, dlfh, fddh, imads, mtfh, srlch
 
-_files = (dcgh, a2lh, acqh, aah, imads)
+_files = (
+    *(dcgh, a2lh, acqh, aah, imads),
+    srlch,
+    dch,
+    fddh,
+    dlfh,
+    amsh,
+    mtfh,
+)
 
 registry: dict[str, Method] = {file.method.name: file.method for file in _files}
 # A variant carries its whole name, so that results of a method and of its variants are told apart.

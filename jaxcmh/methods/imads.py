@@ -16,12 +16,12 @@ from typing import NamedTuple
 import jax.numpy as jnp
 from jax import Array, random
 
-from jaxcmh.learning.core import Data, Method, bare, run
+from jaxcmh.learning.core import Data, Method, bare, of_views, run
 from jaxcmh.learning.encoders import SVD, decomposed, ridge_by_svd
 from jaxcmh.learning.features import Features
 from jaxcmh.learning.linalg import descend, expanded_gap, sign, sqnorm, unit_rows
 from jaxcmh.methods import imads_mapping
-from jaxcmh.methods.imads_mapping import Params, of_views
+from jaxcmh.methods.imads_mapping import Params
 
 
 class State(NamedTuple):

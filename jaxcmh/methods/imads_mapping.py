@@ -16,7 +16,7 @@ import jax.numpy as jnp
 from jax import Array, random
 
 from jaxcmh.checks import Positive, Weight
-from jaxcmh.learning.core import Data, Method
+from jaxcmh.learning.core import Data, Method, of_views
 from jaxcmh.learning.encoders import ridge
 from jaxcmh.learning.features import Features
 from jaxcmh.learning.linalg import lstsq, sign, sqnorm
@@ -34,10 +34,6 @@ class Params(NamedTuple):
     mu2: Weight = 1e-3  # fit of every further view's hash function
     gamma: Weight = 1e-3  # ridge of the hash functions
     theta: Positive = 1e-3  # penalty of B = C
-
-
-def of_views(first: float, further: float, data: Data) -> list[float]:
-    return [first] + [further] * (len(data.views) - 1)
 
 
 class State(NamedTuple):

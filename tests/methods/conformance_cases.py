@@ -5,6 +5,9 @@ Kinds:
     orthonormal  the gradient is 0 along the matrices with orthonormal short side
     balanced     the same for columns that sum to 0 and have squared length n
     real in turn one view after the other, each given the last values of the rest: 0 in the last view
+    bounded      a step along the gradient leads out of the bounds or nowhere: back within them, nothing has changed
+    balanced in turn
+                 balanced in the last view, as above
     simplex      the gradient is the same in every entry: they sum to 1
     binary       no single flip of a sign lowers the objective
     words        no other word in one book lowers the objective, were that the last book: coarse to fine
@@ -21,12 +24,15 @@ from typing import NamedTuple
 
 from jaxcmh.learning.core import Method
 from jaxcmh.learning.graph import similar
-from jaxcmh.methods import a2lh, a2lh_multipliers, aah, imads, registry, variants
+from jaxcmh.methods import a2lh, a2lh_multipliers, aah, amsh, fddh, imads, registry, variants
 
 
 class Case(NamedTuple):
     blocks: dict[str, tuple[str, str]]  # name of the update -> (field of the state, kind)
     objective: Callable | None = None  # what the updates minimise, where it is not the objective itself
+    within: Callable | None = None  # of a bounded field and the data: the nearest that its bounds allow
+    views: int = 3  # with so many it is tried
+    drawn: bool = True  # where it starts, depends on the key
     local: bool = True  # over sharded rows a step reduces small matrices only
     rtol: float = 1e-7  # within which objectives of the same run, computed in another order, agree
     float32: float = 0.003  # of mAP within which float32 and float64 agree
@@ -143,6 +149,44 @@ _acqh = Case(
     density=0.0,
 )
 
+_srlch = Case({"update_P": ("P", "real"), "update_W": ("W", "real"), "update_B": ("B", "binary")})
+# Absent of the relaxed variant: update_relaxed_B rounds a minimum over real codes.
+_dch = Case({"update_G": ("G", "real"), "update_W": ("W", "real"), "update_B": ("B", "binary")})
+_dch_relaxed = Case({"update_G": ("G", "real"), "update_W": ("W", "real")})
+_fddh = Case(
+    {
+        "update_C": ("C", "orthonormal"),
+        "update_R": ("R", "orthonormal"),
+        "update_B": ("B", "binary"),
+        "update_D": ("D", "bounded"),
+    },
+    within=fddh.within,
+)
+# Absent: each view's codes are learned on columns of their own, drawn anew.
+_dlfh = Case({})
+_amsh = Case(
+    {
+        "update_P": ("P", "real"),
+        "update_V": ("V", "balanced in turn"),
+        "update_B": ("B", "binary"),
+        "update_E": ("E", "bounded"),
+    },
+    within=amsh.within,
+    drawn=False,
+    local=False,
+)
+_mtfh = Case(
+    {
+        "update_H": ("H", "real"),
+        "update_U": ("U", "binary"),
+        "update_U_hat": ("U_hat", "binary"),
+        "update_V": ("V", "binary"),
+        "update_V_hat": ("V_hat", "binary"),
+    },
+    views=2,
+    local=False,
+)
+
 cases: dict[str, Case] = {
     "dcgh": _dcgh,
     "dcgh-d": _dcgh,
@@ -168,6 +212,15 @@ cases: dict[str, Case] = {
     "imads-l": _imads,
     "imads-s": _imads,
     "imads-r": _imads_r,
+    "mtfh": _mtfh,
+    "mtfh-unit": _mtfh,
+    "srlch": _srlch,
+    "dch": _dch,
+    "fddh": _fddh,
+    "amsh": _amsh,
+    "dlfh": _dlfh,
+    "dlfh-exact": _dlfh,
+    "dch-relaxed": _dch_relaxed,
 }
 # Without a name, so that a variant that differs by a number alone runs what is compiled for its method.
 methods: dict[str, Method] = {
