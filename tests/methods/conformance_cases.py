@@ -143,6 +143,8 @@ _acqh = Case(
     density=0.0,
 )
 
+_random_codewords = Case({"update_W": ("W", "real")})
+
 cases: dict[str, Case] = {
     "dcgh": _dcgh,
     "dcgh-d": _dcgh,
@@ -168,6 +170,8 @@ cases: dict[str, Case] = {
     "imads-l": _imads,
     "imads-s": _imads,
     "imads-r": _imads_r,
+    "random_codewords": _random_codewords,
+    "random_codewords-labels": _random_codewords,
 }
 # Without a name, so that a variant that differs by a number alone runs what is compiled for its method.
 methods: dict[str, Method] = {
