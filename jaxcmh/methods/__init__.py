@@ -9,11 +9,12 @@ from typing import Any
 
 from jaxcmh.learning.core import Method
 from jaxcmh.learning.features import Features
-from jaxcmh.methods import a2lh, a2lh_multipliers, aah, acqh, dcgh, imads, random_codewords
+from jaxcmh.methods import a2lh, a2lh_multipliers, aah, acqh, batch, dcgh, imads, random_codewords
 
 _files = (
     *(dcgh, a2lh, acqh, aah, imads),
     random_codewords,
+    batch,
 )
 
 registry: dict[str, Method] = {file.method.name: file.method for file in _files}

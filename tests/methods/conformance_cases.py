@@ -21,7 +21,7 @@ from typing import NamedTuple
 
 from jaxcmh.learning.core import Method
 from jaxcmh.learning.graph import similar
-from jaxcmh.methods import a2lh, a2lh_multipliers, aah, imads, registry, variants
+from jaxcmh.methods import a2lh, a2lh_multipliers, aah, batch, imads, registry, variants
 
 
 class Case(NamedTuple):
@@ -145,6 +145,11 @@ _acqh = Case(
 
 _random_codewords = Case({"update_W": ("W", "real")})
 
+_batch = Case(
+    {"update_B": ("B", "binary"), "update_U": ("U", "real"), "update_V": ("V", "balanced")},
+    objective=partial(of_codes, objective=batch.objective),
+)
+
 cases: dict[str, Case] = {
     "dcgh": _dcgh,
     "dcgh-d": _dcgh,
@@ -172,6 +177,7 @@ cases: dict[str, Case] = {
     "imads-r": _imads_r,
     "random_codewords": _random_codewords,
     "random_codewords-labels": _random_codewords,
+    "batch": _batch,
 }
 # Without a name, so that a variant that differs by a number alone runs what is compiled for its method.
 methods: dict[str, Method] = {
