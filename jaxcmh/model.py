@@ -405,7 +405,7 @@ def save(model: Model, path: str | os.PathLike) -> None:
     checks.instance(path, "path", (str, os.PathLike), "a path")
     arrays = {"codes": model.codes, "objective": model.objective}
     for m, (fitted, encoder, encoded) in enumerate(zip(model.maps, model.encoders, model.encoded)):
-        arrays |= {f"maps.{m}.{name}": getattr(fitted, name) for name in ("mean", "scale", "anchors", "sigma")}
+        arrays |= {f"maps.{m}.{name}": getattr(fitted, name) for name in _parts(fitted.kind)}
         parts = encoder._asdict() if isinstance(encoder, MLP) else {"W": encoder}
         arrays |= {f"encoders.{m}.{name}": part for name, part in parts.items()} | {f"encoded.{m}": encoded}
     if model.codebooks is not None and model.unlabelled is not None:
@@ -450,15 +450,19 @@ def load(path: str | os.PathLike) -> Model:
     return store.read(path, KIND, FORMAT, "jaxcmh model", _restored)
 
 
+def _parts(kind: str) -> tuple[str, ...]:
+    """The arrays of a feature map."""
+    return "mean", "scale", "anchors", "sigma", *(["offset"] if kind == "rbf_centred" else [])
+
+
 def _restored(header: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> Model:
     info = dict(header["info"])
     if header["format"] == 1:
         info |= {"max_iterations": info.pop("iterations"), "tolerance": 0.0}
     features = tuple(Features(**f) for f in info.pop("features"))
     params = tuple((name, float(value)) for name, value in info.pop("params").items())
-    parts = ("mean", "scale", "anchors", "sigma")
     maps = tuple(
-        FeatureMap(**{part: jnp.asarray(arrays[f"maps.{m}.{part}"]) for part in parts}, kind=f.kind)
+        FeatureMap(**{part: jnp.asarray(arrays[f"maps.{m}.{part}"]) for part in _parts(f.kind)}, kind=f.kind)
         for m, f in enumerate(features)
     )
     if info["hash_function"] == "mlp":

@@ -145,6 +145,15 @@ def test_a_saved_model_comes_back_bit_for_bit(trained, tmp_path):
     assert os.listdir(tmp_path) == ["model.safetensors"]
 
 
+def test_a_centred_kernel_comes_back_with_its_means(tmp_path):
+    views, labels = pairs()
+    model = jaxcmh.train("dcgh", views, labels, bits=8, features="rbf_centred", max_iterations=2)
+    jaxcmh.save(model, tmp_path / "model.safetensors")
+    for loaded, saved in zip(jaxcmh.load(tmp_path).maps, model.maps):
+        assert loaded.kind == "rbf_centred"
+        np.testing.assert_array_equal(loaded.offset, saved.offset)
+
+
 def test_mlp_hash_functions_are_saved_and_beat_chance(tmp_path):
     views, labels = pairs()
     model = jaxcmh.train("dcgh", views, labels, bits=16, max_iterations=3, hash_function="mlp")
@@ -252,7 +261,7 @@ def nan_in_row(row):
         ({"params": {"gamma": 1.0}}, "params: expected names among alpha, beta, lam; got 'gamma'"),
         ({"params": {"alpha": float("nan")}}, "params.alpha: expected a finite number; got nan"),
         ({"params": {"alpha": "much"}}, "params.alpha: expected a finite number; got 'much'"),
-        ({"features": "gauss"}, "features.kind: expected one of identity, centre, standardise, rbf, laplace; got 'gauss'"),
+        ({"features": "gauss"}, "features.kind: expected one of identity, .*, rbf_centred; got 'gauss'"),
         ({"features": [Features()]}, "features: expected Features, a kind, or one of them for each of 2 views"),
         ({"hash_function": "forest"}, "hash_function: expected one of ridge.*; got 'forest'"),
         ({"views": pairs()[0][:1]}, "views: expected a sequence of at least 2 arrays; got 1"),
