@@ -9,12 +9,15 @@ from typing import Any
 
 from jaxcmh.learning.core import Method
 from jaxcmh.learning.features import Features
-from jaxcmh.methods import a2lh, a2lh_multipliers, aah, acqh, batch, dcgh, imads, random_codewords
+from jaxcmh.methods import a2lh, a2lh_multipliers, aah, acqh, batch, cmfh, dcgh, imads, lcmfh, random_codewords, scratch
 
 _files = (
     *(dcgh, a2lh, acqh, aah, imads),
     random_codewords,
     batch,
+    scratch,
+    lcmfh,
+    cmfh,
 )
 
 registry: dict[str, Method] = {file.method.name: file.method for file in _files}

@@ -5,9 +5,10 @@ a basis U_m (r, q_m) of each view and one of the labels, U_0 (r, c):
 
     min  |V Bᵀ - r Y Yᵀ|² + omega |B - V|² + sum_m eta |X_m - V U_m|² + eta0 |L - V U_0|²,
 
-the objective whose blocks the authors' code minimises, with samples as rows; X are kernel features, L labels 0 and 1,
-Y labels with rows of length 1.  Under the balance r Y Yᵀ differs from the similarity r (2 Y Yᵀ - 1 1ᵀ) by a factor
-alone.  Each block is minimised exactly given the others; an unseen x gets the code sgn(x W_m) of a ridge regression.
+the objective whose blocks the authors' code minimises, with samples as rows; X are centred kernel features, L labels 0
+and 1, Y labels with rows of length 1.  Under the balance r Y Yᵀ differs from the similarity r (2 Y Yᵀ - 1 1ᵀ) by a
+factor alone.  Each block is minimised exactly given the others; an unseen x gets the code sgn(x W_m) of a ridge
+regression.
 
 X, L, Y and V are reduced rows.  V is made with the codes, so it is learned right after they are reduced, and an
 iteration begins with them; those of the last V are the codes.
@@ -105,7 +106,7 @@ method = Method(
     codes,
     encoder,
     max_iterations=6,
-    features=Features(anchors=1000),
+    features=Features("rbf_centred", 1000, 1.05),  # exp(-d²/2s), s the mean squared distance, less its mean
     diagnostics=diagnostics,
 )
 paper_params = dict.fromkeys(("wiki", "mirflickr25k", "nuswide10"), Params())

@@ -21,7 +21,7 @@ from typing import NamedTuple
 
 from jaxcmh.learning.core import Method
 from jaxcmh.learning.graph import similar
-from jaxcmh.methods import a2lh, a2lh_multipliers, aah, batch, imads, registry, variants
+from jaxcmh.methods import a2lh, a2lh_multipliers, aah, batch, imads, registry, scratch, variants
 
 
 class Case(NamedTuple):
@@ -150,6 +150,23 @@ _batch = Case(
     objective=partial(of_codes, objective=batch.objective),
 )
 
+_scratch = Case(
+    {
+        "update_B": ("B", "binary"),
+        "update_U": ("U", "real"),
+        "update_G": ("G", "real"),
+        "update_W": ("W", "real"),
+        "update_V": ("V", "real"),
+        "update_R": ("R", "orthonormal"),
+    },
+    objective=partial(of_codes, objective=scratch.objective),
+)
+_scratch_t = _scratch._replace(blocks={name: block for name, block in _scratch.blocks.items() if name != "update_W"})
+
+_lcmfh = Case({"update_U": ("U", "real"), "update_Z": ("Z", "real"), "update_W": ("W", "real")})
+
+_cmfh = Case({"update_U": ("U", "real"), "update_V": ("V", "real"), "update_W": ("W", "real")})
+
 cases: dict[str, Case] = {
     "dcgh": _dcgh,
     "dcgh-d": _dcgh,
@@ -178,6 +195,10 @@ cases: dict[str, Case] = {
     "random_codewords": _random_codewords,
     "random_codewords-labels": _random_codewords,
     "batch": _batch,
+    "scratch": _scratch,
+    "scratch-t": _scratch_t,
+    "lcmfh": _lcmfh,
+    "cmfh": _cmfh,
 }
 # Without a name, so that a variant that differs by a number alone runs what is compiled for its method.
 methods: dict[str, Method] = {
