@@ -19,7 +19,7 @@ from jaxcmh import checks, store
 from jaxcmh.learning import core
 from jaxcmh.learning import features as feature_maps
 from jaxcmh.learning.core import Method
-from jaxcmh.learning.encoders import MLP, Unlabelled, mlp, nearest_words, project
+from jaxcmh.learning.encoders import MLP, Unlabelled, mlp, nearest_words, of_view, project
 from jaxcmh.learning.features import FeatureMap, Features
 from jaxcmh.methods import find
 from jaxcmh.retrieval import metrics, topk
@@ -59,7 +59,7 @@ class Model:
 
     maps: tuple[FeatureMap, ...]  # one per view
     encoders: tuple[Array | MLP, ...]  # hash functions, one per view: (q_m, bits) where linear
-    codes: Array  # (n, bits/8) or (n, books) uint8: codes learned with the labels
+    codes: Array  # (n, bits/8), (views, n, bits/8) or (n, books) uint8: codes learned with the labels
     encoded: tuple[Array, ...]  # the same items encoded from each view by the hash functions
     codebooks: Array | None  # (books, words, bits) for look-up search
     unlabelled: Unlabelled | None  # how items without labels find their words for look-up search
@@ -157,7 +157,7 @@ def train(
     if not all(bool(jnp.isfinite(W).all()) for W in jax.tree.leaves(encoders)):
         raise ValueError(f"params: {method.name} has no finite solution for {params} on these features")
     if codebooks is None:
-        packed, encoded = topk.pack(codes), tuple(pack_signs(phi, W) for phi, W in zip(data.features, encoders))
+        packed, encoded = pack(codes), tuple(pack_signs(phi, W) for phi, W in zip(data.features, encoders))
     else:
         packed = codes
         encoded = tuple(choose_words(phi, m, codebooks, unlabelled) for m, phi in enumerate(data.features))
@@ -210,6 +210,11 @@ def _as_used(tree: Any) -> Any:
 def choose_words(phi: Array, view: int, codebooks: Array, items: Unlabelled) -> Array:
     """Words of mapped features of a view, for a look-up model."""
     return nearest_words(phi @ items.V[view] + items.offset[view], codebooks, items.G)
+
+
+def pack(codes: Array) -> Array:
+    """Packed codes, of codes that all views share or that each has of its own."""
+    return topk.pack(codes) if codes.ndim == 2 else jnp.stack([topk.pack(B) for B in codes])
 
 
 @jax.jit
@@ -327,7 +332,7 @@ def evaluate(
         _check_count(database_views, "database_views", views)
         items = [encode(model, x, view) for view, x in enumerate(database_views)]
     else:
-        items = list(model.encoded) if database == "encoded" else [model.codes] * views
+        items = [model.encoded[m] if database == "encoded" else of_view(model.codes, m) for m in range(views)]
     database_labels = checks.labels(database_labels, "database_labels", len(items[0]), query_labels.shape[1])
     options: dict[str, Any] = {"ties": ties, "at": at}
     measured = {}
@@ -356,6 +361,9 @@ def evaluate(
 def search(model: Model, x: Any, view: int, k: int) -> tuple[Array, Array]:
     """The k training items nearest to each query, by their learned codes.
 
+    Where a method learns codes for each view, an item's are those of the view after the query's; after the last comes
+    the first.
+
     Args:
         model: a trained model.
         x: (n_q, d) raw features of one view.
@@ -377,9 +385,10 @@ def search(model: Model, x: Any, view: int, k: int) -> tuple[Array, Array]:
         True
     """
     queries = query_vectors(model, x, view)
+    codes = of_view(model.codes, (view + 1) % len(model.maps))
     if model.codebooks is None:
-        return topk.hamming_topk(queries, model.codes, k)
-    return topk.lookup_topk(queries, model.codes, model.codebooks, k)
+        return topk.hamming_topk(queries, codes, k)
+    return topk.lookup_topk(queries, codes, model.codebooks, k)
 
 
 def save(model: Model, path: str | os.PathLike) -> None:

@@ -15,6 +15,7 @@ from jaxcmh import results, store
 from jaxcmh.commands import terminal
 from jaxcmh.datasets import Part, Split
 from jaxcmh.learning.core import Method
+from jaxcmh.learning.encoders import of_view
 from jaxcmh.learning.features import Features
 from jaxcmh.model import directions
 from jaxcmh.progress import Progress, Stages, progress, say, shown
@@ -223,7 +224,7 @@ def rank(outcome: runs.Outcome, split: Split, kind: str) -> list[report.Ranking]
     model = outcome.model
     rankings = []
     for direction, (query, answer) in reversed(directions(2).items()):
-        codes = model.codes if kind == "learned" else model.encoded[answer]
+        codes = of_view(model.codes, answer) if kind == "learned" else model.encoded[answer]
         scores, ids = jaxcmh.search(dataclasses.replace(model, codes=codes), split.query.views[query], query, ANSWERS)
         ap = outcome.reports[kind]["metrics"][direction].ap
         similarity = model.codebooks is not None

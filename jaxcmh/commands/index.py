@@ -365,6 +365,8 @@ def _read_items(
         if model is not None:
             raise ValueError("--model: a run folder brings its own model; give one or the other")
         stored, encoder = runs.read_run(items), jaxcmh.load(items)
+        if view is None and encoder.codes.ndim == 3:
+            raise ValueError(f"--view: {encoder.info.method} learns codes for each view; say of which to take them")
         codes = encoder.codes if view is None else encoder.encoded[view_number(encoder, None, view, "items")]
         given = stored.codes["train_ids"] if given is None else given
         return jaxcmh.index.build(codes, given, model=encoder)
@@ -397,7 +399,7 @@ def _read_export(path: Path) -> "Index":
 
 def _view(model: "Model", rows: Any, view: str | None) -> int | None:
     """The view of feature rows; None for codes that the model made."""
-    made = rows.dtype == "uint8" and rows.shape[1] == model.codes.shape[1]
+    made = rows.dtype == "uint8" and rows.shape[1] == model.codes.shape[-1]
     return None if view is None and made else view_number(model, rows, view, "items")
 
 

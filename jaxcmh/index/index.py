@@ -380,9 +380,9 @@ def _encoded(items: Any, model: Model | None, view: int | None) -> Any:
             raise ValueError("view: expected with a model only; without one, items are codes")
         return encode(model, items, view)
     codes = topk.check_codes("items", items)
-    if model is not None and codes.shape[1] != model.codes.shape[1]:
+    if model is not None and codes.shape[1] != model.codes.shape[-1]:
         raise ValueError(
-            f"items: expected codes of {model.codes.shape[1]} bytes, as the model makes them, or raw features and "
+            f"items: expected codes of {model.codes.shape[-1]} bytes, as the model makes them, or raw features and "
             f"the view that they are of; got {codes.shape[1]} bytes"
         )
     return codes
@@ -412,7 +412,7 @@ def _check_model(index: Index, model: Model | None) -> None:
             f"model: makes {kinds[model.codebooks is not None]}, but the index holds "
             f"{kinds[index.codebooks is not None]}"
         )
-    bits = 8 * model.codes.shape[1]  # 8 per book for look-up codes
+    bits = 8 * model.codes.shape[-1]  # 8 per book for look-up codes
     if bits != index.bits:
         raise ValueError(f"model: makes codes of {bits} bits, but the index holds codes of {index.bits}")
     if index.codebooks is not None and not np.array_equal(np.asarray(model.codebooks), index.codebooks):

@@ -110,7 +110,7 @@ class Method(NamedTuple):
     init: Callable[[Array, Data, Any, int], Any]  # (key, data, params, bits) -> state
     updates: tuple[Callable[[Any, Data, Any], Any], ...]  # block updates (state, data, params) -> state
     objective: Callable[[Any, Data, Any], Array]  # (state, data, params) -> scalar: the specification
-    codes: Callable[[Any, Data, Any], Array]  # -> (n, bits) in {-1, +1}, or (n, books) int32 word indices
+    codes: Callable[[Any, Data, Any], Array]  # -> (n, bits) or (M, n, bits) -1 or +1, or (n, books) words
     encoder: Callable[[Any, Data, Any], tuple[Array, ...]]  # -> linear hash functions (q_m, bits), one per view
     max_iterations: int = 10
     tolerance: float = 0.0  # relative change of the objective that ends a training; 0 for a fixed number of iterations

@@ -16,21 +16,26 @@ from jaxcmh.learning.linalg import lstsq, smallest_ridge, svd
 SVD = tuple[Array, Array, Array]  # left (p, q), values (q,), right (q, q)
 
 
+def of_view(codes: Array, view: int) -> Array:
+    """The codes (n, r) of a view, of codes (n, r) that all views share or (views, n, r) that each has of its own."""
+    return codes if codes.ndim == 2 else codes[view]
+
+
 def ridge(codes: Array, data: Data, weight: float | Array) -> tuple[Array, ...]:
     """Linear hash functions: for each view the W that minimises |Φ_m W - B|² + weight |W|², on reduced rows.
 
     Args:
-        codes: (n, r) targets B.
+        codes: (n, r) targets B, or (M, n, r), those of each view.
         data: training set with mapped features Φ_m.
         weight: ridge weight, at least 0.
 
     Returns:
         One (q_m, r) array per view.
     """
-    B = data.coordinates(codes)
+    B = data.coordinates(codes) if codes.ndim == 2 else jnp.stack([data.coordinates(B) for B in codes])
     if data.svd:
-        return tuple(ridge_by_svd(X, B, weight) for X in data.svd)
-    return tuple(lstsq((1.0, X, B[: len(X)]), ridge=weight) for X in spanned(data))
+        return tuple(ridge_by_svd(X, of_view(B, m), weight) for m, X in enumerate(data.svd))
+    return tuple(lstsq((1.0, X, of_view(B, m)[: len(X)]), ridge=weight) for m, X in enumerate(spanned(data)))
 
 
 def spanned(data: Data) -> tuple[Array, ...]:
@@ -101,7 +106,7 @@ def mlp(
     epochs, and the network with the lowest one is returned.
 
     Args:
-        codes: (n, r) targets in {-1, +1}.
+        codes: (n, r) targets in {-1, +1}, or (M, n, r), those of each view.
         data: training set with mapped features.
         key: a `jax.random.key`: same key, same networks.
         hidden: hidden units.
@@ -132,13 +137,13 @@ def mlp(
     batch = min(batch, len(rows))
     networks = []
     for view, phi in enumerate(data.features):
-        view_key = random.fold_in(key, view + 1)
-        network = best = _started(view_key, phi[rows], hidden, codes.shape[1])
+        view_key, targets = random.fold_in(key, view + 1), of_view(codes, view)
+        network = best = _started(view_key, phi[rows], hidden, targets.shape[1])
         slots = _optimiser(options).init(network)
         lowest, since = np.inf, 0
         for epoch in range(epochs):
             network, slots, loss = _epoch(
-                network, slots, random.fold_in(view_key, epoch), options, phi, codes, rows, held_out, batch
+                network, slots, random.fold_in(view_key, epoch), options, phi, targets, rows, held_out, batch
             )
             since += 1
             if loss < lowest:

@@ -9,6 +9,7 @@ import numpy as np
 
 from jaxcmh import store
 from jaxcmh.datasets.identity import kinds
+from jaxcmh.learning.encoders import of_view
 from jaxcmh.model import directions, encode, search
 
 BLOCK = 256  # queries per search
@@ -64,7 +65,7 @@ def export(
 
 def _database(model: Any, split: Any, kind: str, view: int) -> Any:
     if kind == "learned":
-        return model.codes
+        return of_view(model.codes, view)
     if split.database is split.train:
         return model.encoded[view]
     return encode(model, split.database.views[view], view)

@@ -20,9 +20,9 @@ from jaxcmh.datasets import Split
 from jaxcmh.learning import compilation, core
 from jaxcmh.learning import features as feature_maps
 from jaxcmh.learning.core import Data, Method
-from jaxcmh.learning.encoders import decomposed
+from jaxcmh.learning.encoders import decomposed, of_view
 from jaxcmh.learning.features import Features
-from jaxcmh.retrieval import metrics, topk
+from jaxcmh.retrieval import metrics
 
 LANES = 8  # in a call, side by side; twice as many were no faster on two cores
 CALLS = 2  # at once, for the decompositions of a call, one after the other, keep one core
@@ -42,7 +42,7 @@ class Shared(NamedTuple):
 class Lane(NamedTuple):
     """What is kept of a run; in what `compiled` returns every leaf has a leading axis of lanes."""
 
-    learned: Array  # (n, bits/8) packed codes or (n, books) words of the training items
+    learned: Array  # (n, bits/8) or (views, n, bits/8) packed codes, or (n, books) words, of the training items
     encoded: tuple[Array, ...]  # the database encoded from each view
     queries: tuple[Array, ...]  # (n_q, bits/8) packed codes, or (n_q, K) vectors for look-up
     codebooks: Any  # (books, words, K) for look-up
@@ -178,7 +178,7 @@ def _trained(
         encoders, unlabelled, codes, diagnostics = model.finish(method, state, data, params)
         phi = shared.items or data.features
         if method.codebooks is None:
-            codebooks, learned = None, topk.pack(codes)
+            codebooks, learned = None, model.pack(codes)
             encoded = tuple(map(model.pack_signs, phi, encoders))
             queries = tuple(map(model.pack_signs, shared.queries, encoders))
         else:
@@ -198,7 +198,7 @@ def scores(
     views = len(lane.queries)
     measured = {}
     for name, (a, b) in model.directions(views).items():
-        items = lane.learned if kind == "learned" else lane.encoded[b]
+        items = of_view(lane.learned, b) if kind == "learned" else lane.encoded[b]
         if lane.codebooks is not None:
             measured[name] = metrics.score_metrics(lane.queries[a], items, lane.codebooks, *labels, ties=ties, at=at)
         elif curves or at is not None:

@@ -83,10 +83,13 @@ def run(
     say("evaluating")
     with stages("evaluate"):
         reports = {kind: evaluate(model, split, kind, ties=ties, at=at) for kind in kinds(split)}
+        own = model.codes.ndim == 3
+        learned = {f"learned_{m}": codes for m, codes in enumerate(model.codes)} if own else {"learned": model.codes}
+        learned = {name: np.asarray(codes) for name, codes in learned.items()}
         codes = {
             "train_ids": split.train.ids,
             "query_ids": split.query.ids,
-            "learned": np.asarray(model.codes),
+            **learned,
             **{f"encoded_{m}": np.asarray(codes) for m, codes in enumerate(model.encoded)},
             **{f"query_{m}": np.asarray(jaxcmh.encode(model, x, m)) for m, x in enumerate(split.query.views)},
         }
@@ -95,7 +98,7 @@ def run(
     chance = results.chance(split.query.labels, split.database.labels)
     of_the_run = {"data": data, "hashes": hashes, "times": spent}
     records = [results.record(model, {**report, "chance": chance}, **of_the_run) for report in reports.values()]
-    binary = {"learned": codes["learned"]} if model.codebooks is None else {}
+    binary = learned if model.codebooks is None else {}
     doubts = {
         f"{line['database']} database: {doubt}": None
         for line in records

@@ -62,7 +62,9 @@ def tsne(model: Any, split: Split) -> dict[str, dict[str, np.ndarray]]:
         data, state = learned(model, split)
         spaces |= {f"{name} representation": x for name, x in zip(names, plan.representation(state, data))}
     if model.codebooks is None:
-        spaces["codes"] = topk.unpack(model.codes)
+        own = model.codes.ndim == 3
+        codes = {f"{name} codes": B for name, B in zip(names, model.codes)} if own else {"codes": model.codes}
+        spaces |= {name: topk.unpack(B) for name, B in codes.items()}
     embed = TSNE(random_state=0, n_jobs=1, initialization="pca")
     arrays = {"labels": split.train.labels[rows].argmax(1), "label_names": np.array(split.label_names, dtype="U")}
     for name, x in spaces.items():
