@@ -9,7 +9,20 @@ from typing import Any
 
 from jaxcmh.learning.core import Method
 from jaxcmh.learning.features import Features
-from jaxcmh.methods import a2lh, a2lh_multipliers, aah, acqh, batch, cmfh, dcgh, imads, lcmfh, random_codewords, scratch
+from jaxcmh.methods import (
+    a2lh,
+    a2lh_multipliers,
+    aah,
+    acqh,
+    batch,
+    cmfh,
+    dcgh,
+    imads,
+    lcmfh,
+    random_codewords,
+    scm,
+    scratch,
+)
 
 _files = (
     *(dcgh, a2lh, acqh, aah, imads),
@@ -18,6 +31,7 @@ _files = (
     scratch,
     lcmfh,
     cmfh,
+    scm,
 )
 
 registry: dict[str, Method] = {file.method.name: file.method for file in _files}

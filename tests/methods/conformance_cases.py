@@ -27,6 +27,7 @@ from jaxcmh.methods import a2lh, a2lh_multipliers, aah, batch, imads, registry, 
 class Case(NamedTuple):
     blocks: dict[str, tuple[str, str]]  # name of the update -> (field of the state, kind)
     objective: Callable | None = None  # what the updates minimise, where it is not the objective itself
+    drawn: bool = True  # where it starts, depends on the key
     local: bool = True  # over sharded rows a step reduces small matrices only
     rtol: float = 1e-7  # within which objectives of the same run, computed in another order, agree
     float32: float = 0.003  # of mAP within which float32 and float64 agree
@@ -167,6 +168,9 @@ _lcmfh = Case({"update_U": ("U", "real"), "update_Z": ("Z", "real"), "update_W":
 
 _cmfh = Case({"update_U": ("U", "real"), "update_V": ("V", "real"), "update_W": ("W", "real")})
 
+# Absent: each bit is best without the signs, and for what the bits before it have left.
+_scm = Case({}, drawn=False)
+
 cases: dict[str, Case] = {
     "dcgh": _dcgh,
     "dcgh-d": _dcgh,
@@ -199,6 +203,8 @@ cases: dict[str, Case] = {
     "scratch-t": _scratch_t,
     "lcmfh": _lcmfh,
     "cmfh": _cmfh,
+    "scm": _scm,
+    "scm-stop": _scm,
 }
 # Without a name, so that a variant that differs by a number alone runs what is compiled for its method.
 methods: dict[str, Method] = {
