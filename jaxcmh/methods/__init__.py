@@ -17,6 +17,7 @@ from jaxcmh.methods import (
     batch,
     cmfh,
     dcgh,
+    fcmh,
     imads,
     lcmfh,
     random_codewords,
@@ -32,6 +33,7 @@ _files = (
     lcmfh,
     cmfh,
     scm,
+    fcmh,
 )
 
 registry: dict[str, Method] = {file.method.name: file.method for file in _files}

@@ -22,7 +22,7 @@ from jax import Array, random
 from jaxcmh.learning.core import Data, Method
 from jaxcmh.learning.encoders import ridge
 from jaxcmh.learning.features import Features
-from jaxcmh.learning.linalg import polar, product_gap, sign, sqnorm
+from jaxcmh.learning.linalg import balanced, product_gap, sign, sqnorm
 
 
 class Params(NamedTuple):
@@ -40,17 +40,12 @@ class State(NamedTuple):
     U_0: Array  # (r, c) basis of the labels
 
 
-def balanced(J: Array, data: Data) -> Array:
-    """The V with 1ᵀV = 0 and VᵀV = nI for which tr(JᵀV) is largest."""
-    return jnp.sqrt(data.n) * polar(J, data.ones)
-
-
 def init(key: Array, data: Data, p: Params, bits: int) -> State:
     """Random codes and a random representation, balanced from the start on."""
     key_B, key_V = random.split(key)
     B = sign(data.gaussian(key_B, len(data.mask), bits), data.mask)
     V = data.coordinates(data.gaussian(key_V, len(data.mask), bits) * data.mask[:, None])
-    return update_U(State(B, data.reduced(B), balanced(V, data), (), B), data, p)
+    return update_U(State(B, data.reduced(B), balanced(V, data.ones), (), B), data, p)
 
 
 def update_B(s: State, data: Data, p: Params) -> State:
@@ -68,7 +63,7 @@ def update_V(s: State, data: Data, p: Params) -> State:
     B, r = data.reduced(s.B), s.B.shape[1]
     J = r * data.unit_labels @ (data.unit_labels.T @ B) + p.omega * B + p.eta0 * data.labels @ s.U_0.T
     J += p.eta * sum(X @ U.T for X, U in zip(data.views, s.U))
-    return s._replace(V=balanced(J, data), B_p=B)
+    return s._replace(V=balanced(J, data.ones), B_p=B)
 
 
 def objective(s: State, data: Data, p: Params) -> Array:

@@ -21,7 +21,7 @@ from typing import NamedTuple
 
 from jaxcmh.learning.core import Method
 from jaxcmh.learning.graph import similar
-from jaxcmh.methods import a2lh, a2lh_multipliers, aah, batch, imads, registry, scratch, variants
+from jaxcmh.methods import a2lh, a2lh_multipliers, aah, batch, fcmh, imads, registry, scratch, variants
 
 
 class Case(NamedTuple):
@@ -171,6 +171,16 @@ _cmfh = Case({"update_U": ("U", "real"), "update_V": ("V", "real"), "update_W": 
 # Absent: each bit is best without the signs, and for what the bits before it have left.
 _scm = Case({}, drawn=False)
 
+_fcmh = Case(
+    {
+        "update_B": ("B", "binary"),
+        "update_E": ("E", "real"),
+        "update_V": ("V", "balanced"),
+        "update_R": ("R", "orthonormal"),
+    },
+    objective=partial(of_codes, objective=fcmh.objective),
+)
+
 cases: dict[str, Case] = {
     "dcgh": _dcgh,
     "dcgh-d": _dcgh,
@@ -205,6 +215,7 @@ cases: dict[str, Case] = {
     "cmfh": _cmfh,
     "scm": _scm,
     "scm-stop": _scm,
+    "fcmh": _fcmh,
 }
 # Without a name, so that a variant that differs by a number alone runs what is compiled for its method.
 methods: dict[str, Method] = {
