@@ -511,7 +511,7 @@ def save(model: Model, path: PathLike) -> None:
     """
     arrays = {"codes": model.codes, "objective": model.objective}
     for m, (fitted, encoder, encoded) in enumerate(zip(model.maps, model.encoders, model.encoded)):
-        arrays |= {f"maps.{m}.{name}": getattr(fitted, name) for name in ("mean", "scale", "anchors", "sigma")}
+        arrays |= {f"maps.{m}.{name}": getattr(fitted, name) for name in _parts(fitted.kind)}
         parts = encoder._asdict() if isinstance(encoder, MLP | Translated) else {"W": encoder}
         arrays |= {f"encoders.{m}.{name}": part for name, part in parts.items()} | {f"encoded.{m}": encoded}
     if model.codebooks is not None and model.unlabelled is not None:
@@ -556,6 +556,11 @@ def load(path: PathLike) -> Model:
     return store.read(path, KIND, FORMAT, "jaxcmh model", _restored)
 
 
+def _parts(kind: str) -> tuple[str, ...]:
+    """The arrays of a feature map."""
+    return "mean", "scale", "anchors", "sigma", *(["offset"] if kind == "rbf_centred" else [])
+
+
 def _restored(header: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> Model:
     checks.not_forked()
     info = dict(header["info"])
@@ -563,9 +568,8 @@ def _restored(header: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> Mo
         info |= {"max_iterations": info.pop("iterations"), "tolerance": 0.0}
     features = tuple(Features(**f) for f in info.pop("features"))
     params = tuple((name, float(value)) for name, value in info.pop("params").items())
-    parts = ("mean", "scale", "anchors", "sigma")
     maps = tuple(
-        FeatureMap(**{part: jnp.asarray(arrays[f"maps.{m}.{part}"]) for part in parts}, kind=f.kind)
+        FeatureMap(**{part: jnp.asarray(arrays[f"maps.{m}.{part}"]) for part in _parts(f.kind)}, kind=f.kind)
         for m, f in enumerate(features)
     )
     if info["hash_function"] == "mlp":

@@ -101,8 +101,9 @@ def test_reduction(platform, monkeypatch):
 @every_platform
 @pytest.mark.parametrize("kind", typing.get_args(features.Kind))
 def test_features(kind, platform):
-    x, anchors = of_shape(4096, 512), of_shape(2500 if kind in ("rbf", "laplace") else 0, 512)
-    fitted = features.FeatureMap(of_shape(512), of_shape(512), anchors, of_shape(), kind)
+    x, anchors = of_shape(4096, 512), of_shape(2500 if kind in features.KERNELS else 0, 512)
+    offset = of_shape(2500) if kind == "rbf_centred" else None
+    fitted = features.FeatureMap(of_shape(512), of_shape(512), anchors, of_shape(), kind, offset)
     lowered(features._apply, platform, fitted, x)
     if anchors.shape[0]:
         moments = fitted.mean, fitted.scale, fitted.anchors

@@ -211,6 +211,15 @@ def test_a_saved_model_comes_back_bit_for_bit(trained, tmp_path):
     assert os.listdir(tmp_path) == ["model.safetensors"]
 
 
+def test_a_centred_kernel_comes_back_with_its_means(tmp_path):
+    views, labels = pairs()
+    model = jaxcmh.train("dcgh", views, labels, bits=8, features="rbf_centred", max_iterations=2)
+    jaxcmh.save(model, tmp_path / "model.safetensors")
+    for loaded, saved in zip(jaxcmh.load(tmp_path).maps, model.maps):
+        assert loaded.kind == "rbf_centred"
+        np.testing.assert_array_equal(loaded.offset, saved.offset)
+
+
 def test_mlp_hash_functions_are_saved_and_beat_chance(tmp_path):
     views, labels = pairs()
     model = jaxcmh.train("dcgh", views, labels, bits=16, max_iterations=3, hash_function="mlp")

@@ -30,7 +30,7 @@ Repeated = Annotated[list[str] | None, Parameter(name=["--param", "-p"], negativ
 Texts = Annotated[list[str] | None, Parameter(name=["--text", "-t"], negative=())]
 Images = Annotated[list[Path] | None, Parameter(name=["--image", "-i"], negative=())]
 Query = Annotated[Path | None, Parameter(name=["--query", "-q"])]
-Kernel = Literal["rbf", "laplace", "standardise", "centre", "identity"]
+Kernel = Literal["rbf", "laplace", "rbf_centred", "standardise", "centre", "identity"]
 HashFunction = Literal["ridge", "mlp"]
 Ties = Literal["expected", "stable"]
 Database = Literal["learned", "encoded", "held_out"]

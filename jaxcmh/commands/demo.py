@@ -171,8 +171,11 @@ def _outcomes(
 
 
 def _features(method: Method) -> Features:
-    """One kernel for all methods, so that they compare; only methods made for centred features keep their own."""
-    return method.features if method.features.kind in ("centre", "standardise") else KERNEL
+    """One kernel for all methods, so that they compare; methods made for centred features get those."""
+    kind = method.features.kind
+    if kind in ("centre", "standardise"):
+        return method.features
+    return KERNEL._replace(kind=kind) if kind == "rbf_centred" else KERNEL
 
 
 def _table(records: Sequence[dict], kind: str) -> results.Table:
@@ -234,7 +237,9 @@ def write_page(
 def _settings(line: dict) -> str:
     params = ", ".join(f"{name} {value:g}" for name, value in line["params"].items())
     kernel = "{kind}, {anchors} anchors, width {width:g} times the mean distance to them"
-    maps = (kernel.format(**f) if f["kind"] in ("rbf", "laplace") else f["kind"] for f in line["features"])
+    maps = (
+        kernel.format(**f) if f["kind"] in ("rbf", "laplace", "rbf_centred") else f["kind"] for f in line["features"]
+    )
     features = f"features {' and '.join(dict.fromkeys(maps))}"
     most = f"at most {line['max_iterations']}" if line["tolerance"] else line["max_iterations"]
     made = f"{most} iterations; {features}; {line['hash_function']} hash functions"

@@ -140,7 +140,7 @@ def train(
     features
         Feature map of every view; the method's own by default.
     anchors
-        Anchors of the kernels rbf and laplace.
+        Anchors of the kernels rbf, laplace and rbf_centred.
     width
         Factor on the kernel width.
     standardise

@@ -11,7 +11,7 @@ import optax
 from jax import Array, lax, random
 
 from jaxcmh import brief, checks
-from jaxcmh.checks import Copies, Iterations, Key, Positive, Rows, Share, Weight, checked
+from jaxcmh.checks import Copies, Iterations, Key, Positive, Share, Weight, checked
 from jaxcmh.learning.core import Data
 from jaxcmh.learning.linalg import lstsq, sign, smallest_ridge, svd
 

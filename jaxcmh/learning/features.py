@@ -1,6 +1,6 @@
 """Feature maps: fitted on training rows, applied anywhere."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Annotated, Any, Literal, NamedTuple
 
@@ -13,9 +13,10 @@ from jax import Array, lax, random
 from jaxcmh import brief, checks
 from jaxcmh.checks import Count, Key, Number, Rows, checked
 
-Kind = Literal["identity", "centre", "standardise", "rbf", "laplace"]
+Kind = Literal["identity", "centre", "standardise", "rbf", "laplace", "rbf_centred"]
 LINEAR = ("identity", "centre", "standardise")
-__all__ = ["LINEAR", "FeatureMap", "Features", "Kind", "apply", "fit"]
+KERNELS = ("rbf", "laplace", "rbf_centred")
+__all__ = ["KERNELS", "LINEAR", "FeatureMap", "Features", "Kind", "apply", "fit"]
 BLOCK_ENTRIES = 1 << 26  # mapped entries computed at a time (256 MiB of float32)
 
 
@@ -23,8 +24,9 @@ class Features(NamedTuple):
     """The choice of a feature map, recorded with every result.
 
     `rbf` is φ(x)_j = exp(-|x - a_j|² / 2σ²), the papers' formula; `laplace` is exp(-|x - a_j| / 2σ²), which
-    some public code uses instead.  `centre` takes each feature's mean away, `standardise` divides by its deviation too.
-    σ is `width` times the mean distance between training rows and anchors.
+    some public code uses instead.  `rbf_centred` is `rbf` less its mean over the training rows, for methods whose hash
+    functions shall not rest on what all rows have in common.  `centre` takes each feature's mean away, `standardise`
+    divides by its deviation too.  σ is `width` times the mean distance between training rows and anchors.
 
     Example:
         >>> Features(anchors=500, width=0.5)
@@ -37,7 +39,9 @@ class Features(NamedTuple):
     standardise: bool = False  # before the kernel: each feature to mean 0 and standard deviation 1
 
 
-@partial(jax.tree_util.register_dataclass, data_fields=("mean", "scale", "anchors", "sigma"), meta_fields=("kind",))
+@partial(
+    jax.tree_util.register_dataclass, data_fields=("mean", "scale", "anchors", "sigma", "offset"), meta_fields=("kind",)
+)
 @dataclass(frozen=True)
 class FeatureMap:
     """A fitted feature map of one view; a pytree."""
@@ -47,6 +51,7 @@ class FeatureMap:
     anchors: Array  # (q, d) in standardised coordinates; (0, d) without a kernel
     sigma: Array  # () kernel width
     kind: str = field(default="rbf")
+    offset: Array | None = None  # (q,) subtracted last; rbf_centred alone has one
 
     __repr__ = brief.text
     _repr_html_ = brief.table
@@ -89,7 +94,11 @@ def fit(features: Annotated[Features, checks.fields], key: Key, x: Rows) -> tupl
         phi, distance = _fill(phi, _dense(x[i : i + step]), i, mean, scale, anchors)
         total += distance
     fitted = FeatureMap(mean, scale, anchors, features.width * total / n, features.kind)
-    return fitted, _kernel(phi, fitted.sigma, features.kind)
+    phi = _kernel(phi, fitted.sigma, features.kind)
+    if features.kind == "rbf_centred":
+        fitted = replace(fitted, offset=phi.mean(0))
+        phi -= fitted.offset
+    return fitted, phi
 
 
 @checked
@@ -128,7 +137,8 @@ def _apply(fitted: FeatureMap, x: Array) -> Array:
     if fitted.kind in LINEAR:
         return (x - fitted.mean) / fitted.scale
     squares, _ = _distances(x, fitted.mean, fitted.scale, fitted.anchors)
-    return _kernel(squares, fitted.sigma, fitted.kind)
+    phi = _kernel(squares, fitted.sigma, fitted.kind)
+    return phi if fitted.offset is None else phi - fitted.offset
 
 
 @jax.jit
@@ -150,7 +160,7 @@ def _fill(squares: Array, x: Array, row: int, mean: Array, scale: Array, anchors
 @partial(jax.jit, static_argnames="kind", donate_argnums=0)
 def _kernel(squares: Array, sigma: Array, kind: str) -> Array:
     sigma = jnp.where(sigma > 0, sigma, 1)  # every row equals every anchor: all distances are 0 anyway
-    return jnp.exp(-(squares if kind == "rbf" else jnp.sqrt(squares)) / (2 * sigma**2))
+    return jnp.exp(-(jnp.sqrt(squares) if kind == "laplace" else squares) / (2 * sigma**2))
 
 
 def _block_rows(columns: int) -> int:

@@ -127,6 +127,16 @@ def polar(M: Array, beside: Array | None = None) -> Array:
     return Q[:, aside:] @ (left @ right)
 
 
+def balanced(J: Array, ones: Array) -> Array:
+    """Of all V with VᵀV = nI and columns that sum to 0, n being the number of samples, that with the largest tr(JᵀV).
+
+    Args:
+        J: (m, k), m > k, rows of samples or reduced rows.
+        ones: (m,) the row of ones, as rows of J are.
+    """
+    return jnp.linalg.norm(ones) * polar(J, ones)
+
+
 def smallest_ridge(A: Array) -> Array:
     """A ridge below which float32 says nothing of the columns of A; the same in float64, so that both agree."""
     return LEAST * sqnorm(A) + jnp.finfo(A.dtype).tiny

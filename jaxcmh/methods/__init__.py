@@ -10,16 +10,33 @@ from typing import Any
 from jaxcmh.checks import checked
 from jaxcmh.learning.core import Method
 from jaxcmh.learning.features import Features
-from jaxcmh.methods import a2lh, a2lh_multipliers, aah, acqh, amsh, dcgh, dch, dlfh, fddh, imads, mtfh, srlch
+from jaxcmh.methods import (
+    a2lh,
+    a2lh_multipliers,
+    aah,
+    acqh,
+    amsh,
+    batch,
+    cmfh,
+    dcgh,
+    dch,
+    dlfh,
+    fcmh,
+    fddh,
+    imads,
+    lcmfh,
+    mtfh,
+    random_codewords,
+    scm,
+    scratch,
+    srlch,
+)
 
 _files = (
     *(dcgh, a2lh, acqh, aah, imads),
-    srlch,
-    dch,
-    fddh,
-    dlfh,
-    amsh,
-    mtfh,
+    random_codewords,
+    *(batch, scratch, lcmfh, cmfh, scm, fcmh),
+    *(srlch, dch, fddh, dlfh, amsh, mtfh),
 )
 
 registry: dict[str, Method] = {file.method.name: file.method for file in _files}

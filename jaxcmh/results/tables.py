@@ -190,7 +190,7 @@ def features(line: Mapping[str, Any]) -> str:
         return line["features"]
     words = []
     for one in line["features"]:
-        kernel = one["kind"] in ("rbf", "laplace")
+        kernel = one["kind"] in ("rbf", "laplace", "rbf_centred")
         facts = [f"{one['anchors']} anchors"] if kernel and one.get("anchors") else []
         facts += [f"width {one['width']:g}"] if kernel and one.get("width", 1.0) != 1.0 else []
         facts += ["standardised"] if one.get("standardise") else []

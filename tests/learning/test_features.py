@@ -62,6 +62,16 @@ def test_standardise_is_fitted_on_training_rows_and_leaves_constant_features():
     np.testing.assert_allclose(np.asarray(features.apply(fitted, new))[:, 2], new[:, 2] - 0.1, rtol=1e-5)
 
 
+def test_the_centred_kernel_is_the_kernel_less_its_mean_over_training_rows():
+    (plain, phi), (centred, psi) = (
+        features.fit(Features(kind, anchors=10), random.key(0), rows()) for kind in ("rbf", "rbf_centred")
+    )
+    np.testing.assert_allclose(psi, phi - phi.mean(0), atol=1e-6)
+    new = rows(seed=1)
+    expected = features.apply(plain, new) - phi.mean(0)
+    np.testing.assert_allclose(features.apply(centred, new), expected, atol=1e-6)
+
+
 def test_centre_takes_the_means_of_the_training_rows_away_and_nothing_else():
     x = 3 + 2 * rows()
     fitted, phi = features.fit(Features("centre"), random.key(0), x)
@@ -103,7 +113,7 @@ def test_a_fitted_map_is_a_pytree_that_jit_takes():
 @pytest.mark.parametrize(
     ("chosen", "message"),
     [
-        (Features("gauss"), "features.kind: expected one of identity, centre, standardise, rbf, laplace; got 'gauss'"),
+        (Features("gauss"), f"features.kind: expected one of {', '.join(features.KINDS)}; got 'gauss'"),
         (Features(anchors=0), "features.anchors: expected an integer of at least 1; got 0"),
         (Features(width=-1.0), "features.width: expected a number from 1e-06 to 1e+06; got -1.0"),
         (

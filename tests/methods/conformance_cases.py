@@ -24,7 +24,7 @@ from typing import NamedTuple
 
 from jaxcmh.learning.core import Method
 from jaxcmh.learning.graph import similar
-from jaxcmh.methods import a2lh, a2lh_multipliers, aah, amsh, fddh, imads, registry, variants
+from jaxcmh.methods import a2lh, a2lh_multipliers, aah, amsh, batch, fcmh, fddh, imads, registry, scratch, variants
 
 
 class Case(NamedTuple):
@@ -186,6 +186,42 @@ _mtfh = Case(
     views=2,
     local=False,
 )
+_random_codewords = Case({"update_W": ("W", "real")})
+
+_batch = Case(
+    {"update_B": ("B", "binary"), "update_U": ("U", "real"), "update_V": ("V", "balanced")},
+    objective=partial(of_codes, objective=batch.objective),
+)
+
+_scratch = Case(
+    {
+        "update_B": ("B", "binary"),
+        "update_U": ("U", "real"),
+        "update_G": ("G", "real"),
+        "update_W": ("W", "real"),
+        "update_V": ("V", "real"),
+        "update_R": ("R", "orthonormal"),
+    },
+    objective=partial(of_codes, objective=scratch.objective),
+)
+_scratch_t = _scratch._replace(blocks={name: block for name, block in _scratch.blocks.items() if name != "update_W"})
+
+_lcmfh = Case({"update_U": ("U", "real"), "update_Z": ("Z", "real"), "update_W": ("W", "real")})
+
+_cmfh = Case({"update_U": ("U", "real"), "update_V": ("V", "real"), "update_W": ("W", "real")})
+
+# Absent: each bit is best without the signs, and for what the bits before it have left.
+_scm = Case({}, drawn=False)
+
+_fcmh = Case(
+    {
+        "update_B": ("B", "binary"),
+        "update_E": ("E", "real"),
+        "update_V": ("V", "balanced"),
+        "update_R": ("R", "orthonormal"),
+    },
+    objective=partial(of_codes, objective=fcmh.objective),
+)
 
 cases: dict[str, Case] = {
     "dcgh": _dcgh,
@@ -221,6 +257,16 @@ cases: dict[str, Case] = {
     "dlfh": _dlfh,
     "dlfh-exact": _dlfh,
     "dch-relaxed": _dch_relaxed,
+    "random_codewords": _random_codewords,
+    "random_codewords-labels": _random_codewords,
+    "batch": _batch,
+    "scratch": _scratch,
+    "scratch-t": _scratch_t,
+    "lcmfh": _lcmfh,
+    "cmfh": _cmfh,
+    "scm": _scm,
+    "scm-stop": _scm,
+    "fcmh": _fcmh,
 }
 # Without a name, so that a variant that differs by a number alone runs what is compiled for its method.
 methods: dict[str, Method] = {

@@ -69,5 +69,5 @@ def test_every_sample_is_drawn_as_often_as_any_other_and_padding_never():
 
 
 def test_a_likelihood_without_scale_is_refused():
-    with pytest.raises(ValueError, match=r"params.lam: expected a number above 0; got 0"):
+    with pytest.raises(ValueError, match=r"params.lam: expected a finite number above 0; got 0"):
         dlfh.check(dlfh.Params(lam=0.0))

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from jaxcmh.learning.features import Features
+from jaxcmh.learning.features import KERNELS, Features
 from jaxcmh.methods import paper_features, paper_params, registry
 from jaxcmh.studies import Study
 
@@ -57,7 +57,7 @@ def feature_map(method: str, data: str, rows: int, fewer: int = 500) -> Features
         features = paper_features(method, shape(data))
     except ValueError:
         features = registry[method].features
-    too_many = features.kind in ("rbf", "laplace") and features.anchors > rows
+    too_many = features.kind in KERNELS and features.anchors > rows
     return features._replace(anchors=fewer) if too_many else features
 
 
