@@ -160,7 +160,7 @@ def sweep(
     Parameters
     ----------
     method
-        dcgh, a2lh, acqh, aah or imads; or a variant, such as dcgh-d; or one of your own as module:attribute, such as
+        One that `jaxcmh methods` lists; or a variant, such as dcgh-d; or one of your own as module:attribute, such as
         mymethod:method for what mymethod.py in the current folder calls method.
     grid
         Hyper-parameters and their values, in all combinations: alpha=1e-4:1e4:9 for nine values from 1e-4 to 1e4,

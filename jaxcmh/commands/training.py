@@ -39,18 +39,22 @@ def demo(
     *,
     bits: Annotated[list[Bits] | None, Many] = None,
     methods: Annotated[list[str] | None, Many] = None,
+    every: Annotated[bool, Parameter(name="--all", negative=())] = False,
     max_iterations: Iterations | None = None,
     tolerance: Weight | None = None,
     out: Out = None,
 ) -> None:
-    """Train every method on the embedded icons, compare them, and write a page to look at. Needs no network.
+    """Train methods on the embedded icons, compare them, and write a page to look at. Needs no network.
 
     Parameters
     ----------
     bits
         Code lengths. [default: 16 32 64]
     methods
-        Methods to train: dcgh, a2lh, acqh, aah, imads, a variant, or your own as module:attribute. [default: the five]
+        Methods to train, of those that `jaxcmh methods` lists, variants, or your own as module:attribute.
+        [default: dcgh, a2lh, acqh, aah, imads, and random_codewords, which learns no codes]
+    every
+        Train every method of the package.
     max_iterations
         Iterations at most; the number of each method by default.
     tolerance
@@ -65,9 +69,12 @@ def demo(
     flags = ["--xla_backend_optimization_level=0"]
     flags += ["--xla_cpu_use_fusion_emitters=false"] if metadata.version("jaxlib").startswith("0.10.") else []
     os.environ.setdefault("XLA_FLAGS", " ".join(flags))
-    from jaxcmh.commands.demo import LENGTHS, demonstrate
+    from jaxcmh.commands.demo import LENGTHS, SHOWN, demonstrate
+    from jaxcmh.methods import registry
 
-    chosen = {name: asked.method(name) for name in methods or ()}
+    if methods and every:
+        raise ValueError("--methods: expected without --all, which trains every method")
+    chosen = dict(registry) if every else {name: asked.method(name) for name in methods or SHOWN}
     endings = {"max_iterations": max_iterations, "tolerance": tolerance}
     demonstrate(out, chosen, bits or LENGTHS, **endings)
 
@@ -123,7 +130,7 @@ def train(
     Parameters
     ----------
     method
-        dcgh, a2lh, acqh, aah or imads; or a variant, such as dcgh-d; or one of your own as module:attribute, such as
+        One that `jaxcmh methods` lists; or a variant, such as dcgh-d; or one of your own as module:attribute, such as
         mymethod:method for what mymethod.py in the current folder calls method.
     data
         icons, synthetic, wiki, mirflickr25k, nuswide10 or iaprtc12; or the path of a file with arrays.

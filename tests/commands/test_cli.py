@@ -75,12 +75,20 @@ def test_help_of_every_command(capsys):
     assert (code, out.strip()) == (0, jaxcmh.__version__)
 
 
-@pytest.mark.parametrize("command", ["train", "sweep", "demo", "reproduce"])
-def test_help_names_every_method(capsys, command):
+@pytest.mark.parametrize("command", ["train", "sweep", "demo"])
+def test_help_says_where_every_method_is_listed(capsys, command):
     from jaxcmh.methods import registry
 
-    out = call(capsys, command, "--help")[1]
+    assert "`jaxcmh methods`" in " ".join(call(capsys, command, "--help")[1].replace("│", " ").split())
+    out = call(capsys, "methods")[1]
     assert [name for name in registry if not re.search(rf"\b{name}\b", out)] == []
+
+
+def test_help_names_every_paper_that_can_be_reproduced(capsys):
+    from jaxcmh.studies.plans import collect
+
+    out = call(capsys, "reproduce", "--help")[1]
+    assert [name for name in collect() if not re.search(rf"\b{name}\b", out)] == []
 
 
 @pytest.mark.parametrize("command", [["train"], ["sweep"], ["reproduce"], ["data", "info"]])
