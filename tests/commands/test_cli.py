@@ -476,6 +476,7 @@ def process(folder, *words, **options):
     # What a shell starts in the background ignores Ctrl-C, and hands that down to tests and their children.
     program = (
         "import signal, sys; signal.signal(signal.SIGINT, signal.default_int_handler); "
+        "signal.signal(signal.SIGHUP, signal.SIG_DFL); "  # nohup has it ignored
         "from jaxcmh.commands.cli import main; sys.exit(main())"
     )
     command = [sys.executable, "-c", program, *words]
