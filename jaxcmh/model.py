@@ -621,7 +621,7 @@ def _check_parts(model: Model) -> None:
     for m, (fitted, encoder, d, chosen) in enumerate(zip(model.maps, model.encoders, info.dims, info.features)):
         checks.fields(chosen, "features")
         anchors = len(fitted.anchors)
-        mapped = anchors if chosen.kind in ("rbf", "laplace") else d
+        mapped = anchors if chosen.kind in feature_maps.KERNELS else d
         first = encoder.W1 if isinstance(encoder, MLP) else encoder.W if isinstance(encoder, Translated) else encoder
         shapes |= {
             f"encoded.{m}": (model.encoded[m], (info.n, width)),

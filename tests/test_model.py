@@ -76,10 +76,10 @@ def test_nothing_is_learned_from_rows_without_labels(method):
     with pytest.warns(UserWarning, match="labels: 30 of 150 rows have none; nothing is learned from them"):
         model = jaxcmh.train(method, views, labels * known[:, None], **options)
     alone = jaxcmh.train(method, [x[known] for x in views], labels[known], **options)
-    np.testing.assert_array_equal(np.asarray(model.codes)[known], alone.codes)
+    np.testing.assert_array_equal(np.asarray(model.codes)[..., known, :], alone.codes)
     for view, x in enumerate(views):
         np.testing.assert_array_equal(model.encoded[view], jaxcmh.encode(alone, x, view))
-    assert model.codes.shape[0] == model.info.n == 150
+    assert model.codes.shape[-2] == model.info.n == 150
     report = jaxcmh.evaluate(model, views, labels, labels)
     assert min(report["i2t"], report["t2i"]) > 0.4  # chance is .26: codes of the others are guessed, not noise
 

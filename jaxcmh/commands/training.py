@@ -234,9 +234,11 @@ def train(
 
 def _size(split: Any, features: Sequence[Any], bits: int) -> int:
     """Bytes that a run takes at least: codes of every item, and the anchors of kernels."""
+    from jaxcmh.learning.features import KERNELS
+
     codes = (1 + len(split.train.views)) * len(split.train.labels) * bits // 8
     maps = zip(features, split.train.views)
-    return codes + sum(4 * min(f.anchors, x.shape[0]) * x.shape[1] for f, x in maps if f.kind in ("rbf", "laplace"))
+    return codes + sum(4 * min(f.anchors, x.shape[0]) * x.shape[1] for f, x in maps if f.kind in KERNELS)
 
 
 def _keep(place: Path, outcome: Any, config: dict[str, Any]) -> None:

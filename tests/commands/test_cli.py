@@ -79,7 +79,7 @@ def test_help_of_every_command(capsys):
 def test_help_says_where_every_method_is_listed(capsys, command):
     from jaxcmh.methods import registry
 
-    assert "`jaxcmh methods`" in " ".join(call(capsys, command, "--help")[1].replace("│", " ").split())
+    assert "jaxcmh methods" in " ".join(call(capsys, command, "--help")[1].replace("│", " ").split())
     out = call(capsys, "methods")[1]
     assert [name for name in registry if not re.search(rf"\b{name}\b", out)] == []
 
@@ -132,7 +132,7 @@ def test_help_loads_nothing_heavy_and_takes_under_half_a_second():
         (["trian"], ['"trian"', 'Did you mean "train"', "demo, methods, train, evaluate, search, data"]),
         (["data", "inof", "icons"], ['"inof"', "info"]),
         (["train", "dcgh", "--bit", "32"], ["--bit.", "Did you mean --bits?", "--seed", "--out"]),
-        (["train", "dchg"], ["no method 'dchg'; did you mean 'dcgh'?", "dcgh-d"]),
+        (["train", "imasd"], ["no method 'imasd'; did you mean 'imads'?", "dcgh-d"]),
         (["train", "DCGH"], ["no method 'DCGH'; did you mean 'dcgh'?"]),
         (["train", "dcgh", "--param", "alpha", "10"], ["nothing takes '10'"]),
         (["search", "absent", "--text", "blue", "stripes"], ["nothing takes 'stripes'", "--text 'blue stripes'"]),

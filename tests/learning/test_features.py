@@ -113,7 +113,7 @@ def test_a_fitted_map_is_a_pytree_that_jit_takes():
 @pytest.mark.parametrize(
     ("chosen", "message"),
     [
-        (Features("gauss"), f"features.kind: expected one of {', '.join(features.KINDS)}; got 'gauss'"),
+        (Features("gauss"), f"features.kind: expected one of {', '.join(typing.get_args(features.Kind))}; got 'gauss'"),
         (Features(anchors=0), "features.anchors: expected an integer of at least 1; got 0"),
         (Features(width=-1.0), "features.width: expected a number from 1e-06 to 1e+06; got -1.0"),
         (

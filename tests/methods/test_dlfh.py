@@ -8,6 +8,7 @@ from jax import random
 from reference import dlfh as reference
 from tiny import fitted, problem
 
+import jaxcmh
 from jaxcmh.methods import dlfh
 
 EXACT = dlfh.variants["exact"]
@@ -70,4 +71,4 @@ def test_every_sample_is_drawn_as_often_as_any_other_and_padding_never():
 
 def test_a_likelihood_without_scale_is_refused():
     with pytest.raises(ValueError, match=r"params.lam: expected a finite number above 0; got 0"):
-        dlfh.check(dlfh.Params(lam=0.0))
+        jaxcmh.train("dlfh", [np.eye(20), np.eye(20)], np.arange(20) % 2, bits=8, params={"lam": 0})

@@ -48,6 +48,8 @@ def test_codes_of_labels_are_alike_where_labels_are():
 
 def test_a_sample_keeps_its_codeword_in_the_model():
     views, labels = problem()
-    model = jaxcmh.train("random_codewords", views, labels, bits=16)
-    codes = {labels[i].tobytes(): np.asarray(model.codes[i]).tobytes() for i in range(len(labels))}
-    assert all(codes[row.tobytes()] == np.asarray(code).tobytes() for row, code in zip(labels, model.codes))
+    with pytest.warns(UserWarning, match="14 of 60 rows have none"):
+        model = jaxcmh.train("random_codewords", views, labels, bits=16)
+    labels, learned = labels[labels.any(1)], np.asarray(model.codes)[labels.any(1)]
+    codes = {labels[i].tobytes(): learned[i].tobytes() for i in range(len(labels))}
+    assert all(codes[row.tobytes()] == code.tobytes() for row, code in zip(labels, learned))
