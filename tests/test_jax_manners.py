@@ -33,11 +33,11 @@ def everything(method: str, features: str, mlp: bool = False) -> dict[str, np.nd
     for ties in ("expected", "stable"):
         report = jaxcmh.evaluate(model, [IMAGES[:9], TEXTS[:9]], LABELS[:9], LABELS, ties=ties)
         found[ties] = np.array([report["i2t"], report["t2i"]])
-    items = index.add(index.build(of_view(model.codes, 1), model=model), TEXTS[:2], model=model, view=1)
+    items = index.add(index.build(of_view(np.asarray(model.codes), 1), model=model), TEXTS[:2], model=model, view=1)
     found["index"] = index.search(items, TEXTS[:5], 3, model=model, view=1)[1]
     if model.codebooks is None:
         found["range"] = index.search_range(items, TEXTS[:5], 2, model=model, view=1)[2]
-        codes = np.asarray(of_view(model.codes, 0))
+        codes = of_view(np.asarray(model.codes), 0)
         found["map"] = np.array(metrics.hamming_map(codes, codes, metrics.judge(LABELS, LABELS)))
         found["signs"] = topk.unpack(codes)
     return {name: np.asarray(jax.device_get(value)) for name, value in found.items()}
