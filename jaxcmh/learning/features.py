@@ -85,7 +85,7 @@ def fit(features: Annotated[Features, checks.fields], key: Key, x: Rows) -> tupl
         scale = ones if features.kind == "centre" else deviation
     if features.kind in LINEAR:
         fitted = FeatureMap(mean, scale, jnp.zeros((0, d)), jnp.ones(()), features.kind)
-        return fitted, apply(fitted, x)
+        return fitted, mapped(fitted, x)
     drawn = np.sort(np.asarray(random.permutation(key, n)[: features.anchors]))
     anchors = (_dense(x[drawn]) - mean) / scale
     step = _block_rows(len(anchors))

@@ -21,7 +21,7 @@ from jax import Array, lax, random
 from jaxcmh.checks import Weight
 from jaxcmh.learning.core import Data, Method
 from jaxcmh.learning.encoders import decomposed, ridge_by_svd
-from jaxcmh.learning.linalg import eigh, expanded_gap, polar, sign, sqnorm, unit_rows
+from jaxcmh.learning.linalg import balanced, eigh, expanded_gap, sign, sqnorm, unit_rows
 
 ROUNDS = 15  # of hash functions and their margins
 
@@ -48,16 +48,11 @@ def init(key: Array, data: Data, p: Params, bits: int) -> State:
         axes = eigh(centred.T @ centred)[1][:, ::-1][:, :bits]
         axes = axes * sign(axes.sum(0))  # else the sign of a decomposition would decide which bits two views share
         beside = data.mask[:, None] * data.gaussian(key, len(data.mask), bits - axes.shape[1])
-        return balanced(jnp.hstack([data.rows(centred @ axes), beside]), data)
+        return balanced(jnp.hstack([data.rows(centred @ axes), beside]), data.mask) * data.mask[:, None]
 
     V = jnp.stack([components(X, k) for X, k in zip(data.views, random.split(key, len(data.views)))])
     E = jnp.zeros((*V.shape[:2], data.sets.shape[1]), V.dtype)
     return State(jnp.zeros((len(V), bits, E.shape[2]), V.dtype), V, signs(V, data), E)
-
-
-def balanced(Z: Array, data: Data) -> Array:
-    """The V with 1ᵀV = 0 and VᵀV = nI for which tr(ZᵀV) is largest."""
-    return jnp.sqrt(data.n) * polar(Z, data.mask) * data.mask[:, None]
 
 
 def signs(Z: Array, data: Data) -> Array:
@@ -83,7 +78,7 @@ def update_V(s: State, data: Data, p: Params) -> State:
     (_, Y), T, V, r = labels(data), targets(s, data), s.V, s.B.shape[2]
     for m, (P, B) in enumerate(zip(s.P, s.B)):
         similar = Y @ (Y.T @ (p.lam * B + p.beta * (V.sum(0) - V[m])))
-        V = V.at[m].set(balanced(T[m] @ P.T + r * similar + p.eta * B, data))
+        V = V.at[m].set(balanced(T[m] @ P.T + r * similar + p.eta * B, data.mask) * data.mask[:, None])
     return s._replace(V=V)
 
 

@@ -16,7 +16,7 @@ from jax import Array
 
 from jaxcmh.checks import Weight
 from jaxcmh.learning.core import Data, Method
-from jaxcmh.learning.encoders import SVD, decomposed, ridge_by_svd
+from jaxcmh.learning.encoders import decomposed, ridge_by_svd
 from jaxcmh.learning.features import Features
 from jaxcmh.learning.linalg import descend, lstsq, sign, sqnorm
 
@@ -33,11 +33,6 @@ class State(NamedTuple):
     G: Array  # (r, c) classifier
     W: tuple[Array, ...]  # (q_m, r) hash functions
     B: Array  # (n, r) codes
-
-
-def prepare(data: Data) -> tuple[SVD, ...]:
-    """The singular value decomposition of each X_m, for every update of W_m."""
-    return decomposed(data)
 
 
 def init(key: Array, data: Data, p: Params, bits: int) -> State:
@@ -92,7 +87,7 @@ method = Method(
     encoder,
     max_iterations=5,
     features=Features("centre"),
-    prepare=prepare,
+    prepare=decomposed,
 )
 paper_params = {"wiki": Params(), "mirflickr25k": Params(), "nuswide10": Params()}
 variants = {

@@ -17,7 +17,7 @@ import jax.numpy as jnp
 from jax import Array, random
 
 from jaxcmh.learning.core import Data, Method, bare, of_views, run
-from jaxcmh.learning.encoders import SVD, decomposed, ridge_by_svd
+from jaxcmh.learning.encoders import decomposed, ridge_by_svd
 from jaxcmh.learning.features import Features
 from jaxcmh.learning.linalg import descend, expanded_gap, sign, sqnorm, unit_rows
 from jaxcmh.methods import imads_mapping
@@ -134,11 +134,6 @@ def diagnostics(s: State, data: Data, p: Params) -> dict[str, Array]:
     }
 
 
-def prepare(data: Data) -> tuple[SVD, ...]:
-    """The singular value decomposition of each X_m, for every update of P_m."""
-    return decomposed(data)
-
-
 updates = (update_B, update_C, update_D, update_P)
 method = Method(
     "imads",
@@ -149,7 +144,7 @@ method = Method(
     codes,
     encoder,
     features=Features(anchors=500),
-    prepare=prepare,
+    prepare=decomposed,
     diagnostics=diagnostics,
 )
 paper_params = {

@@ -15,7 +15,7 @@ from jax import Array
 
 from jaxcmh.checks import Weight
 from jaxcmh.learning.core import Data, Method, of_views
-from jaxcmh.learning.encoders import SVD, decomposed, ridge_by_svd
+from jaxcmh.learning.encoders import decomposed, ridge_by_svd
 from jaxcmh.learning.features import Features
 from jaxcmh.learning.linalg import lstsq, sign, sqnorm
 
@@ -32,11 +32,6 @@ class State(NamedTuple):
     P: tuple[Array, ...]  # (q_m, r) hash functions
     W: Array  # (c, r) codes of labels
     B: Array  # (n, r) codes
-
-
-def prepare(data: Data) -> tuple[SVD, ...]:
-    """The singular value decomposition of each X_m, for every update of P_m."""
-    return decomposed(data)
 
 
 def init(key: Array, data: Data, p: Params, bits: int) -> State:
@@ -89,7 +84,7 @@ method = Method(
     codes,
     encoder,
     features=Features(anchors=500, width=0.5),
-    prepare=prepare,
+    prepare=decomposed,
     across=False,
 )
 paper_params = dict.fromkeys(("wiki", "mirflickr25k", "nuswide10"), Params())

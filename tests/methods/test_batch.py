@@ -4,18 +4,12 @@ import jax
 import numpy as np
 from jax import random
 from reference import batch as reference
+from tiny import problem
 
 import jaxcmh
 from jaxcmh.learning import core
 from jaxcmh.learning.features import Features
 from jaxcmh.methods import batch
-
-
-def problem(n=61, c=5, dims=(12, 9)):
-    rng = np.random.default_rng(0)
-    labels = rng.random((n, c)) < 0.3
-    labels[np.arange(n), rng.integers(c, size=n)] = True
-    return [labels @ rng.normal(size=(c, d)) + rng.normal(size=(n, d)) for d in dims], labels.astype(np.uint8)
 
 
 def test_the_objective_is_the_printed_one_and_falls():

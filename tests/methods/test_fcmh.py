@@ -4,16 +4,10 @@ import jax
 import numpy as np
 from jax import random
 from reference import fcmh as reference
+from tiny import problem
 
 from jaxcmh.learning import core
 from jaxcmh.methods import fcmh
-
-
-def problem(n=61, c=5, dims=(12, 9)):
-    rng = np.random.default_rng(0)
-    labels = rng.random((n, c)) < 0.3
-    labels[np.arange(n), rng.integers(c, size=n)] = True
-    return [labels @ rng.normal(size=(c, d)) + rng.normal(size=(n, d)) for d in dims], labels.astype(np.uint8)
 
 
 def test_the_objective_is_the_printed_one_and_falls():
