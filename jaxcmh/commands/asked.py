@@ -243,13 +243,12 @@ def only_folder(
     from jaxcmh import store
     from jaxcmh.results import runs
 
-    place, there = folder(out, name, wanted, data_hash, below)
     with ExitStack() as held:
-        held.enter_context(store.parents(place))
+        held.enter_context(store.parents(out or Path("runs") / name))
         if out is not None:
             held.enter_context(store.only_writer(out, wait=0))
-            place, there = folder(out, name, wanted, data_hash, below)
-        elif not there:
+        place, there = folder(out, name, wanted, data_hash, below)
+        if out is None and not there:
             for place in runs.names(Path("runs") / name):
                 if not place.exists():
                     with suppress(BlockingIOError):
