@@ -20,6 +20,7 @@ from jaxcmh.checks import Bits, Iterations, Labels, Pairs, PathLike, Rows, Seed,
 from jaxcmh.datasets.identity import Database
 from jaxcmh.learning import core
 from jaxcmh.learning import features as feature_maps
+from jaxcmh.learning.compilation import quickly
 from jaxcmh.learning.core import Method, Precision
 from jaxcmh.learning.encoders import MLP, Translated, Unlabelled, ask, mlp, nearest_words, of_view, project
 from jaxcmh.learning.features import FeatureMap, Features
@@ -177,22 +178,26 @@ def train(
         )
     learned = time.perf_counter()
     with jax.enable_x64(data.mask.dtype == jnp.float64):
-        found = _finish(core.bare(method), state, data, params, bits)
+        found = quickly(_finish, state, data, params, method=core.bare(method), bits=bits)
         codebooks = method.codebooks(state) if method.codebooks else None
     # Whatever it was trained in, a model is in the precision of those who use it.
-    found, codebooks, data, objective = _as_used(jax.block_until_ready((found, codebooks, data, objective)))
-    every = data.features if labelled.all() else _as_used(mapped_views)
+    found, codebooks, known, every, objective = _as_used(
+        jax.block_until_ready((found, codebooks, data.features, mapped_views, objective))
+    )
     encoders, unlabelled, codes, diagnostics = found
     if hash_function == "mlp":
         if isinstance(encoders[0], Translated):
             raise ValueError(f"hash_function: expected 'ridge', for {method.name} translates its codes; got 'mlp'")
-        encoders = mlp(codes, data, random.fold_in(key, len(views) + 1), progress=progress)
-    if not all(bool(jnp.isfinite(W).all()) for W in jax.tree.leaves(encoders)):
+        encoders = mlp(codes, data._replace(features=known), random.fold_in(key, len(views) + 1), progress=progress)
+    if not all(np.isfinite(np.asarray(W)).all() for W in jax.tree.leaves(encoders)):
         raise ValueError(_no_solution(method, params, views))
     if codebooks is None:
         packed, encoded = pack(codes), tuple(pack_signs(phi, W) for phi, W in zip(every, encoders))
     else:
-        packed, encoded = codes, tuple(choose_words(phi, m, codebooks, unlabelled) for m, phi in enumerate(every))
+        packed, encoded = (
+            codes,
+            tuple(quickly(choose_words, phi, codebooks, unlabelled, view=m) for m, phi in enumerate(every)),
+        )
     _check_codes(method, np.asarray(packed), codebooks is None)
     if not labelled.all():
         packed = beside(packed, np.flatnonzero(labelled), encoded, of_all_views(every, encoders, codebooks, unlabelled))
@@ -269,7 +274,7 @@ def finish(method: Method, state: Any, data: core.Data, params: Any) -> tuple[tu
 
 
 @partial(jax.jit, static_argnames=("method", "bits"))
-def _finish(method: Method, state: Any, data: core.Data, params: Any, bits: int) -> Any:
+def _finish(state: Any, data: core.Data, params: Any, *, method: Method, bits: int) -> Any:
     return finish(method, state, core.ready(method, data, bits), params)
 
 
@@ -285,7 +290,7 @@ def _as_used(tree: Any) -> Any:
 
 
 @partial(jax.jit, static_argnames="view")
-def choose_words(phi: Array, view: int, codebooks: Array, items: Unlabelled) -> Array:
+def choose_words(phi: Array, codebooks: Array, items: Unlabelled, *, view: int) -> Array:
     """Words of mapped features of a view, for a look-up model."""
     return nearest_words(phi @ items.V[view] + items.offset[view], codebooks, items.G)
 
@@ -332,7 +337,7 @@ def encode(model: Model, x: Rows, view: int) -> Array:
     if model.codebooks is None or model.unlabelled is None:
         return _by_rows(model, x, view, pack_signs)
     codebooks, items = model.codebooks, model.unlabelled
-    return _by_rows(model, x, view, lambda phi, _: choose_words(phi, view, codebooks, items))
+    return _by_rows(model, x, view, lambda phi, _: choose_words(phi, codebooks, items, view=view))
 
 
 @checked

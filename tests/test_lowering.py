@@ -81,7 +81,7 @@ def test_training_and_what_follows_it(name, columns, platform):
         grid = jax.tree.map(lambda _: lanes, method.params)
         lowered(core._sweep, platform, data, keys, grid, of_shape(), **options, lanes=4, output=None)
     fitted = jax.eval_shape(lambda *arguments: core._fit(*arguments, **options), data, KEY, params, of_shape())
-    lowered(model._finish, platform, bare, fitted.state, data, params, bits=BITS)
+    lowered(model._finish, platform, fitted.state, data, params, method=bare, bits=BITS)
 
 
 @every_platform

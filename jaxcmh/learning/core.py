@@ -161,28 +161,32 @@ def prepare(views: Pairs, labels: Labels, precision: Precision | None = None, ac
     wide = precision == "float64" or (precision is None and jax.config.read("jax_enable_x64"))
     with jax.enable_x64(wide):
         features = tuple(jnp.asarray(x, float) for x in views)
-        sets, member = jnp.asarray(host[first], float), jnp.asarray(member, jnp.int32)
-        data = Data(
-            views=features,
-            labels=sets[member],
-            unit_labels=unit_rows(sets)[member],
-            ones=jnp.ones(len(host)),
-            sets=sets,
-            counts=jnp.asarray(counts, float),
-            member=member,
-            mask=jnp.ones(len(host)),
-            features=features,
-        )
-        columns = data._columns()
+        dtype = features[0].dtype
+        data, columns = _collected(features, host[first].astype(dtype), counts.astype(dtype), member.astype(np.int32))
         if len(host) <= sum(x.shape[1] for x in columns):
             return data
         by_gram = precision is None and not wide and jax.default_backend() in ("cpu", "gpu")
         R, turned = reduction.turn(columns, by_gram, across)
-        ends = np.cumsum([*(x.shape[1] for x in features), *(host.shape[1],) * 2])
-        *reduced, labels, unit_labels, ones = jnp.split(R, ends, axis=1)
-        return data._replace(
-            views=tuple(reduced), labels=labels, unit_labels=unit_labels, ones=ones[:, 0], turned=turned
-        )
+        *reduced, labels, unit_labels, ones = _parted(R, (*(x.shape[1] for x in features), *(host.shape[1],) * 2))
+        return data._replace(views=tuple(reduced), labels=labels, unit_labels=unit_labels, ones=ones, turned=turned)
+
+
+@jax.jit
+def _collected(
+    features: tuple[Array, ...], sets: Array, counts: Array, member: Array
+) -> tuple[Data, tuple[Array, ...]]:
+    """Data whose reduced rows are the rows, and the columns that Z is made of."""
+    ones = jnp.ones(len(member), sets.dtype)
+    labels, unit_labels = sets[member], unit_rows(sets)[member]
+    data = Data(features, labels, unit_labels, ones, sets, counts, member, mask=ones, features=features)
+    return data, data._columns()
+
+
+@partial(jax.jit, static_argnames="widths")
+def _parted(R: Array, widths: tuple[int, ...]) -> list[Array]:
+    """The columns of R in parts of these widths; the last one, which is left, as a vector."""
+    *parts, last = jnp.split(R, np.cumsum(widths), axis=1)
+    return [*parts, last[:, 0]]
 
 
 def ready(method: Method, data: Data, bits: int) -> Data:

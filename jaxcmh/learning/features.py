@@ -86,14 +86,14 @@ def fit(features: Annotated[Features, checks.fields], key: Key, x: Rows) -> tupl
     if features.kind in LINEAR:
         fitted = FeatureMap(mean, scale, jnp.zeros((0, d)), jnp.ones(()), features.kind)
         return fitted, mapped(fitted, x)
-    drawn = np.sort(np.asarray(random.permutation(key, n)[: features.anchors]))
-    anchors = (_dense(x[drawn]) - mean) / scale
+    drawn = np.sort(np.asarray(_drawn(key, n, min(features.anchors, n))))
+    anchors = _standardised(_dense(x[drawn]), mean, scale)
     step = _block_rows(len(anchors))
-    total, phi = 0.0, jnp.zeros((n, len(anchors)), anchors.dtype)
+    distances, phi = [], jnp.zeros((n, len(anchors)), anchors.dtype)
     for i in range(0, n, step):
         phi, distance = _fill(phi, _dense(x[i : i + step]), i, mean, scale, anchors)
-        total += distance
-    fitted = FeatureMap(mean, scale, anchors, features.width * total / n, features.kind)
+        distances.append(distance)
+    fitted = FeatureMap(mean, scale, anchors, _sigma(features.width, distances, n), features.kind)
     phi = _kernel(phi, fitted.sigma, features.kind)
     if features.kind == "rbf_centred":
         fitted = replace(fitted, offset=phi.mean(0))
@@ -132,10 +132,25 @@ def mapped(fitted: FeatureMap, x: Any) -> Array:
     return blocks[0] if len(blocks) == 1 else jnp.concatenate(blocks)
 
 
+@partial(jax.jit, static_argnames=("n", "k"))
+def _drawn(key: Array, n: int, k: int) -> Array:
+    return random.permutation(key, n)[:k]
+
+
+@jax.jit
+def _standardised(x: Array, mean: Array, scale: Array) -> Array:
+    return (x - mean) / scale
+
+
+@jax.jit
+def _sigma(width: float, distances: list[Array], n: int) -> Array:
+    return width * sum(distances, jnp.zeros_like(distances[0])) / n
+
+
 @jax.jit
 def _apply(fitted: FeatureMap, x: Array) -> Array:
     if fitted.kind in LINEAR:
-        return (x - fitted.mean) / fitted.scale
+        return _standardised(x, fitted.mean, fitted.scale)
     squares, _ = _distances(x, fitted.mean, fitted.scale, fitted.anchors)
     phi = _kernel(squares, fitted.sigma, fitted.kind)
     return phi if fitted.offset is None else phi - fitted.offset
@@ -144,7 +159,7 @@ def _apply(fitted: FeatureMap, x: Array) -> Array:
 @jax.jit
 def _distances(x: Array, mean: Array, scale: Array, anchors: Array) -> tuple[Array, Array]:
     """Squared distances (n, q) to the anchors, and the sum over rows of their mean distance."""
-    x = (x - mean) / scale
+    x = _standardised(x, mean, scale)
     squares = (x * x).sum(1)[:, None] + (anchors * anchors).sum(1) - 2 * x @ anchors.T
     squares = jnp.maximum(squares, 0)
     return squares, jnp.sqrt(squares).mean(1).sum()

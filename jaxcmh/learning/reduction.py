@@ -25,6 +25,7 @@ import numpy as np
 from jax import Array, lax
 from threadpoolctl import threadpool_limits
 
+from jaxcmh.learning.compilation import quickly
 from jaxcmh.learning.linalg import eigh, ridge_factor, triangle, upper_factor, upper_solve, upper_solve_transposed
 
 BLOCK_ROWS = 1 << 12  # rows taken at a time, so that float64 copies of a large matrix stay small
@@ -53,10 +54,11 @@ def in_float64(function: Callable[..., Array]) -> Callable[..., Array]:
     return wrapped
 
 
-def row_blocks(*columns: Array) -> Iterator[Array]:
-    """The rows of [columns[0], columns[1], ...], a block at a time."""
+def row_blocks(*columns: Any) -> Iterator[Any]:
+    """The rows of [columns[0], columns[1], ...], a block at a time; of NumPy's arrays NumPy's."""
+    concatenate = np.concatenate if isinstance(columns[0], np.ndarray) else jnp.concatenate
     for start in range(0, len(columns[0]), BLOCK_ROWS):
-        yield jnp.concatenate([a[start : start + BLOCK_ROWS] for a in columns], axis=1)
+        yield concatenate([a[start : start + BLOCK_ROWS] for a in columns], axis=1)
 
 
 def _wanted(ends: tuple[int, ...]) -> Iterator[tuple[slice, slice]]:
@@ -118,12 +120,12 @@ def triangle_by_gram(blocks: Iterable[Array], ends: tuple[int, ...]) -> Array:
     if jax.default_backend() == "cpu":
         G = _gram_on_host(blocks, ends)
         with jax.enable_x64(True):
-            return _cholesky(jnp.asarray(G), ends)
+            return quickly(_cholesky, jnp.asarray(G), ends=ends)
     with jax.enable_x64(True):
         G = jnp.zeros((ends[-1],) * 2, jnp.float64)
     for z in blocks:
         G = _add_on_device(G, z, ends)
-    return _cholesky(G, ends)
+    return quickly(_cholesky, G, ends=ends)
 
 
 @jax.jit
@@ -172,7 +174,9 @@ def turn(columns: tuple[Array, ...], by_gram: bool, across: bool = True) -> tupl
     p = sum(a.shape[1] for a in columns)
     if by_gram:
         ends = tuple(int(end) for end in np.cumsum([a.shape[1] for a in columns]))
-        R = triangle_by_gram(row_blocks(*columns), ends[-2:] if across else ends)
+        # NumPy cuts blocks of any size without compiling a program for each.
+        rows = map(np.asarray, columns) if jax.default_backend() == "cpu" else columns
+        R = triangle_by_gram(row_blocks(*rows), ends[-2:] if across else ends)
         return lax.convert_element_type(R, columns[0].dtype), Turn(R=R)
     Q = jnp.concatenate(columns, axis=1)
     R = jnp.eye(p, dtype=Q.dtype)

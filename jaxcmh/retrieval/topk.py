@@ -77,7 +77,8 @@ def pack(signs: checks.Array) -> jax.Array:
     if signs.ndim != 2 or signs.shape[1] == 0 or signs.shape[1] % 8:
         raise ValueError(f"signs: expected shape (n, bits), bits a positive multiple of 8; got {signs.shape}")
     if _concrete(signs):
-        wrong = np.asarray((signs != 1) & (signs != -1)).any(axis=1)
+        host = np.asarray(signs)
+        wrong = ((host != 1) & (host != -1)).any(axis=1)
         if wrong.any():
             raise ValueError(f"signs: every entry must be -1 or +1; row {wrong.argmax()} has another value")
     return _pack(jnp.asarray(signs))

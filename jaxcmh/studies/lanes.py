@@ -189,7 +189,7 @@ def _trained(
             queries = tuple(map(model.pack_queries, shared.queries, encoders))
         else:
             codebooks, learned = method.codebooks(state), codes
-            encoded = tuple(model.choose_words(x, m, codebooks, unlabelled) for m, x in enumerate(phi))
+            encoded = tuple(model.choose_words(x, codebooks, unlabelled, view=m) for m, x in enumerate(phi))
             queries = tuple(map(jnp.matmul, shared.queries, encoders))
         if shared.labelled is not None:
             guessed = model.of_all_views(phi, encoders, codebooks, unlabelled)
