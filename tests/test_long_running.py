@@ -115,6 +115,7 @@ def warm_up(split, model, queries: int, most: int) -> None:
     for n in {topk.roomy(n) for n in range(1, queries + 1)}:
         part = [view[:n] for view in split.query.views]
         jaxcmh.evaluate(model, part, split.query.labels[:n], split.train.labels)
+        jaxcmh.encode(model, part[0], 0)
         for k in range(1, most + 1):
             jaxcmh.search(model, part[0], 0, k)
     serve(split, model, 12, queries, most)
