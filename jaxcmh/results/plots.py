@@ -267,6 +267,7 @@ def _figure(
         raise ModuleNotFoundError("figures need matplotlib: python -m pip install 'jaxcmh[plots]'") from None
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
+    from matplotlib.text import Text
 
     with matplotlib.rc_context({**STYLE, "axes.grid": grid}):
         columns = columns or (2 if len(panels) in (2, 4) else min(len(panels), 3))
@@ -295,6 +296,8 @@ def _figure(
         if caption:
             wrapped = textwrap.fill(caption, int(18 * wide))
             figure.supxlabel(wrapped, fontsize=7, color="#777777", x=0.01, ha="left")
+        for text in figure.findobj(lambda artist: isinstance(artist, Text) and artist.get_text()):
+            text.set_parse_math(False)  # a name may hold dollar signs; numbers along the axes are still to come
         figure.draw_without_rendering()
         figure.set_layout_engine("none")  # laid out once, not again for every file
         stem = Path(stem)

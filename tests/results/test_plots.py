@@ -129,6 +129,12 @@ def test_an_objective_that_hardly_moves_has_ticks_that_tell_the_distance_from_it
     assert {exponent for _, exponent in ticks} == {-5}
 
 
+def test_dollar_signs_of_names_are_no_formulas(tmp_path):
+    odd = r"$\foo$ for $5 or $6"
+    plots.convergence([record(odd, data=odd), record("dcgh", data=odd)], tmp_path / "figure")
+    assert f"<!-- {odd} -->" in (tmp_path / "figure.svg").read_text()
+
+
 def test_at_most_eight_lines_are_coloured(tmp_path):
     panel = plots.Panel("p", {f"m{i:02}": ([0, 1], [i, i + 1]) for i in range(11)})
     plots.draw(tmp_path / "many", [panel], x="x", y="y")
