@@ -30,6 +30,7 @@ LENGTHS = (16, 32, 64)
 KERNEL = Features("rbf", anchors=500)
 ANSWERS = 10
 BEST = "best"  # where the best model is kept
+ROOM = 32_000_000  # bytes that the folder takes at most
 AT_A_TIME = 2  # trainings
 TITLE = "Words find icons, icons find words"
 LEDE = (
@@ -76,6 +77,8 @@ def demonstrate(
         hashes = results.data_hash(split), results.split_hash(split)
         options = {"hashes": hashes, "times": load.seconds, **endings}
         with asked.only_folder(out, "demo", wanted, hashes[0], below=BEST) as (place, there):
+            if not there:
+                store.room(place, ROOM)
             doubts = [] if there else _train_all(place, split, list(chosen.values()), lengths, steps, options, wanted)
     records = results.read(place / "results.jsonl")
     for kind in ("learned", "encoded"):

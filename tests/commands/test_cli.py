@@ -624,6 +624,9 @@ def test_a_disk_without_room_is_told_of_before_training(capsys, tmp_path, monkey
     line = refused(capsys, "train", "dcgh", "--data", "synthetic", "--bits", BITS, "--out", tmp_path / "run")
     assert "run takes" in line
     assert os.listdir(tmp_path) == []
+    pytest.importorskip("fontawesomefree")
+    assert "demo takes" in refused(capsys, "demo", "--methods", "dcgh", "--bits", BITS, "--out", tmp_path / "demo")
+    assert os.listdir(tmp_path) == []
 
 
 # -- time -------------------------------------------------------------------------------------------------------------
