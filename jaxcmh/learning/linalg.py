@@ -57,6 +57,16 @@ def expanded_gap(A: Array, B: Array, C: Array, D: Array) -> Array:
     return jnp.vdot(A.T @ A, B.T @ B) - 2 * jnp.vdot(A.T @ C, B.T @ D) + jnp.vdot(C.T @ C, D.T @ D)
 
 
+def similarity_factors(Y: Array, ones: Array, r: int) -> tuple[Array, Array]:
+    """C, D (m, c + 1) with C Dᵀ = r S, what products of codes of r bits shall be; S = 2 Y Yᵀ - 1 1ᵀ.
+
+    Args:
+        Y: (m, c) labels with rows of length 1.
+        ones: (m,) the row of ones, as rows of Y are.
+    """
+    return jnp.column_stack([2 * r * Y, -r * ones]), jnp.column_stack([Y, ones])
+
+
 @jax.custom_jvp
 def product_gap(A: Array, B: Array, C: Array, D: Array) -> Array:
     """|A Bᵀ - C Dᵀ|² in time linear in the rows, accurate where the gap is small: by the triangles of [A, -C], [B, D].

@@ -24,7 +24,7 @@ from jaxcmh.checks import Number, Weight
 from jaxcmh.learning.core import Data, Method
 from jaxcmh.learning.encoders import ridge
 from jaxcmh.learning.features import Features
-from jaxcmh.learning.linalg import descend, lstsq, polar, product_gap, sign, sqnorm, svd, unit_rows
+from jaxcmh.learning.linalg import descend, lstsq, polar, product_gap, sign, similarity_factors, sqnorm, svd, unit_rows
 
 Zeta = Annotated[float, Number(0, 0)] | Annotated[float, Number(above=1)]
 
@@ -164,8 +164,8 @@ def update_V(s: State, data: Data, p: Params) -> State:
 
 
 def objective(s: State, data: Data, p: Params, L_of=label_embedding) -> Array:
-    L, UC, Y, ones, r = L_of(s, data), s.U @ s.C, data.extra.Y, data.ones, s.B.shape[1]
-    loss = product_gap(L, UC, jnp.column_stack([2 * r * Y, -r * ones]), jnp.column_stack([Y, ones]))
+    L, UC = L_of(s, data), s.U @ s.C
+    loss = product_gap(L, UC, *similarity_factors(data.extra.Y, data.ones, s.B.shape[1]))
     loss += p.alpha * sqnorm(s.B_p - UC) + p.beta * sqnorm(label_embedding(s, data) - s.B_p)
     loss += jnp.vdot(s.mu**p.zeta, distances(s, data))
     return loss + p.eta * sqnorm(label_embedding(s, data), s.U)

@@ -27,7 +27,7 @@ from jaxcmh.checks import Weight
 from jaxcmh.learning.core import Data, Method
 from jaxcmh.learning.encoders import ridge
 from jaxcmh.learning.features import Features
-from jaxcmh.learning.linalg import balanced, polar, product_gap, sign, sqnorm
+from jaxcmh.learning.linalg import balanced, polar, product_gap, sign, similarity_factors, sqnorm
 
 
 class Params(NamedTuple):
@@ -88,9 +88,8 @@ def update_E(s: State, data: Data, p: Params) -> State:
 
 
 def objective(s: State, data: Data, p: Params) -> Array:
-    Y, ones, r = data.unit_labels, data.ones[:, None], len(s.R)
-    S = jnp.hstack([2 * r * Y, -r * ones]), jnp.hstack([Y, ones])
-    loss = sqnorm(s.B_p - s.V @ s.R) + p.alpha * product_gap(s.V, s.B_p, *S) + p.gamma * sqnorm(s.E)
+    rS = similarity_factors(data.unit_labels, data.ones, len(s.R))
+    loss = sqnorm(s.B_p - s.V @ s.R) + p.alpha * product_gap(s.V, s.B_p, *rS) + p.gamma * sqnorm(s.E)
     loss += p.beta * data.n * jnp.vdot(data.extra.sum(1), (s.E * s.E).sum(1))
     return loss - 2 * p.beta * jnp.vdot(data.labels.T @ s.V, data.extra @ s.E)
 

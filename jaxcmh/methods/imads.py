@@ -19,7 +19,7 @@ from jax import Array, random
 from jaxcmh.learning.core import Data, Method, bare, of_views, run
 from jaxcmh.learning.encoders import decomposed, ridge_by_svd
 from jaxcmh.learning.features import Features
-from jaxcmh.learning.linalg import descend, expanded_gap, sign, sqnorm, unit_rows
+from jaxcmh.learning.linalg import descend, expanded_gap, sign, similarity_factors, sqnorm, unit_rows
 from jaxcmh.methods import imads_mapping
 from jaxcmh.methods.imads_mapping import Params
 
@@ -103,9 +103,9 @@ def update_relaxed_B(s: State, data: Data, p: Params) -> State:
 
 
 def objective(s: State, data: Data, p: Params) -> Array:
-    V, Y, r = data.per_sample(UL(s, data)[0]), data.per_sample(unit_rows(data.sets)), s.B.shape[1]
-    similar = jnp.column_stack([2 * r * Y, -r * data.mask]), jnp.column_stack([Y, data.mask])
-    loss = p.alpha * sqnorm(s.B - V) + p.beta * expanded_gap(s.B, V, *similar) + p.gamma * sqnorm(*s.P)
+    V, Y = data.per_sample(UL(s, data)[0]), data.per_sample(unit_rows(data.sets))
+    rS = similarity_factors(Y, data.mask, s.B.shape[1])
+    loss = p.alpha * sqnorm(s.B - V) + p.beta * expanded_gap(s.B, V, *rS) + p.gamma * sqnorm(*s.P)
     fits = zip(of_views(p.mu1, p.mu2, data), data.features, s.P)
     return loss + sum((mu * sqnorm(X @ P - s.B) for mu, X, P in fits), jnp.zeros_like(loss))
 

@@ -24,7 +24,7 @@ from jaxcmh.checks import Weight
 from jaxcmh.learning.core import Data, Method
 from jaxcmh.learning.encoders import decomposed
 from jaxcmh.learning.features import Features
-from jaxcmh.learning.linalg import eigh, product_gap, sign
+from jaxcmh.learning.linalg import eigh, product_gap, sign, similarity_factors
 
 
 class Params(NamedTuple):
@@ -88,9 +88,8 @@ def update_bits(s: State, data: Data, p: Params, stop: bool = False) -> State:
 
 
 def objective(s: State, data: Data, p: Params) -> Array:
-    Y, ones, r = data.unit_labels, data.ones[:, None], s.B[0].shape[1]
-    B, S = [data.reduced(B_m) for B_m in s.B], (jnp.hstack([2 * r * Y, -r * ones]), jnp.hstack([Y, ones]))
-    return sum((product_gap(B[m], B[l], *S) for l in range(len(B)) for m in range(l)), jnp.zeros((), Y.dtype))
+    B, rS = [data.reduced(B_m) for B_m in s.B], similarity_factors(data.unit_labels, data.ones, s.B[0].shape[1])
+    return sum((product_gap(B[m], B[l], *rS) for l in range(len(B)) for m in range(l)), jnp.zeros((), B[0].dtype))
 
 
 def codes(s: State, data: Data, p: Params) -> Array:
