@@ -13,6 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 import scipy.sparse
 from jax import Array, random
+from jax.sharding import Mesh
 
 import jaxcmh
 from jaxcmh import brief, checks, store
@@ -24,6 +25,7 @@ from jaxcmh.learning.compilation import quickly
 from jaxcmh.learning.core import Method, Precision
 from jaxcmh.learning.encoders import MLP, Translated, Unlabelled, ask, mlp, nearest_words, of_view, project
 from jaxcmh.learning.features import FeatureMap, Features
+from jaxcmh.learning.mesh import shard_rows
 from jaxcmh.methods import find
 from jaxcmh.retrieval import metrics, topk
 
@@ -108,6 +110,7 @@ def train(
     features: Any = None,
     hash_function: HashFunction = "ridge",
     precision: Precision | None = None,
+    mesh: Mesh | None = None,
     progress: Callable[[int, int, float], Any] | None = None,
 ) -> Model:
     """Learn codes for paired samples, and hash functions that encode new samples of either view.
@@ -124,6 +127,8 @@ def train(
         hash_function: "ridge", the method's own, linear in the mapped features; or "mlp", a network with one hidden
             layer that predicts each bit (`encoders.mlp`), for any method but a look-up one.
         precision: as for `core.prepare`; "float64" runs the same training in float64, as a check.
+        mesh: train on these devices, each with its share of the rows, see `jaxcmh.mesh.row_mesh`; the codes are those
+            of one device up to rounding.  The features are mapped, and the hash functions applied, on the first device.
         progress: called after each pass over the samples that trains an MLP, with the view, the number of passes and
             the cross entropy on held-out samples.
 
@@ -163,9 +168,10 @@ def train(
     maps, mapped_views = zip(*fitted)
     known = mapped_views if labelled.all() else [phi[labelled] for phi in mapped_views]
     data = jax.block_until_ready(core.prepare(known, host_labels[labelled], precision, method.across))
+    placed = data if mesh is None else shard_rows(data, mesh)
     mapped = time.perf_counter()
     ends = {"max_iterations": max_iterations, "tolerance": tolerance}
-    state, objective, converged = core.fit(method, data, random.fold_in(key, len(views)), params, bits=bits, **ends)
+    state, objective, converged = core.fit(method, placed, random.fold_in(key, len(views)), params, bits=bits, **ends)
     jax.block_until_ready(state)  # answers an interrupt, as copying to NumPy does not
     if not np.isfinite(np.asarray(objective)).all():
         raise ValueError(_no_solution(method, params, views))
@@ -178,8 +184,12 @@ def train(
         )
     learned = time.perf_counter()
     with jax.enable_x64(data.mask.dtype == jnp.float64):
-        found = quickly(_finish, state, data, params, method=core.bare(method), bits=bits)
+        found = quickly(_finish, state, placed, params, method=core.bare(method), bits=bits)
         codebooks = method.codebooks(state) if method.codebooks else None
+    if mesh is not None:
+        encoders, unlabelled, codes, diagnostics = found
+        whole = encoders, unlabelled, codes[..., : len(data.mask), :], diagnostics
+        found, codebooks, objective = jax.device_put((whole, codebooks, objective), mesh.devices.flat[0])
     # Whatever it was trained in, a model is in the precision of those who use it.
     found, codebooks, known, every, objective = _as_used(
         jax.block_until_ready((found, codebooks, data.features, mapped_views, objective))

@@ -200,6 +200,24 @@ def info(method: "Method", split: Any, hash_function: str, options: dict[str, An
 # -- where results go -------------------------------------------------------------------------------------------------
 
 
+def mesh(devices: int | None) -> Any:
+    """The first of so many devices for `jaxcmh.train`; None for one.
+
+    Raises:
+        ValueError: there are fewer.
+    """
+    if devices is None:
+        return None
+    import jax
+
+    from jaxcmh.learning.mesh import row_mesh
+
+    there = jax.devices()
+    if devices > len(there):
+        raise ValueError(f"--devices: expected at most {len(there)}, as jax sees {there[0].platform}; got {devices}")
+    return row_mesh(there[:devices])
+
+
 def file_name(*parts: Any) -> str:
     """A name for a folder or file: parts joined, signs that do not belong in one replaced; of a path its stem.
 

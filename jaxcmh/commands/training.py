@@ -120,6 +120,7 @@ def train(
     hash_function: HashFunction = "ridge",
     ties: Ties = "expected",
     at: checks.Count | None = None,
+    devices: checks.Count | None = None,
     log: Tracker | None = None,
     root: Root = None,
     out: Out = None,
@@ -158,6 +159,8 @@ def train(
         How items of equal distance count in mAP.
     at
         Cut rankings at this rank; the whole database by default.
+    devices
+        Train on the first of so many devices (`jax.devices()`), each with its share of the items; on one by default.
     log
         Show the run to this experiment tracker too, below the run folder.
     root
@@ -177,6 +180,7 @@ def train(
     options: dict[str, Any] = {"params": asked.params(param or [], chosen), "seed": seed}
     options |= {"max_iterations": max_iterations, "tolerance": tolerance}
     options["features"] = asked.features(chosen, features, anchors, width, standardise)
+    mesh = asked.mesh(devices)
     name = asked.file_name(chosen.name, data, bits, seed)
     config = {
         "data": data,
@@ -214,6 +218,7 @@ def train(
                 times=stages.seconds,
                 say=lambda doing: steps.step(f"{chosen.name}, {bits} bits: {doing}"),
                 hash_function=hash_function,
+                mesh=mesh,
                 **options,
             )
         trained = outcome.model.info

@@ -600,6 +600,16 @@ def test_a_sweep_into_a_folder_that_is_being_written_is_refused(capsys, tmp_path
     assert os.listdir(tmp_path / "S") == []
 
 
+def test_several_devices_train_as_one(capsys, tmp_path):
+    options = "train", "dcgh", "--data", "synthetic", "--bits", BITS, "--json"
+    maps = [
+        [json.loads(line)["map"] for line in call(capsys, *options, *more, "--out", tmp_path / name)[1].splitlines()]
+        for name, more in (("one", ()), ("four", ("--devices", 4)))
+    ]
+    assert maps[1] == [pytest.approx(line, abs=0.01) for line in maps[0]]
+    assert "--devices: expected at most 8" in refused(capsys, *options, "--devices", 9, "--out", tmp_path / "nine")
+
+
 def test_a_training_is_kept_elsewhere_where_the_disk_is_full(capsys, tmp_path, monkeypatch):
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     whole = store.write
