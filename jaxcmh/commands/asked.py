@@ -118,8 +118,9 @@ def plans(name: str) -> dict[str, "Plan"]:
 
 
 def _imported(name: str, kind: type, described: str) -> Any:
-    """What module:attribute names, if it is of this kind; modules of the current folder come first."""
-    module_name, _, attribute = name.partition(":")
+    """What module:attribute names, or module:variants.key, if it is of this kind; the current folder comes first."""
+    module_name, _, place = name.partition(":")
+    attribute, _, key = place.partition(".")
     if not attribute.isidentifier() or not all(part.isidentifier() for part in module_name.split(".")):
         raise ValueError(
             f"{name}: expected module:attribute, such as mymethod:method for what mymethod.py calls method"
@@ -134,12 +135,16 @@ def _imported(name: str, kind: type, described: str) -> Any:
         if missing and f"{module_name}.".startswith(f"{missing}."):
             raise ValueError(f"{name}: no module {missing!r} in {os.getcwd()}, nor installed") from None
         raise ValueError(f"{name}: {module_name} cannot be imported: {type(error).__name__}: {error}") from error
-    fitting = [key for key, value in vars(module).items() if isinstance(value, kind)]
+    fitting = [one for one, value in vars(module).items() if isinstance(value, kind)]
+    of_name = getattr(module, "variants", None)
+    if isinstance(of_name, dict):
+        fitting += [f"variants.{key}" for key, value in of_name.items() if isinstance(value, kind)]
     there = f"there is {', '.join(fitting)}" if fitting else "nothing there is"
     there += "" if fitting else f" {described}"
-    if not hasattr(module, attribute):
-        raise ValueError(f"{name}: {module_name} has no {attribute!r}; {there}")
-    value = getattr(module, attribute)
+    value = getattr(module, attribute, None)
+    value = value.get(key) if key and isinstance(value, dict) else None if key else value
+    if value is None:
+        raise ValueError(f"{name}: {module_name} has no {place!r}; {there}")
     if not isinstance(value, kind):
         raise ValueError(f"{name}: expected {described}; got {type(value).__name__}; {there}")
     return value
