@@ -43,6 +43,7 @@ INNER = (
     *("methods.imads_mapping", "studies.plans"),
     *(f"methods.{name}" for name in ("amsh", "dch", "dlfh", "fddh", "mtfh", "srlch", "batch")),
     *(f"methods.{name}" for name in ("cmfh", "fcmh", "lcmfh", "random_codewords", "scm", "scratch")),
+    "datasets.catalogue",
     *(f"datasets.{part}" for part in ("download", "files", "folder", "icons", "identity", "inspection", "layouts")),
     "datasets.mat5",
     *(f"datasets.{part}" for part in ("named", "pictures", "preparation", "raw", "reading", "simulation", "split")),

@@ -198,12 +198,13 @@ def _place(base: Path, file: str, listed_by: Path) -> Path:
     return next((place for place in places if os.path.isfile(place)), places[0])
 
 
-def read_folder(folder: str | Path, captions: str | Path | None = None) -> Folder:
+def read_folder(folder: str | Path, captions: str | Path | None = None, bare: bool = False) -> Folder:
     """Read the lists of a folder of pictures and see which lines can be used; every picture is read.
 
     Args:
         folder: the folder.
         captions: a list (CSV or JSON lines) that lies elsewhere, instead of the folder's own.
+        bare: lines without a text or without a label can be used too.
     Raises:
         FileNotFoundError: no folder, or no list.
         ValueError: a list that is no table, or has no column of files or texts; the message names file and line.
@@ -226,7 +227,7 @@ def read_folder(folder: str | Path, captions: str | Path | None = None) -> Folde
     for path in lists:
         base = folder if captions is not None else path.parent
         records = list(_records(path))
-        for meaning in ("file", "text"):
+        for meaning in ("file",) if bare else ("file", "text"):
             if records and not any(name in record for _, record in records for name in COLUMNS[meaning]):
                 known, there = ", ".join(COLUMNS[meaning]), ", ".join(records[0][1])
                 first = records[0][0] if path.suffix == ".jsonl" else 1
@@ -248,7 +249,7 @@ def read_folder(folder: str | Path, captions: str | Path | None = None) -> Folde
                 inside = Path(real).is_relative_to(os.path.realpath(folder))
                 size, look = _look(where) if inside else (None, "")
                 line = line._replace(name=os.path.relpath(where, folder), path=where, size=size, look=look)
-                problem = _problem(line, inside, real in seen)
+                problem = _problem(line, inside, real in seen, bare)
                 seen |= {real} if inside else set()
             if problem:
                 problems.setdefault(problem, []).append(f"{path.name}, line {number}: {file}")
@@ -284,7 +285,7 @@ def _unwritable(*texts: str) -> str:
     return ""
 
 
-def _problem(line: Line, inside: bool, seen: bool) -> str:
+def _problem(line: Line, inside: bool, seen: bool, bare: bool) -> str:
     """Why a line cannot be used; empty if it can."""
     if not inside:
         return "outside the folder"
@@ -294,11 +295,18 @@ def _problem(line: Line, inside: bool, seen: bool) -> str:
         return "listed twice"
     if line.size is None:
         return "no picture that Pillow can read"
-    if not line.texts:
+    if not line.texts and not bare:
         return "no text"
-    if not line.labels:
+    if not line.labels and not bare:
         return "no label"
     return "" if line.split in ("", *PARTS) else "split that is not train, query, test or database"
+
+
+def refuse_problems(listing: Folder, remedy: str = "") -> None:
+    """Refuse a folder with lines that cannot be used; the message says which."""
+    if listing.problems:
+        problems = "; ".join(f"{problem}: {_examples(some)}" for problem, some in listing.problems.items())
+        raise ValueError(f"{listing.path}: {problems}; put it right{remedy}")
 
 
 def _doubts(lines: Sequence[Line]) -> list[str]:
@@ -398,9 +406,8 @@ def load_folder(
         require_networks(image, text)
     listing = read_folder(folder, captions)
     pictures = listing.lines
-    if listing.problems and not skip:
-        problems = "; ".join(f"{problem}: {_examples(some)}" for problem, some in listing.problems.items())
-        raise ValueError(f"{listing.path}: {problems}; put it right or leave these lines out (skip)")
+    if not skip:
+        refuse_problems(listing, " or leave these lines out (skip)")
     label_names = sorted({label for line in pictures for label in line.labels})
     if len(pictures) < 2 or len(label_names) < 2:
         raise ValueError(

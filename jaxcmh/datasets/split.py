@@ -182,7 +182,7 @@ def _numbered(groups: Any) -> np.ndarray:
     return np.argsort(np.argsort(first))[inverse]
 
 
-def _pictures(split: Split, ids: np.ndarray) -> np.ndarray:
+def pictures_of(split: Split, ids: np.ndarray) -> np.ndarray:
     """Which picture items are of, where files of pictures are known; else each item for itself."""
     files = split.items.pictures
     if isinstance(files, np.ndarray) or not len(files):
@@ -215,7 +215,7 @@ def resplit(split: Split, query: Positive | None = None, train: Count | None = N
         others = join([take(split.train, outside), others])
     if query is None:
         queries, pool = split.query, others
-        groups = _numbered(_pictures(split, pool.ids))
+        groups = _numbered(pictures_of(split, pool.ids))
         most = int(groups.max(initial=-1)) + 1
         number = most if train is None else train
         if not 1 <= number <= most:
@@ -225,7 +225,7 @@ def resplit(split: Split, query: Positive | None = None, train: Count | None = N
     else:
         pool = join([others, split.query])
         pool = take(pool, np.argsort(pool.ids))  # what is drawn must not depend on the split before
-        first, trained, rest = random_groups(_pictures(split, pool.ids), query, train, seed)
+        first, trained, rest = random_groups(pictures_of(split, pool.ids), query, train, seed)
         queries = take(pool, first)
     part = take(pool, trained)
     note = f"split drawn anew with seed {seed}: {len(queries.ids)} queries, {len(trained)} to train on"
@@ -249,7 +249,7 @@ def validation(split: Split, share: Positive = 0.2, seed: Seed = 0) -> Split:
     n = len(split.train.ids)
     if share >= n:
         raise ValueError(f"share: expected fewer than {n} rows; got {share:g}")
-    queries, trained, _ = random_groups(_pictures(split, split.train.ids), share, None, seed)
+    queries, trained, _ = random_groups(pictures_of(split, split.train.ids), share, None, seed)
     part = take(split.train, trained)
     note = f"{len(queries)} training rows (seed {seed}) serve as queries"
     return split._replace(train=part, query=take(split.train, queries), database=part, notes=(*split.notes, note))
