@@ -242,6 +242,7 @@ def good(folder: Path) -> dict[str, typing.Any]:
         "cell": table.rows[0][1][0],
         "setting": {"unpaired": 0.5},
         "run": results.runs.read_run(folder / "one"),
+        "results.runs.evaluate.model": outcome.model,
         "outcomes": verdict,
         "grid.table": table,
         "html.grid": tables.grid(table),

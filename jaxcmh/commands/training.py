@@ -306,6 +306,7 @@ def evaluate(
         measure: Callable[..., dict[str, Any]]
         if data is None and "query_labels" in stored.codes:
             hashes, measure = (first["data_hash"], first["split_hash"]), partial(again, stored, model)
+            said = {"queries": first["queries"]} if "queries" in first else {}
             known = [line["database"] for line in stored.records if line["data_hash"] == first["data_hash"]]
         else:
             split = load_data(name, root or stored_root(stored.config), stages, steps)
@@ -315,13 +316,13 @@ def evaluate(
                 raise ValueError(f"{name}: the data are not those the run was trained on; name them with --data")
             if not same:  # nothing of it was trained on
                 split = split._replace(train=split.train._replace(ids=split.train.ids[:0]))
-            known, measure = runs.kinds(split), partial(runs.evaluate, model, split)
+            known, measure, said = runs.kinds(split), partial(runs.evaluate, model, split), {}
         records = []
         for kind in database or dict.fromkeys(known):
             steps.step(f"evaluating {kind} database codes")
             with stages("evaluate"):
                 report = measure(kind, ties=ties, at=at)
-            records.append(results.record(model, report, data=name, hashes=hashes, times=stages.seconds))
+            records.append(results.record(model, {**report, **said}, data=name, hashes=hashes, times=stages.seconds))
     try:
         with store.only_writer(run / "results.jsonl"):  # another may have added the same meanwhile
             known = {line["key"] for line in results.read(run / "results.jsonl")}

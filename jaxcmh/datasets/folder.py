@@ -21,7 +21,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from jaxcmh import store
-from jaxcmh.checks import Count, PathLike, Positive, Seed, checked
+from jaxcmh.checks import Count, PathLike, Seed, Weight, checked
 from jaxcmh.extras import require
 from jaxcmh.parsing import json_value, lines_of, naming, read_text
 
@@ -373,7 +373,7 @@ def load_folder(
     captions: PathLike | None = None,
     image: str = "photo",
     text: str = "words",
-    query: Positive | None = None,
+    query: Weight | None = None,
     train: Count | None = None,
     seed: Seed = 0,
     skip: bool = False,
@@ -387,7 +387,8 @@ def load_folder(
             "efficientnet-lite0" (deep, extra `deep`).
         text: "words" (bag of the words of training captions) or "minilm" (deep).
         query, train, seed: of a random split, see `load_files`; by default the split of the lists, where they have one.
-            Pictures are counted and drawn, each with all of its texts.
+            Pictures are counted and drawn, each with all of its texts. With 0 queries all are trained on and are in the
+            database, and the training items are the queries: scores say nothing of new ones then.
         skip: leave unusable lines out instead of raising an error.
         progress: called with the numbers of pictures done and of all.
     Returns:
@@ -429,7 +430,8 @@ def load_folder(
     else:
         count = min(2000, max(1, len(pictures) // 10)) if query is None else query
         rows = random_groups(pairs, count, train, seed)
-        notes.append(f"random split with seed {seed}: {len(rows[0])} queries, {len(rows[1])} to train on")
+        queries = f"{len(rows[0])} queries" if len(rows[0]) else "no queries but the training items"
+        notes.append(f"random split with seed {seed}: {queries}, {len(rows[1])} to train on")
     vocabulary = _vocabulary([texts[i] for i in rows[1]]) if text == "words" else ()
     makers = Maker(image), Maker("unicode-words" if text == "words" else text, vocabulary)
     views = (
@@ -447,9 +449,8 @@ def load_folder(
     database = take(whole, np.sort(np.concatenate([rows[1], rows[2]]))) if len(rows[2]) else part
     items = Items([line.name for line in lines], texts, [str(line.path.resolve()) for line in lines])
     name = listing.path.resolve().name
-    return Split(
-        part, take(whole, rows[0]), database, name, ("image", "text"), tuple(label_names), items, makers, tuple(notes)
-    )
+    asked = take(whole, rows[0]) if len(rows[0]) else part
+    return Split(part, asked, database, name, ("image", "text"), tuple(label_names), items, makers, tuple(notes))
 
 
 def _vocabulary(texts: Sequence[str]) -> tuple[str, ...]:
@@ -490,6 +491,8 @@ def save_split(split: Split, path: PathLike) -> None:
         raise ValueError("split: sparse or prepared views cannot be written; write them before preparing")
     others = take(split.database, ~np.isin(split.database.ids, split.train.ids))
     parts = {"train": split.train, "query": split.query, "database": others}
+    if split.query is split.train:
+        del parts["query"]
     order = np.argsort(np.concatenate([part.ids for part in parts.values()]))
     names = split.view_names or tuple(f"view{m}" for m in range(len(split.train.views)))
     arrays = {

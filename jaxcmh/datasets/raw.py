@@ -275,4 +275,4 @@ def understood(maker: Maker, texts: Sequence[str]) -> np.ndarray:
     """(n,) bool: which texts hold something to make features of, such as a word of the vocabulary."""
     if maker.kind not in CUTS:
         return np.array([bool(text.strip()) for text in texts])
-    return bag_of_words(texts, maker.vocabulary, CUTS[maker.kind]).any(1)
+    return np.asarray(bag_of_words(texts, maker.vocabulary, CUTS[maker.kind]).any(1))

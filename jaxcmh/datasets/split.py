@@ -137,7 +137,7 @@ def random_rows(n: int, query: float, train: int | None, seed: int) -> tuple[np.
 
     Args:
         n: number of rows.
-        query: number of queries, or below 1 their share.
+        query: number of queries, or below 1 their share; 0 for none.
         train: number of training rows; None for all that are no queries.
         seed: the same seed draws the same rows.
     Returns:
@@ -149,7 +149,7 @@ def random_rows(n: int, query: float, train: int | None, seed: int) -> tuple[np.
     [10, 50, 40]
     """
     queries = round(query * n) if 0 < query < 1 else int(query)
-    if not 1 <= queries < n:
+    if not 1 <= queries < n and query != 0:
         raise ValueError(f"query: expected 1 to {n - 1} of {n} rows, got {query}")
     trained = n - queries if train is None else train
     if not 1 <= trained <= n - queries:

@@ -115,14 +115,17 @@ def run(
     hashes = hashes or (results.data_hash(split), results.split_hash(split))
     chance = results.chance(split.query.labels, split.database.labels)
     of_the_run = {"data": data, "hashes": hashes, "times": spent}
-    records = [results.record(model, {**report, "chance": chance}, **of_the_run) for report in reports.values()]
+    trained = bool(np.isin(split.query.ids, split.train.ids).all())
+    said = {"chance": chance, **({"queries": "trained"} if trained else {})}
+    records = [results.record(model, {**report, **said}, **of_the_run) for report in reports.values()]
     binary = learned if model.codebooks is None else {}
     doubts = {
         f"{line['database']} database: {doubt}": None
         for line in records
         for doubt in results.doubts(line["map"], chance)
     }
-    return Outcome(model, reports, records, codes, [*doubts, *results.doubts({}, chance, binary)])
+    seen = ["the queries were trained on: the scores do not say how new ones will be answered"] if trained else []
+    return Outcome(model, reports, records, codes, [*seen, *doubts, *results.doubts({}, chance, binary)])
 
 
 @checked

@@ -164,6 +164,20 @@ def test_thumbnails_are_small_pictures_of_the_items(made):
     assert abs(small.mean() - whole.mean()) < 10
 
 
+def test_without_queries_all_pictures_are_found_and_scores_say_so(made, call):
+    words = ("features", made / "pictures", "--image", "photo", "--text", "words", "--query", 0, "-o", "all.npz")
+    assert "all.npz: 90 training items" in call(*words)
+    out = call("train", "dcgh", "--data", "all.npz", "--bits", 16, "--out", "run")
+    assert "90 queries that were trained on" in out
+    assert {line["queries"] for line in runs.read_run("run").records} == {"trained"}
+    assert "90 queries that were trained on" in call("evaluate", "run", "--at", 5)
+    model = jaxcmh.load("run")
+    assert len({answer.name for answer in model.search(text="blue", k=1000)}) == 45
+    assert "45 items" in call("index", "build", "run", "--out", "all.index")
+    out = call("train", "dcgh", "--data", "all.npz", "--bits", 16, "--out", "run", "--json")
+    assert "trained" in out  # the same run, shown again
+
+
 # -- indexes of raw things --------------------------------------------------------------------------------------------
 
 
