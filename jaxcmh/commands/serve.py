@@ -23,6 +23,7 @@ from cyclopts import Parameter
 
 from jaxcmh import checks
 from jaxcmh.commands import asked
+from jaxcmh.commands.examples import examples
 from jaxcmh.extras import require
 from jaxcmh.progress import progress, say
 
@@ -112,6 +113,7 @@ class Served:
     model: "Model"
     items: "Index | None"
     rows: dict[Any, int]  # id of an item -> its row in the model's catalogue
+    proposed: tuple[str, ...]  # queries to try
 
     def __len__(self) -> int:
         return len(self.rows) if self.items is None else len(self.items)
@@ -135,7 +137,7 @@ def sources(source: Path, model: Path | None) -> tuple[list[Path], Callable[[], 
             run = runs.read_run(source)
             known = _knowing(jaxcmh.load(source), source)
             rows, names = runs.things(run, known)
-            return warm(Served(known, None, dict(zip(names.tolist(), rows.tolist()))))
+            return warm(Served(known, None, dict(zip(names.tolist(), rows.tolist())), tuple(examples(known))))
 
         return [source / "model.safetensors"], read_run
     if not source.exists():
@@ -144,17 +146,18 @@ def sources(source: Path, model: Path | None) -> tuple[list[Path], Callable[[], 
         raise ValueError("--model: expected with an index, the run folder that encodes what is asked")
     file = model / "model.safetensors" if model.is_dir() else model
 
-    def read_model() -> tuple["Model", dict[Any, int]]:
+    def read_model() -> tuple["Model", dict[Any, int], tuple[str, ...]]:
         known = _knowing(jaxcmh.load(file), file)
         assert known.catalogue is not None
         names = known.catalogue.names or known.catalogue.ids.tolist()
-        return known, {name: row for row, name in reversed(list(enumerate(names)))}  # the first of a name
+        rows = {name: row for row, name in reversed(list(enumerate(names)))}  # the first of a name
+        return known, rows, tuple(examples(known))
 
     encoder = watched([file], read_model)
 
     def read_index() -> Served:
-        known, rows = encoder()
-        return warm(Served(known, jaxcmh.index.load(source), rows))
+        known, rows, proposed = encoder()
+        return warm(Served(known, jaxcmh.index.load(source), rows, proposed))
 
     return [source, file], read_index
 
@@ -359,6 +362,7 @@ def application(now: Callable[[], Served], pictures: Path | None = None, hosts: 
             "bits": served.model.info.bits,
             "method": served.model.info.method,
             "views": list(known.view_names),
+            "examples": list(served.proposed),
             "pictured": bool(known.thumbnails) or pictures is not None,
             "scores": "distance" if served.model.codebooks is None else "score",
         }

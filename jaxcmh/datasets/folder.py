@@ -27,6 +27,7 @@ from jaxcmh.parsing import json_value, lines_of, naming, read_text
 
 from . import mat5
 from .pictures import one_colour, open_picture, opened
+from .preparation import UnitRows, apply
 from .raw import KINDS, bag_of_words, words
 from .split import PARTS, Items, Maker, Part, Split, random_groups, take
 
@@ -385,7 +386,7 @@ def load_folder(
         folder, captions: see `read_folder`.
         image: "photo" (gradients and colours), "drawing" (gradients of what is drawn on an even ground) or
             "efficientnet-lite0" (deep, extra `deep`).
-        text: "words" (bag of the words of training captions) or "minilm" (deep).
+        text: "words" (bag of the words of training captions, of length 1) or "minilm" (deep).
         query, train, seed: of a random split, see `load_files`; by default the split of the lists, where they have one.
             Pictures are counted and drawn, each with all of its texts. With 0 queries all are trained on and are in the
             database, and the training items are the queries: scores say nothing of new ones then.
@@ -433,10 +434,10 @@ def load_folder(
         queries = f"{len(rows[0])} queries" if len(rows[0]) else "no queries but the training items"
         notes.append(f"random split with seed {seed}: {queries}, {len(rows[1])} to train on")
     vocabulary = _vocabulary([texts[i] for i in rows[1]]) if text == "words" else ()
-    makers = Maker(image), Maker("unicode-words" if text == "words" else text, vocabulary)
+    makers = Maker(image), Maker("unit-words" if text == "words" else text, vocabulary)
     views = (
         _image_rows(makers[0], [line.path for line in pictures], progress)[pairs],
-        bag_of_words(texts, vocabulary) if text == "words" else KINDS[text](texts, ()),
+        apply(UnitRows(), bag_of_words(texts, vocabulary)) if text == "words" else KINDS[text](texts, ()),
     )
     notes += [f"warning: {doubt}" for doubt in _doubts(pictures)]
     for kind, view in zip(("pictures", "texts"), views):

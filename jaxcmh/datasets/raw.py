@@ -13,7 +13,7 @@ from jaxcmh.checks import checked, filled
 from jaxcmh.extras import require
 
 from .pictures import opened, read_pictures, transparency
-from .preparation import apply
+from .preparation import UnitRows, apply
 from .split import Maker, Split
 
 SIDE, MARGIN = 64, 4  # pixels of a drawing, and its empty border
@@ -225,11 +225,13 @@ def _deep_texts(texts: Sequence[str], vocabulary: Sequence[str]) -> np.ndarray:
 
 
 # Of kinds that go by words: what cuts a text into them. "words" is of files of version 0.1.0, and of texts in ASCII.
-CUTS: dict[str, Cut] = {"words": plain_words, "unicode-words": words}
+CUTS: dict[str, Cut] = {"words": plain_words, "unicode-words": words, "unit-words": words}
 KINDS: dict[str, Callable[[Sequence[Any], Sequence[str]], np.ndarray]] = {
     "drawing": lambda pictures, vocabulary: drawing_features(pictures),
     "photo": lambda pictures, vocabulary: photo_features(pictures),
     **{kind: partial(text_features, cut=cut) for kind, cut in CUTS.items()},
+    # Rows of length 1, with which two words that a user types are near a caption of ten that has them.
+    "unit-words": lambda texts, vocabulary: apply(UnitRows(), text_features(texts, vocabulary)),
     "efficientnet-lite0": _deep_images,
     "minilm": _deep_texts,
 }

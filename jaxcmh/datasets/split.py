@@ -62,9 +62,9 @@ class Maker(NamedTuple):
     """How rows of a view are made from raw objects.
 
     Attributes:
-        kind: "drawing", "photo", "unicode-words", "words", "efficientnet-lite0" or "minilm", see
+        kind: "drawing", "photo", "unit-words", "unicode-words", "words", "efficientnet-lite0" or "minilm", see
             `jaxcmh.datasets.raw`.
-        vocabulary: of "unicode-words" and "words".
+        vocabulary: of those that go by words.
         steps: preparation after that, see `jaxcmh.datasets.preparation`.
     """
 

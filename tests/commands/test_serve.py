@@ -195,6 +195,14 @@ def test_what_cannot_be_served_is_refused(made, tmp_path, capsys, monkeypatch):
     assert other.catalogue is not None
 
 
+def test_queries_to_try_are_words_whose_answers_have_them(client):
+    told = client.get("/about").json()
+    assert len(told["examples"]) >= 3
+    for word in told["examples"]:
+        found = client.get("/search", params={"text": word, "k": 5}).json()["answers"]
+        assert sum(word in answer["text"].split() for answer in found) >= 3
+
+
 # -- a server ---------------------------------------------------------------------------------------------------------
 
 

@@ -144,7 +144,7 @@ def test_all_that_is_known_of_items_comes_back_from_the_file(made, tmp_path):
     model = jaxcmh.load(made / "run")
     known = model.catalogue
     assert known.view_names == ("image", "text")
-    assert [maker.kind for maker in known.makers] == ["photo", "unicode-words"]
+    assert [maker.kind for maker in known.makers] == ["photo", "unit-words"]
     assert len(known.thumbnails) == len(known.names) == 82
     jaxcmh.save(model, tmp_path / "a.safetensors")
     again = jaxcmh.load(tmp_path / "a.safetensors").catalogue

@@ -67,6 +67,8 @@ for (const kind of ["dragover", "dragleave", "drop"]) {
 fetch("/about").then((response) => response.json()).then((told) => {
   facts = told;
   byId("about").textContent = `${told.items.toLocaleString("en")} items in codes of ${told.bits} bits (${told.method}). Nothing that is asked leaves this machine.`;
+  const ask = (word) => { byId("text").value = word; words(word); };
+  if (told.examples.length) byId("examples").append("Try ", ...told.examples.map((word) => make("button", { type: "button", textContent: word, onclick: () => ask(word) })));
   const text = new URLSearchParams(location.search).get("text");
-  if (text) { byId("text").value = text; words(text); }
+  if (text) ask(text);
 });
