@@ -33,6 +33,7 @@ from jaxcmh.commands.asked import (
     Tracker,
 )
 from jaxcmh.commands.queries import knowing, load_data, read_queries, stored_root
+from jaxcmh.extras import require
 from jaxcmh.progress import Stages, progress, say, shown
 
 
@@ -161,7 +162,8 @@ def train(
     at
         Cut rankings at this rank; the whole database by default.
     thumbnails
-        Keep a small picture of each item in the run, which `jaxcmh serve` shows.
+        Keep a small picture of each item in the run, which `jaxcmh serve` shows, and write RUN/index.html, a page of
+        answers. Needs the extra icons.
     log
         Show the run to this experiment tracker too, below the run folder.
     root
@@ -196,6 +198,8 @@ def train(
         config |= {"imported": method, "source": asked.source(method)}
     asked.folder(out, name, {**config, "seed": seed})  # what is in the way, or not installed, is said at once
     asked.tracker(log, Path())
+    if thumbnails:
+        require("icons", "PIL", "jinja2")
     stages = Stages()
     with ExitStack() as held:
         with progress() as steps:
@@ -228,6 +232,11 @@ def train(
             _keep(place, outcome, {**config, **trained._asdict(), "params": dict(trained.params)})
         finally:
             terminal.print_records(outcome.records, as_json)
+        if thumbnails and place.is_dir() and len(split.train.views) == 2 and len(split.items.texts):
+            from jaxcmh.commands import answers_page
+
+            answers_page.write(place / "index.html", split, outcome)
+            say(f"page of answers: {shown(place)}/index.html")
         if track := asked.tracker(log, place):
             for line in outcome.records:
                 track(line)

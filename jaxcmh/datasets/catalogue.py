@@ -72,6 +72,7 @@ def catalogue(split: Split, thumbnails: bool = False) -> Catalogue:
     """
     ids, items = np.asarray(split.train.ids, np.int64), split.items
     _, first, things = np.unique(pictures_of(split, ids), return_index=True, return_inverse=True)
+    things = np.asarray(things)
     return Catalogue(
         ids,
         split.name,
@@ -81,15 +82,17 @@ def catalogue(split: Split, thumbnails: bool = False) -> Catalogue:
         split.train.labels,
         [str(items.names[i]) for i in ids] if len(items.names) else (),
         [str(items.texts[i]) for i in ids] if len(items.texts) else (),
-        _thumbnails(split, ids, first, things) if thumbnails else (),
+        small_pictures(split, ids) if thumbnails else (),
         ids[first][things],
     )
 
 
-def _thumbnails(split: Split, ids: np.ndarray, first: np.ndarray, things: np.ndarray) -> list[bytes]:
+def small_pictures(split: Split, ids: np.ndarray) -> list[bytes]:
+    """A thumbnail of each of these items of a data set; errors as for `catalogue`."""
     pictures = split.items.pictures
     if not len(pictures):
         raise ValueError(f"thumbnails: {split.name or 'this data set'} has no pictures to make them of")
+    _, first, things = np.unique(pictures_of(split, ids), return_index=True, return_inverse=True)
     small = [thumbnail(pictures[i]) for i in ids[first]]
     return [small[thing] for thing in things]
 

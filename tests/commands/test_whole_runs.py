@@ -1,6 +1,7 @@
 """Runs that carry all that they need: searched, evaluated and made an index of where their data are not there."""
 
 import json
+import re
 import shutil
 from pathlib import Path
 
@@ -162,6 +163,23 @@ def test_thumbnails_are_small_pictures_of_the_items(made):
     whole = np.asarray(Image.open(made / "pictures" / known.names[0]), float)
     assert max(small.shape) <= 96
     assert abs(small.mean() - whole.mean()) < 10
+
+
+def test_a_page_shows_what_the_queries_of_ones_own_pictures_find(made):
+    whole = (made / "run" / "index.html").read_text()
+    assert "None of them was trained on." in whole
+    page = json.loads(re.search(r'id="data">(.*?)</script>', whole, re.S)[1])
+    assert {(r["database"], r["direction"]) for r in page["rankings"]} == {
+        (kind, way) for kind in ("learned", "encoded") for way in ("i2t", "t2i")
+    }
+    model = jaxcmh.load(made / "run")
+    ranking = next(r for r in page["rankings"] if (r["database"], r["direction"]) == ("learned", "t2i"))
+    assert len(page["queries"]["names"]) == len(set(page["queries"]["names"])) == 4  # one text of each picture
+    for text, ids, scores in zip(page["queries"]["texts"], ranking["ids"], ranking["scores"]):
+        found = model.search(text=text, k=10)
+        assert [page["database"]["names"][i] for i in ids] == [answer.name for answer in found]
+        assert scores == [answer.score for answer in found]
+    assert page["database"]["pictures"][0].startswith("data:image/jpeg;base64,")
 
 
 def test_without_queries_all_pictures_are_found_and_scores_say_so(made, call):
