@@ -139,6 +139,12 @@ class Model:
 
         Raises:
             ValueError: the data set has other training items than the model.
+
+        Example:
+            >>> split = jaxcmh.load_dataset("synthetic", train=200, query=20)
+            >>> model = train("dcgh", split.train.views, split.train.labels, bits=16).with_catalogue(split)
+            >>> model.catalogue.view_names
+            ('image', 'text')
         """
         if len(split.train.ids) != self.info.n:
             raise ValueError(
@@ -197,6 +203,15 @@ class Model:
         Raises:
             ValueError: neither or both are given; otherwise as for `encode_texts`.
             FileNotFoundError: a picture file is not there.
+
+        Example:
+            >>> from jaxcmh.datasets import Maker
+            >>> split = jaxcmh.load_dataset("synthetic", train=200, query=20)
+            >>> vocabulary = tuple(f"word{i}" for i in range(split.train.views[1].shape[1]))
+            >>> split = split._replace(makers=(Maker("photo"), Maker("words", vocabulary)))
+            >>> model = train("dcgh", split.train.views, split.train.labels, bits=16).with_catalogue(split)
+            >>> [answer.rank for answer in model.search(text="word0 word7", k=1)]
+            [1]
         """
         if (text is None) == (image is None):
             raise ValueError("text: expected either a text or an image")

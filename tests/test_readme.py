@@ -107,7 +107,7 @@ class Step(NamedTuple):
 
 
 SERVED = """
-jaxcmh serve pets.index --model run --pictures new --port 0 > address & server=$!
+jaxcmh serve pets.index --model run --pictures pictures new --port 0 > address & server=$!
 until [ -s address ]; do kill -0 $server; sleep 0.2; done
 python -c "import sys, urllib.request as web; print(web.urlopen(sys.argv[1]).read().decode())" \\
     "$(cat address)search?text=blue+stripes"

@@ -12,7 +12,7 @@ ids among those that are served.
 import asyncio
 import re
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import lru_cache
@@ -23,6 +23,7 @@ from cyclopts import Parameter
 
 from jaxcmh import checks
 from jaxcmh.commands import asked
+from jaxcmh.commands.asked import Many
 from jaxcmh.commands.examples import examples
 from jaxcmh.extras import require
 from jaxcmh.progress import progress, say
@@ -55,7 +56,7 @@ def serve(
     /,
     *,
     model: Annotated[Path | None, Parameter(name=["--model", "-m"])] = None,
-    pictures: Path | None = None,
+    pictures: Annotated[list[Path] | None, Many] = None,
     port: Annotated[int, checks.Whole(0, 65_535)] = 8000,
     host: str = "127.0.0.1",
 ) -> None:
@@ -70,7 +71,7 @@ def serve(
     model
         Run folder or model file that encoded the items of the index.
     pictures
-        Folder with the pictures that ids of the index name, to be shown where the run keeps no thumbnails of them.
+        Folders with the pictures that ids of the index name, to be shown where the run keeps no thumbnails of them.
     port
         Where to listen; 0 for a port that is free.
     host
@@ -81,8 +82,9 @@ def serve(
 
     import uvicorn
 
-    if pictures is not None and not pictures.is_dir():
-        raise FileNotFoundError(f"--pictures: no such folder: {pictures}")
+    for folder in pictures or ():
+        if not folder.is_dir():
+            raise FileNotFoundError(f"--pictures: no such folder: {folder}")
     with progress() as steps:
         asked.start(steps)
         steps.step(f"reading {source}")
@@ -94,7 +96,7 @@ def serve(
         raise OSError(
             f"--port: cannot listen at {host}, port {port} ({error.strerror}); --port 0 takes a free one"
         ) from None
-    app = application(now, pictures, HERE if host in HERE else ("*",))
+    app = application(now, pictures or (), HERE if host in HERE else ("*",))
     config = uvicorn.Config(app, log_config=None, access_log=False, timeout_graceful_shutdown=5, server_header=False)
     shown = f"[{host}]" if ":" in host else host
     print(f"http://{shown}:{listening.getsockname()[1]}/", flush=True)
@@ -214,18 +216,17 @@ def warm(served: Served) -> Served:
     return served
 
 
-def thumbnail(served: Served, item: str, pictures: Path | None) -> bytes | None:
+def thumbnail(served: Served, item: str, pictures: Sequence[Path]) -> bytes | None:
     """A small picture of an item: of the run, or of a file that its id names in a folder; None if there is none."""
     known = served.model.catalogue
     row = served.rows.get(item, served.rows.get(int(item)) if item.isdecimal() and item.isascii() else None)
     if known is not None and known.thumbnails and row is not None:
         return known.thumbnails[row]
-    if pictures is None or served.items is None or not (served.items.ids.values == item).any():
+    if not pictures or served.items is None or not (served.items.ids.values == item).any():
         return None
-    file = (pictures / item).resolve()
-    if not file.is_relative_to(pictures.resolve()) or not file.is_file():
-        return None
-    return _small(file, file.stat().st_mtime_ns)
+    files = [(folder, (folder / item).resolve()) for folder in pictures]
+    inside = [file for folder, file in files if file.is_relative_to(folder.resolve()) and file.is_file()]
+    return _small(inside[0], inside[0].stat().st_mtime_ns) if inside else None
 
 
 @lru_cache(1000)
@@ -279,12 +280,12 @@ def found(served: Served, view: int, rows: Any, k: int) -> list[dict[str, Any]]:
 # -- the server -------------------------------------------------------------------------------------------------------
 
 
-def application(now: Callable[[], Served], pictures: Path | None = None, hosts: tuple[str, ...] = HERE) -> "Starlette":
+def application(now: Callable[[], Served], pictures: Sequence[Path] = (), hosts: tuple[str, ...] = HERE) -> "Starlette":
     """The page and the API.
 
     Args:
         now: gives what is served now.
-        pictures: folder with files that ids name.
+        pictures: folders with files that ids name.
         hosts: names by which it may be asked, so that no foreign page asks under a name of its own.
     """
     from starlette.applications import Starlette
@@ -363,7 +364,7 @@ def application(now: Callable[[], Served], pictures: Path | None = None, hosts: 
             "method": served.model.info.method,
             "views": list(known.view_names),
             "examples": list(served.proposed),
-            "pictured": bool(known.thumbnails) or pictures is not None,
+            "pictured": bool(known.thumbnails or pictures),
             "scores": "distance" if served.model.codebooks is None else "score",
         }
         return JSONResponse(facts)

@@ -147,7 +147,7 @@ def test_pictures_of_a_folder_are_shown_where_an_id_names_them(made, tmp_path):
     bare = tmp_path / "bare.safetensors"
     jaxcmh.save(model.with_catalogue(load_folder(folder.parent / "pictures", query=4, skip=True)), bare)
     now = serving.watched(*serving.sources(tmp_path / "a.index", bare))
-    with TestClient(serving.application(now, folder), base_url="http://localhost") as asking:
+    with TestClient(serving.application(now, [tmp_path / "none", folder]), base_url="http://localhost") as asking:
         status = [asking.get("/thumbnail", params={"item": item}).status_code for item in [*ids, "03.png"]]
     assert status == [200, 404, 404, 404, 404, 404, 404]
 
