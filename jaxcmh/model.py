@@ -216,7 +216,7 @@ class Model:
         if (text is None) == (image is None):
             raise ValueError("text: expected either a text or an image")
         view, rows = self.features("text", [text]) if image is None else self.features("image", [image])
-        return answers(self, rows, view, min(k, len(np.unique(self._known().things))))[0]
+        return answers(self, rows, view, min(k, self._known().pairs[0]))[0]
 
     def features(self, kind: str, raw: Sequence[Any]) -> tuple[int, np.ndarray]:
         """Number and rows of the view "text" or "image" of new things."""
@@ -669,12 +669,12 @@ def answers(model: Model, x: Rows, view: int, k: int) -> list[list[Answer]]:
         k: answers per query, from 1 to the number of pictures.
     """
     known = model._known()
-    _, things, counts = np.unique(known.things, return_inverse=True, return_counts=True)
-    k = checks.Whole(1, len(counts))(k, "k")
+    things, most = known.pairs
+    k = checks.Whole(1, things)(k, "k")
     found = []
-    scores, rows = (np.asarray(values) for values in search(model, x, view, min(k * int(counts.max()), model.info.n)))
+    scores, rows = (np.asarray(values) for values in search(model, x, view, min(k * most, model.info.n)))
     for own, at in zip(scores, rows):
-        _, first = np.unique(things[at], return_index=True)
+        _, first = np.unique(known.things[at], return_index=True)
         kept = np.sort(first)[:k]
         found.append([_answer(known, *one) for one in zip(ranks(own[kept]), own[kept].tolist(), at[kept].tolist())])
     return found

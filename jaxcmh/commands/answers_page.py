@@ -41,7 +41,7 @@ def write(path: Path, split: Split, outcome: runs.Outcome) -> None:
 
 def _write(path: Path, split: Split, outcome: runs.Outcome, queries: np.ndarray) -> None:
     model, known = outcome.model, outcome.model.catalogue
-    k = min(ANSWERS, len(np.unique(known.things)))
+    k = min(ANSWERS, known.pairs[0])
     found = {}
     for kind in [kind for kind in ("encoded", "learned") if kind in outcome.reports]:
         for direction, (query, answer) in reversed(directions(2).items()):
@@ -70,7 +70,7 @@ def _write(path: Path, split: Split, outcome: runs.Outcome, queries: np.ndarray)
     report.page(
         path,
         title=f"Words find pictures, pictures find words: {split.name}",
-        lede=f"{len(np.unique(known.things)):,} pictures and their texts, each a code of {model.info.bits} bits, and "
+        lede=f"{known.pairs[0]:,} pictures and their texts, each a code of {model.info.bits} bits, and "
         f"the nearest to {len(queries)} queries. {seen} An answer is right when it shares a label with the query.",
         queries=report.Items(
             [str(items.names[i]) for i in ids],

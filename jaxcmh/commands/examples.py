@@ -21,7 +21,6 @@ def examples(model: "Model", count: int = 4) -> list[str]:
         model: a model with its catalogue.
         count: how many at most.
     """
-    import numpy as np
 
     from jaxcmh.datasets.raw import CUTS, understood, words
     from jaxcmh.model import answers
@@ -37,7 +36,7 @@ def examples(model: "Model", count: int = 4) -> list[str]:
         for word in words(text):
             if len(word) >= SHORTEST and re.fullmatch(r"[^\W\d_]+", word):
                 having[word].add(thing)
-    things = len(np.unique(known.things))
+    things, _ = known.pairs
     some = [word for word, those in having.items() if LEAST <= len(those) <= things / 2]
     some = sorted(some, key=lambda word: (-len(having[word]), word))[:TRIED]
     some = [word for word, fine in zip(some, understood(maker, some)) if fine]

@@ -247,7 +247,6 @@ def found(served: Served, view: int, rows: Any, k: int) -> list[dict[str, Any]]:
         view, rows: of the query's features, (1, d).
         k: answers; fewer where there are fewer items.
     """
-    import numpy as np
 
     import jaxcmh.index
     from jaxcmh.model import answers, ranks
@@ -256,7 +255,7 @@ def found(served: Served, view: int, rows: Any, k: int) -> list[dict[str, Any]]:
     assert known is not None
     word = "distance" if model.codebooks is None else "score"
     if served.items is None:
-        some = answers(model, rows, view, min(k, len(np.unique(known.things))))[0]
+        some = answers(model, rows, view, min(k, known.pairs[0]))[0]
         named = bool(served.rows) and isinstance(next(iter(served.rows)), str)
         triples = [(one.rank, one.score, one.name if named else one.item, one.row) for one in some]
     elif not len(served):

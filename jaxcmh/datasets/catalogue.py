@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from io import BytesIO
 from typing import Any
 
@@ -49,6 +50,12 @@ class Catalogue:
 
     __repr__ = brief.text
     _repr_html_ = brief.table
+
+    @cached_property
+    def pairs(self) -> tuple[int, int]:
+        """How many things there are, and of how many rows at most one of them is."""
+        counts = np.unique(self.things, return_counts=True)[1]
+        return len(counts), int(counts.max(initial=0))
 
     def labels_of(self, row: int) -> list[str]:
         """Names of the labels of an item."""
