@@ -1,4 +1,4 @@
-"""The command `jaxcmh`: demo, methods, train, evaluate, search, index, export, data, features, studies and results.
+"""The command `jaxcmh`: demo, methods, train, evaluate, search, index, export, serve, data, features, studies, results.
 
 Results go to standard output, everything else to standard error. Nothing heavy is imported before a command needs it.
 Exit codes: 0 done, 2 bad input (one line says what), 130 interrupted, 129 and 143 stopped by SIGHUP and SIGTERM.
@@ -18,7 +18,7 @@ from cyclopts.exceptions import UnknownOptionError, UnusedCliTokensError
 
 import jaxcmh
 from jaxcmh.checks import checked
-from jaxcmh.commands import data, index, reading, study, training
+from jaxcmh.commands import data, index, reading, serve, study, training
 from jaxcmh.progress import say
 
 
@@ -50,6 +50,7 @@ for command in (training.demo, training.methods, training.train, training.evalua
 app.command(data.data_app)
 app.command(index.index_app)
 app.command(index.export_app)
+app.command(serve.serve)
 app.command(data.features)
 for command in (study.reproduce, study.sweep, reading.report, reading.table, reading.compare, reading.trec):
     app.command(command)
