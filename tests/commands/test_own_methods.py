@@ -15,7 +15,12 @@ from jaxcmh.datasets import save_split, synthetic
 from jaxcmh.methods import registry
 
 pytestmark = pytest.mark.xdist_group("own_methods")
-METHOD = "from jaxcmh.methods import registry\nmethod = registry['dcgh']._replace(name='{}')\nnumber = 3\nvariants = {{'few-labels': method._replace(name='mine-few')}}\n"
+METHOD = """
+from jaxcmh.methods import registry
+method = registry['dcgh']._replace(name='{}')
+variants = {{'few-labels': method._replace(name='mine-few')}}
+number = 3
+"""
 PLAN = """
 from jaxcmh.studies import Study
 from jaxcmh.studies.plans.plan import Plan
