@@ -121,7 +121,7 @@ def compare_methods(
         Data sets: wiki, mirflickr25k:tags (the even and the odd tags), nuswide10, iaprtc12, icons, synthetic:easy or
         synthetic:hard, or files with arrays. [default: wiki, mirflickr25k:tags, both synthetic ones and the icons]
     study
-        Only these: bits (own settings), "one feature map", paired (its significance), time.
+        Only these: bits (own settings), "8 and 128 bits", "one feature map", paired (its significance), time.
     quick
         One seed and two code lengths.
     ties
