@@ -478,7 +478,11 @@ def _scaling(study: Study, _: Path) -> Plan:
             for line in lines:
                 cells.setdefault(line["method"], []).append((line["times"]["train"], line["map"][direction]))
             means = {name: np.mean(points, axis=0) for name, points in cells.items()}
-            spread = {name: [float(np.std([y for _, y in points]))] for name, points in cells.items()}
+            spread = {
+                name: [float(np.std([y for _, y in points], ddof=1))]
+                for name, points in cells.items()
+                if len(points) > 1
+            }
             points = {name: ([float(x)], [float(y)]) for name, (x, y) in means.items()}
             panels.append(plots.Panel(results.direction_name(direction), points, spread))
         options = {"caption": f"{_caption(lines)}; without compilation; {machines}", "marked": tables.CONTROL}
@@ -512,7 +516,7 @@ def _paired(study: Study, _: Path) -> Plan:
         words = results.describe(results.one_protocol(study.lines, ("database",)))
         words = f"{study.name}: {words}, {study.lines[0]['bits']} bits"
         colours = f"mAP of row less that of column, grey where p is above {significance.LEVEL}"
-        caption = f"{colours}; beside the names mAP; {words}{f'; all {ending[1:]}' if ending else ''}; "
+        caption = f"{colours}; beside the names mAP; {words}{f'; all are NAME{ending}' if ending else ''}; "
         caption += significance.tested(found)
         return plots.matrix(stem, panels, z="mAP of row less that of column", caption=caption)
 

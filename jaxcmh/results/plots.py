@@ -433,11 +433,9 @@ def matrix(stem: PathLike, panels: Annotated[Sequence[Matrix], filled], *, z: st
         for row, cells, sures in zip(panel.names, np.asarray(panel.cells), np.asarray(panel.sure))
         for column, cell, sure in zip(panel.names, cells, sures)
     ]
-    side = 1.6 + 0.14 * max(len(panel.names) for panel in panels)
+    side = max(3.2, 1.6 + 0.14 * max(len(panel.names) for panel in panels))
     table = (["panel", "row", "column", z, "sure"], points)
-    return _figure(
-        stem, panels, fill, x="", y="", caption=caption, points=table, size=(side + 1.2, side), grid=False
-    )
+    return _figure(stem, panels, fill, x="", y="", caption=caption, points=table, size=(side + 1.2, side), grid=False)
 
 
 def short(value: float, powers: bool = True) -> str:
@@ -856,7 +854,13 @@ def labelled(
     names = max(len(panel.lines) for panel in panels)
     spread = any(panel.spread for panel in panels)
     points = [
-        [panel.title, name, float(xs[0]), float(ys[0]), *([float(panel.spread[name][0])] if spread else [])]
+        [
+            panel.title,
+            name,
+            float(xs[0]),
+            float(ys[0]),
+            *(map(float, panel.spread.get(name, [math.nan])) if spread else []),
+        ]
         for panel in panels
         for name, (xs, ys) in panel.lines.items()
     ]

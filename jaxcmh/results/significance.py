@@ -234,11 +234,17 @@ def _pairs(database: str, direction: str, own: Mapping[str, Mapping[int, list]],
 
 @checked
 def beside_control(found: Annotated[Sequence[Pairs], filled]) -> tables.Grid:
-    """What each method gains over the control, as a table to print; bold where the corrected p is below `LEVEL`."""
+    """What each method gains over the control, as a table to print; bold where the corrected p is below `LEVEL`.
+
+    Raises:
+        ValueError: the control is not among the methods.
+    """
     heads = [f"{results.direction_name(one.direction)}, {one.database} codes" for one in found]
     rows: dict[str, list[tuple[str, bool]]] = {name: [("-", False)] * len(found) for name in found[0].methods}
     for column, one in enumerate(found):
-        (control,) = (i for i, name in enumerate(one.methods) if name.startswith(tables.CONTROL))
+        control = next((i for i, name in enumerate(one.methods) if name.startswith(tables.CONTROL)), None)
+        if control is None:
+            raise ValueError(f"found: expected {tables.CONTROL} among the methods; got {', '.join(one.methods)}")
         for name, gap, p in zip(one.methods, one.differences[:, control], one.holm[:, control]):
             rows[name][column] = f"{gap:+.3f}" if one.methods[control] != name else "0", bool(p < LEVEL)
     caption = f"mAP less that of {found[0].methods[control]}, {tested(found)}"

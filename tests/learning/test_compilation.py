@@ -48,7 +48,9 @@ def test_a_training_within_jit_and_vmap(quick):
 def test_products_with_a_matrix_of_equal_numbers_are_right(quick):
     V, X = np.full((500, 32), 2.0, np.float32), np.ones((500, 500), np.float32)
     for number in (0.0, 1.0):
-        loss = jax.jit(lambda V, X, number: ((X - V @ jnp.full((32, 500), number)) ** 2).sum(), static_argnames="number")
+        loss = jax.jit(
+            lambda V, X, number: ((X - V @ jnp.full((32, 500), number)) ** 2).sum(), static_argnames="number"
+        )
         found = compilation.quickly(loss, V, X, number=number)
         assert float(found) == pytest.approx(500 * 500 * (1 - 64 * number) ** 2, rel=1e-4)
 
