@@ -88,6 +88,9 @@ def test_a_comparison_end_to_end_and_again(capsys, tmp_path, split):
     page = (folder / "report.html").read_text()
     assert tables.MEANING in page
     assert "Gain over random codewords" in page
+    capsys.readouterr()
+    assert cli.main(["table", str(folder), "--study", "paired"]) == 0
+    assert "mAP less that of random_codewords-common, a single seed" in capsys.readouterr().out
     before = (folder / "results.jsonl").read_bytes()
     assert cli.main(words) == 0
     assert (folder / "results.jsonl").read_bytes() == before

@@ -25,7 +25,10 @@ RIDGE = 1e-2
 
 REASONS = {
     ("aah: CMFH", "wiki"): "fits mAP@50 rather than mAP over all ranks",
-    ("dcgh: DCGH-c", "wiki"): "FCMH's own features are raw; with a kernel, as DCGH has, it comes there (one feature map)",
+    (
+        "dcgh: DCGH-c",
+        "wiki",
+    ): "FCMH's own features are raw; with a kernel, as DCGH has, it comes there (one feature map)",
 }
 
 
