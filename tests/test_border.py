@@ -22,7 +22,7 @@ import numpy as np
 import pytest
 import scipy.sparse
 from cyclopts import App
-from fake_lines import line
+from fake_lines import line, paired
 
 import jaxcmh
 from jaxcmh import checks, index, results, studies
@@ -292,7 +292,12 @@ def good(folder: Path) -> dict[str, typing.Any]:
         "point": None,
         "tracker": "tensorboard",
         **dict.fromkeys(("line.data", "record.data", "runs.run.data", "study.run.data", "reproduce.run.data"), "toy"),
-        "published.data": "wiki",
+        **dict.fromkeys(("published.data", "printed.data", "with_control.data"), "wiki"),
+        "with_control.rows": 40,
+        "pairs.records": paired(),
+        "found": significance.pairs(paired()),
+        "matrix.panels": [plots.Matrix("a", ["b"], ["c"], [[0.0]], [[False]])],
+        "labelled.panels": [plots.Panel("a", {"b": ([1.0], [1.0])})],
         "core.prepare.labels": Y,
         "shape": "small",
     }

@@ -101,14 +101,17 @@ def source(name: str) -> str | None:
 def plans(name: str) -> dict[str, "Plan"]:
     """Plans by what their results are filed under: of one paper, of all of them, or one's own as module:attribute.
 
+    All are those of papers, which have the names of methods.
+
     Raises:
         ValueError: no such paper, or as for `method`.
     """
+    from jaxcmh.methods import registry
     from jaxcmh.studies.plans import find, plans
     from jaxcmh.studies.plans.plan import Plan
 
     if name == "all":
-        return dict(plans)
+        return {paper: plan for paper, plan in plans.items() if paper in registry}
     if is_own(name):
         return {name: _imported(name, Plan, "a jaxcmh.studies.plans.plan.Plan")}
     if name not in plans:

@@ -52,7 +52,9 @@ app.command(index.index_app)
 app.command(index.export_app)
 app.command(serve.serve)
 app.command(data.features)
-for command in (study.reproduce, study.sweep, reading.report, reading.table, reading.compare, reading.trec):
+for command in (study.reproduce, study.compare_methods, study.sweep, reading.report, reading.table):
+    app.command(command)
+for command in (reading.compare, reading.trec):
     app.command(command)
 
 

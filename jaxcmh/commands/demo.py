@@ -21,7 +21,7 @@ from jaxcmh.learning.features import Features
 from jaxcmh.model import directions
 from jaxcmh.progress import Progress, Stages, progress, say, shown
 from jaxcmh.results import plots, report
-from jaxcmh.results.tables import render
+from jaxcmh.results.tables import render, study
 from jaxcmh.studies import runs
 
 SHOWN = ("dcgh", "a2lh", "acqh", "aah", "imads", "random_codewords")  # unless others are asked for
@@ -190,7 +190,7 @@ def _features(method: Method) -> Features:
 
 
 def _table(records: Sequence[dict], kind: str) -> results.Table:
-    return results.table([line for line in records if line["database"] == kind])
+    return study([line for line in records if line["database"] == kind])
 
 
 def draw(records: Sequence[dict], folder: Path, bits: int) -> None:

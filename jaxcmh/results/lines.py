@@ -59,6 +59,7 @@ TYPES: dict[str, tuple[tuple[type, ...], tuple[type, ...]]] = {
     "chance": ((*NUMBER, NOTHING), ()),
     "features": ((list, str), (dict,)),
     "curves": ((dict,), (dict,)),
+    "ap": ((dict,), (list,)),
     "topn": ((list,), (int,)),
     "objective": ((list,), (*NUMBER, NOTHING)),
     "environment": ((dict,), (dict, list, str, *NUMBER, NOTHING)),
