@@ -73,6 +73,13 @@ def own_method(folder):
     (folder / "myplan.py").write_text(plan)
 
 
+def test_the_entry_to_cite_is_of_this_version():
+    (entry,) = (example.parsed for example in blocks(README, CodeBlockParser(language="bibtex")))
+    fields = dict(re.findall(r"(\w+) += \{+([^{}]+)\}", entry))
+    assert fields["version"] == jaxcmh.__version__
+    assert fields["author"] in (ROOT / "LICENSE").read_text()
+
+
 # -- what a command needs ---------------------------------------------------------------------------------------------
 
 

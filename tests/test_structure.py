@@ -18,7 +18,7 @@ ROOMS = (
     ("datasets", "learning", "retrieval"),
     ("methods",),
     ("model",),
-    ("index",),
+    ("index", "sklearn"),
     ("results",),
     ("studies",),
     ("commands",),

@@ -1,7 +1,9 @@
-"""The command `jaxcmh`: demo, methods, train, evaluate, search, index, export, serve, data, features, studies, results.
+"""The command `jaxcmh`: demo, methods, train, evaluate, search, index, export, serve, data, features, studies, results
+and doctor.
 
 Results go to standard output, everything else to standard error. Nothing heavy is imported before a command needs it.
-Exit codes: 0 done, 2 bad input (one line says what), 130 interrupted, 129 and 143 stopped by SIGHUP and SIGTERM.
+Exit codes: 0 done, 1 `doctor` found what does not work, 2 bad input (one line says what), 130 interrupted, 129 and 143
+stopped by SIGHUP and SIGTERM.
 """
 
 import os
@@ -18,7 +20,7 @@ from cyclopts.exceptions import UnknownOptionError, UnusedCliTokensError
 
 import jaxcmh
 from jaxcmh.checks import checked
-from jaxcmh.commands import data, index, reading, serve, study, training
+from jaxcmh.commands import data, doctor, index, reading, serve, study, training
 from jaxcmh.progress import say
 
 
@@ -52,9 +54,16 @@ app.command(index.index_app)
 app.command(index.export_app)
 app.command(serve.serve)
 app.command(data.features)
-for command in (study.reproduce, study.compare_methods, study.sweep, reading.report, reading.table):
-    app.command(command)
-for command in (reading.compare, reading.trec):
+for command in (
+    study.reproduce,
+    study.compare_methods,
+    study.sweep,
+    reading.report,
+    reading.table,
+    reading.compare,
+    reading.trec,
+    doctor.doctor,
+):
     app.command(command)
 
 
@@ -81,7 +90,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         # Every command has the checks of its annotations; what prints help and version is not ours.
         run = checked(command) if command.__module__.startswith("jaxcmh") else command
         with _stopped_by_signals():
-            run(*bound.args, **bound.kwargs)
+            code = run(*bound.args, **bound.kwargs)
             sys.stdout.flush()
     except UnusedCliTokensError as error:
         rest = " ".join(error.unused_tokens or ())
@@ -104,7 +113,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if arguments is None:
             os._exit(code)  # jax would first wait for what it is computing
         return code
-    return 0
+    return code or 0
 
 
 @contextmanager
