@@ -3,7 +3,7 @@
 import time
 import warnings
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple
@@ -13,17 +13,23 @@ import jax.numpy as jnp
 import numpy as np
 import scipy.sparse
 from jax import Array, random
+from jax.sharding import Mesh
 
 import jaxcmh
 from jaxcmh import brief, checks, store
 from jaxcmh.checks import Bits, Iterations, Labels, Pairs, PathLike, Rows, Seed, Views, Weight, checked
+from jaxcmh.datasets import Split
+from jaxcmh.datasets import catalogue as catalogues
+from jaxcmh.datasets.catalogue import Catalogue
 from jaxcmh.datasets.identity import Database
+from jaxcmh.datasets.raw import rows_of, understood
 from jaxcmh.learning import core
 from jaxcmh.learning import features as feature_maps
 from jaxcmh.learning.compilation import quickly
 from jaxcmh.learning.core import Method, Precision
 from jaxcmh.learning.encoders import MLP, Translated, Unlabelled, ask, mlp, nearest_words, of_view, project
 from jaxcmh.learning.features import FeatureMap, Features
+from jaxcmh.learning.mesh import shard_rows
 from jaxcmh.methods import find
 from jaxcmh.retrieval import metrics, topk
 
@@ -31,9 +37,41 @@ KIND = "jaxcmh"
 FORMAT = 2  # of the model file; raised when a file of this version can no longer be read by the last one
 ENCODE_ROWS = 1 << 14  # rows mapped and encoded at a time
 
-__all__ = ["Info", "Model", "directions", "encode", "evaluate", "load", "query_vectors", "save", "search", "train"]
+__all__ = [
+    "Answer",
+    "Info",
+    "Model",
+    "directions",
+    "encode",
+    "evaluate",
+    "load",
+    "query_vectors",
+    "save",
+    "search",
+    "train",
+]
 
 HashFunction = Literal["ridge", "mlp"]
+
+
+class Answer(NamedTuple):
+    """An item that a query finds; what is not known of it is empty.
+
+    Attributes:
+        rank: from 1; items that are equally near have equal ranks.
+        score: Hamming distance, or score of look-up codes.
+        item: the item's row in the complete data set.
+        row: its row among the training items.
+        name, labels, text: as the data set has them.
+    """
+
+    rank: int
+    score: float
+    item: int
+    row: int
+    name: str
+    labels: list[str]
+    text: str
 
 
 class Info(NamedTuple):
@@ -58,7 +96,7 @@ class Info(NamedTuple):
         *("maps", "encoders", "codes", "encoded", "codebooks", "unlabelled"),
         *("objective", "converged", "diagnostics", "times"),
     ),
-    meta_fields=("info",),
+    meta_fields=("info", "catalogue"),
 )
 @dataclass(frozen=True)
 class Model:
@@ -82,6 +120,7 @@ class Model:
     diagnostics: dict[str, Array]
     times: dict[str, float]  # seconds: features, fit, hash
     info: Info
+    catalogue: Catalogue | None = None  # what its items are, and how rows of new things are made
 
     __repr__ = brief.text
     _repr_html_ = brief.table
@@ -100,6 +139,114 @@ class Model:
         """The codes learned with the labels, arranged for search: for all views, or for each its own."""
         return tuple(map(topk.arrange, self.codes if self.codes.ndim == 3 else [self.codes]))
 
+    @checked
+    def with_catalogue(self, split: Split, thumbnails: bool = False) -> "Model":
+        """The model with what its data set knows of the items, and of how new ones become features; kept by `save`.
+
+        Args:
+            split: the data set it was trained on.
+            thumbnails: keep a small picture of each item too.
+
+        Raises:
+            ValueError: the data set has other training items than the model.
+
+        Example:
+            >>> split = jaxcmh.load_dataset("synthetic", train=200, query=20)
+            >>> model = train("dcgh", split.train.views, split.train.labels, bits=16).with_catalogue(split)
+            >>> model.catalogue.view_names
+            ('image', 'text')
+        """
+        if len(split.train.ids) != self.info.n:
+            raise ValueError(
+                f"split: expected {self.info.n} training items, as the model has; got {len(split.train.ids)}"
+            )
+        return replace(self, catalogue=catalogues.catalogue(split, thumbnails))
+
+    @checked
+    def encode_texts(self, texts: Annotated[Sequence[str], checks.filled]) -> Array:
+        """Codes of new texts, as `encode` gives them.
+
+        Raises:
+            ValueError: the model does not know how its texts became features, or a text has nothing to go by.
+        """
+        view, rows = self.features("text", texts)
+        return encode(self, rows, view)
+
+    @checked
+    def encode_images(self, images: Annotated[Sequence[Any], checks.filled]) -> Array:
+        """Codes of new pictures: files, Pillow pictures, or arrays; errors as for `encode_texts`."""
+        view, rows = self.features("image", images)
+        return encode(self, rows, view)
+
+    @checked
+    def encode_pairs(
+        self, images: Annotated[Sequence[Any], checks.filled], texts: Annotated[Sequence[str], checks.filled]
+    ) -> Array:
+        """Codes of pictures with the texts that belong to them, by both; of an empty or unknown text, by the picture.
+
+        Raises:
+            ValueError: as for `encode_texts`; other numbers of texts than of pictures; codes for each view.
+        """
+        if len(images) != len(texts):
+            raise ValueError(f"texts: expected {len(images)}, one for each picture; got {len(texts)}")
+        if self.codes.ndim == 3:
+            raise ValueError(f"texts: {self.info.method} learns codes for each view; encode pictures or texts")
+        image, rows = self.features("image", images)
+        text, known = self.view("text"), self._known().makers[self.view("text")]
+        codes, both = np.array(encode(self, rows, image)), understood(known, texts)
+        if both.any():
+            some = {image: rows[both], text: self.features("text", [t for t, b in zip(texts, both) if b])[1]}
+            codes[both] = _encode_all(self, [some[m] for m in sorted(some)])
+        return jnp.asarray(codes)
+
+    @checked
+    def search(
+        self, *, text: str | None = None, image: Any = None, k: Annotated[int, checks.Whole(1)] = 10
+    ) -> list[Answer]:
+        """The training items nearest to a new text or picture.
+
+        Args:
+            text: what to search for; or
+            image: a picture: a file, a Pillow picture, or an array.
+            k: answers, fewer where there are fewer items.
+
+        Raises:
+            ValueError: neither or both are given; otherwise as for `encode_texts`.
+            FileNotFoundError: a picture file is not there.
+
+        Example:
+            >>> from jaxcmh.datasets import Maker
+            >>> split = jaxcmh.load_dataset("synthetic", train=200, query=20)
+            >>> vocabulary = tuple(f"word{i}" for i in range(split.train.views[1].shape[1]))
+            >>> split = split._replace(makers=(Maker("photo"), Maker("words", vocabulary)))
+            >>> model = train("dcgh", split.train.views, split.train.labels, bits=16).with_catalogue(split)
+            >>> [answer.rank for answer in model.search(text="word0 word7", k=1)]
+            [1]
+        """
+        if (text is None) == (image is None):
+            raise ValueError("text: expected either a text or an image")
+        view, rows = self.features("text", [text]) if image is None else self.features("image", [image])
+        return answers(self, rows, view, min(k, self._known().pairs[0]))[0]
+
+    def features(self, kind: str, raw: Sequence[Any]) -> tuple[int, np.ndarray]:
+        """Number and rows of the view "text" or "image" of new things."""
+        return self.view(kind), rows_of(self._known(), kind, raw)
+
+    def view(self, kind: str) -> int:
+        """The number of the view of this name."""
+        names = self._known().view_names
+        if kind not in names:
+            raise ValueError(f"{kind}: the data set has no {kind} view; its views are {', '.join(names) or 'unnamed'}")
+        return names.index(kind)
+
+    def _known(self) -> Catalogue:
+        if self.catalogue is None:
+            raise ValueError(
+                "model: nothing is known of its items and of how their features were made; load a run, or see "
+                "Model.with_catalogue"
+            )
+        return self.catalogue
+
 
 @checked
 def train(
@@ -115,6 +262,7 @@ def train(
     features: Any = None,
     hash_function: HashFunction = "ridge",
     precision: Precision | None = None,
+    mesh: Mesh | None = None,
     progress: Callable[[int, int, float], Any] | None = None,
 ) -> Model:
     """Learn codes for paired samples, and hash functions that encode new samples of either view.
@@ -131,6 +279,8 @@ def train(
         hash_function: "ridge", the method's own, linear in the mapped features; or "mlp", a network with one hidden
             layer that predicts each bit (`encoders.mlp`), for any method but a look-up one.
         precision: as for `core.prepare`; "float64" runs the same training in float64, as a check.
+        mesh: train on these devices, each with its share of the rows, see `jaxcmh.mesh.row_mesh`; the codes are those
+            of one device up to rounding.  The features are mapped, and the hash functions applied, on the first device.
         progress: called after each pass over the samples that trains an MLP, with the view, the number of passes and
             the cross entropy on held-out samples.
 
@@ -170,9 +320,10 @@ def train(
     maps, mapped_views = zip(*fitted)
     known = mapped_views if labelled.all() else [phi[labelled] for phi in mapped_views]
     data = jax.block_until_ready(core.prepare(known, host_labels[labelled], precision, method.across))
+    placed = data if mesh is None else shard_rows(data, mesh)
     mapped = time.perf_counter()
     ends = {"max_iterations": max_iterations, "tolerance": tolerance}
-    state, objective, converged = core.fit(method, data, random.fold_in(key, len(views)), params, bits=bits, **ends)
+    state, objective, converged = core.fit(method, placed, random.fold_in(key, len(views)), params, bits=bits, **ends)
     jax.block_until_ready(state)  # answers an interrupt, as copying to NumPy does not
     if not np.isfinite(np.asarray(objective)).all():
         raise ValueError(_no_solution(method, params, views))
@@ -185,8 +336,12 @@ def train(
         )
     learned = time.perf_counter()
     with jax.enable_x64(data.mask.dtype == jnp.float64):
-        found = quickly(_finish, state, data, params, method=core.bare(method), bits=bits)
+        found = quickly(_finish, state, placed, params, method=core.bare(method), bits=bits)
         codebooks = method.codebooks(state) if method.codebooks else None
+    if mesh is not None:
+        encoders, unlabelled, codes, diagnostics = found
+        whole = encoders, unlabelled, codes[..., : len(data.mask), :], diagnostics
+        found, codebooks, objective = jax.device_put((whole, codebooks, objective), mesh.devices.flat[0])
     # Whatever it was trained in, a model is in the precision of those who use it.
     found, codebooks, known, every, objective = _as_used(
         jax.block_until_ready((found, codebooks, data.features, mapped_views, objective))
@@ -362,6 +517,17 @@ def query_vectors(model: Model, x: Rows, view: int) -> Array:
     return _by_rows(model, x, view, pack_queries if model.codebooks is None else jnp.matmul)
 
 
+def _encode_all(model: Model, views: Sequence[Any]) -> np.ndarray:
+    """Codes of items of which all views are known."""
+    blocks = []
+    for i in range(0, len(views[0]), ENCODE_ROWS):
+        rows = [x[i : i + ENCODE_ROWS] for x in views]
+        mapped = [feature_maps.mapped(fitted, _filled_up(x)) for fitted, x in zip(model.maps, rows)]
+        codes = of_all_views(mapped, model.encoders, model.codebooks, model.unlabelled)
+        blocks.append(np.asarray(codes)[: len(rows[0])])
+    return np.concatenate(blocks)
+
+
 def _by_rows(model: Model, x: Any, view: int, represent: Any) -> Array:
     view = checks.Whole(0, len(model.maps) - 1)(view, "view")
     if x.shape[1] != model.info.dims[view]:
@@ -449,18 +615,33 @@ def evaluate(
         items = [encode(model, x, view) for view, x in enumerate(database_views)]
     else:
         items = [model.encoded[m] if database == "encoded" else of_view(model.codes, m) for m in range(views)]
+    return measured(model, queries, items, query_labels, database_labels, database=database, ties=ties, at=at)
+
+
+def measured(
+    model: Model,
+    queries: Sequence[Any],
+    items: Sequence[Any],
+    query_labels: Any,
+    database_labels: Any,
+    *,
+    database: str,
+    ties: metrics.Ties,
+    at: int | None,
+) -> dict[str, Any]:
+    """`evaluate`, of what queries are searched with (`query_vectors`) and of codes of the items, one array a view."""
     options: dict[str, Any] = {"ties": ties, "at": at}
-    measured = {}
-    for name, (a, b) in directions(views).items():
+    found = {}
+    for name, (a, b) in directions(len(queries)).items():
         if model.codebooks is None:
-            measured[name] = metrics.hamming_metrics(queries[a], items[b], query_labels, database_labels, **options)
+            found[name] = metrics.hamming_metrics(queries[a], items[b], query_labels, database_labels, **options)
         else:
-            measured[name] = metrics.score_metrics(
+            found[name] = metrics.score_metrics(
                 queries[a], items[b], model.codebooks, query_labels, database_labels, **options
             )
-    first = next(iter(measured.values()))
+    first = next(iter(found.values()))
     return {
-        **{name: measure.map for name, measure in measured.items()},
+        **{name: measure.map for name, measure in found.items()},
         "n_queries": first.n_queries,
         "n_without_relevant": first.n_without_relevant,
         "n_database": len(database_labels),
@@ -469,7 +650,7 @@ def evaluate(
         "database": database,
         "ties": ties,
         "at": at,
-        "metrics": measured,
+        "metrics": found,
     }
 
 
@@ -507,6 +688,42 @@ def search(model: Model, x: Rows, view: int, k: int) -> tuple[Array, Array]:
     return topk.lookup_topk(queries, blocks, model.codebooks, k)
 
 
+def answers(model: Model, x: Rows, view: int, k: int) -> list[list[Answer]]:
+    """`search`, with what the catalogue knows of the items; of several pairs of one picture, the best.
+
+    Args:
+        model: a model with a catalogue.
+        x, view: as for `search`.
+        k: answers per query, from 1 to the number of pictures.
+    """
+    known = model._known()
+    things, most = known.pairs
+    k = checks.Whole(1, things)(k, "k")
+    found = []
+    scores, rows = (np.asarray(values) for values in search(model, x, view, min(k * most, model.info.n)))
+    for own, at in zip(scores, rows):
+        _, first = np.unique(known.things[at], return_index=True)
+        kept = np.sort(first)[:k]
+        found.append([_answer(known, *one) for one in zip(ranks(own[kept]), own[kept].tolist(), at[kept].tolist())])
+    return found
+
+
+def _answer(known: Catalogue, rank: int, score: float, row: int) -> Answer:
+    name, text = (values[row] if values else "" for values in (known.names, known.texts))
+    return Answer(rank, score, int(known.ids[row]), row, name, known.labels_of(row), text)
+
+
+def ranks(scores: Any) -> list[int]:
+    """Ranks of sorted scores, equal ones for equal scores.
+
+    >>> ranks([0, 0, 3, 4, 4])
+    [1, 1, 3, 4, 4]
+    """
+    scores = np.asarray(scores)
+    starts = np.flatnonzero(np.r_[True, scores[1:] != scores[:-1]])[: len(scores)]
+    return (np.repeat(starts, np.diff(np.r_[starts, len(scores)])) + 1).tolist()
+
+
 @checked
 def save(model: Model, path: PathLike) -> None:
     """Write a model as one safetensors file with a JSON header; the file appears whole or not at all.
@@ -539,9 +756,12 @@ def save(model: Model, path: PathLike) -> None:
     info = model.info._asdict()
     info["params"] = dict(model.info.params)
     info["features"] = [f._asdict() for f in model.info.features]
+    known, parts = (None, {}) if model.catalogue is None else catalogues.stored(model.catalogue)
+    arrays |= parts
     header = {
         "format": FORMAT,
         "info": info,
+        "catalogue": known,
         "diagnostics": {name: float(value) for name, value in model.diagnostics.items()},
         "times": {name: float(value) for name, value in model.times.items()},
         "converged": int(model.converged),
@@ -618,7 +838,12 @@ def _restored(header: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> Mo
         info=Info(**{**info, "dims": tuple(info["dims"]), "params": params, "features": features}),
     )
     _check_parts(model)
-    return model
+    if header.get("catalogue") is None:
+        return model
+    known = catalogues.restored(header["catalogue"], arrays, model.info.n)
+    if len(known.makers) not in (0, len(maps)) or len(known.view_names) not in (0, len(maps)):
+        raise ValueError(f"makers: expected one for each of {len(maps)} views; got {len(known.makers)}")
+    return replace(model, catalogue=known)
 
 
 def _check_parts(model: Model) -> None:

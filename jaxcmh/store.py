@@ -4,7 +4,7 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, TypeVar
@@ -317,6 +317,29 @@ def read(
         raise ValueError(f"path: {path} {error}") from None
     except Exception as error:  # whatever is made of the values of a file that is none
         raise ValueError(f"path: {path} is truncated or not a {name} ({reason(error)})") from None
+
+
+def pieces(name: str, parts: Sequence[bytes]) -> dict[str, np.ndarray]:
+    """Pieces of bytes, such as texts, as two arrays of a file: all of them behind each other, and the length of each.
+
+    >>> cut("word", pieces("word", [b"sea", b"", b"sun"]))
+    [b'sea', b'', b'sun']
+    """
+    lengths = np.fromiter(map(len, parts), np.int64, len(parts))
+    return {f"{name}_text": np.frombuffer(b"".join(parts), np.uint8), f"{name}_lengths": lengths}
+
+
+def cut(name: str, arrays: Mapping[str, np.ndarray]) -> list[bytes]:
+    """The pieces that `pieces` put into arrays.
+
+    Raises:
+        ValueError: the lengths are not those of the pieces.
+    """
+    whole, lengths = arrays[f"{name}_text"].tobytes(), arrays[f"{name}_lengths"]
+    if lengths.dtype != np.int64 or lengths.min(initial=0) < 0 or lengths.sum() != len(whole):
+        raise ValueError(f"{name}_lengths: expected lengths of texts of {len(whole)} bytes in all")
+    ends = np.cumsum(lengths).tolist()
+    return [whole[a:b] for a, b in zip([0, *ends], ends)]
 
 
 def _checksum(arrays: Mapping[str, np.ndarray], text: str) -> str:

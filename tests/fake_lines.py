@@ -127,6 +127,31 @@ def scaling():
     ]  # fmt: skip
 
 
+def paired(methods=("dcgh-common", "aah-common", "random_codewords-common"), seeds=2, queries=20):
+    """Methods at one code length, with the AP of every query, in both kinds of database codes."""
+    rng, lines = np.random.default_rng(0), []
+    easy = rng.random(queries) / 4
+    for rank, method in enumerate(methods):
+        for seed in range(seeds):
+            for kind in ("learned", "encoded"):
+                ap = {d: (easy + 0.6 - 0.2 * rank + rng.normal(0, 0.01, queries)).tolist() for d in ("i2t", "t2i")}
+                ap = {d: [None, *values[1:]] for d, values in ap.items()}  # a query without a relevant item
+                scores = {d: float(np.mean(values[1:])) for d, values in ap.items()}
+                options = {"study": ("paired", "paired", []), "database": kind, "map": scores, "ap": ap}
+                lines.append(line(method, 32, seed, **options))
+    return lines
+
+
+def times():
+    """Times of several methods on the same data."""
+    study, names = ("time", "scaling", []), [f"method {number}" for number in range(18)]
+    return [
+        line(m, 32, s, study=study, times={"train": 10.0 ** (k / 6), "evaluate": 1.0}, peak_memory_gb=1.0 + k)
+        for k, m in enumerate(["random_codewords", *names])
+        for s in (0, 1)
+    ]
+
+
 def unpaired():
     """mAP against the share of unpaired pairs."""
     study = ("unpaired share", "unpaired", [])
@@ -186,5 +211,5 @@ def pictures(folder):
 
 def everything(folder):
     """Lines of every kind, with their arrays in `folder`."""
-    lines = [*bits(), *sensitivity(), *surface(), *ablation(), *convergence(), *scaling(), *unpaired()]
+    lines = [*bits(), *sensitivity(), *surface(), *ablation(), *convergence(), *scaling(), *unpaired(), *paired()]
     return [*lines, *training_size(), *deep(), *tsne(folder), *residuals(folder), *pictures(folder)]

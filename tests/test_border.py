@@ -22,7 +22,7 @@ import numpy as np
 import pytest
 import scipy.sparse
 from cyclopts import App
-from fake_lines import line
+from fake_lines import line, paired
 
 import jaxcmh
 from jaxcmh import checks, index, results, studies
@@ -43,6 +43,7 @@ INNER = (
     *("methods.imads_mapping", "studies.plans"),
     *(f"methods.{name}" for name in ("amsh", "dch", "dlfh", "fddh", "mtfh", "srlch", "batch")),
     *(f"methods.{name}" for name in ("cmfh", "fcmh", "lcmfh", "random_codewords", "scm", "scratch")),
+    "datasets.catalogue",
     *(f"datasets.{part}" for part in ("download", "files", "folder", "icons", "identity", "inspection", "layouts")),
     "datasets.mat5",
     *(f"datasets.{part}" for part in ("named", "pictures", "preparation", "raw", "reading", "simulation", "split")),
@@ -241,6 +242,7 @@ def good(folder: Path) -> dict[str, typing.Any]:
         "cell": table.rows[0][1][0],
         "setting": {"unpaired": 0.5},
         "run": results.runs.read_run(folder / "one"),
+        "results.runs.evaluate.model": outcome.model,
         "outcomes": verdict,
         "grid.table": table,
         "html.grid": tables.grid(table),
@@ -290,7 +292,12 @@ def good(folder: Path) -> dict[str, typing.Any]:
         "point": None,
         "tracker": "tensorboard",
         **dict.fromkeys(("line.data", "record.data", "runs.run.data", "study.run.data", "reproduce.run.data"), "toy"),
-        "published.data": "wiki",
+        **dict.fromkeys(("published.data", "printed.data", "with_control.data"), "wiki"),
+        "with_control.rows": 40,
+        "pairs.records": paired(),
+        "found": significance.pairs(paired()),
+        "matrix.panels": [plots.Matrix("a", ["b"], ["c"], [[0.0]], [[False]])],
+        "labelled.panels": [plots.Panel("a", {"b": ([1.0], [1.0])})],
         "core.prepare.labels": Y,
         "shape": "small",
     }

@@ -12,7 +12,7 @@ import scipy.sparse
 import jaxcmh
 from jaxcmh import model as model_module
 from jaxcmh import store, studies
-from jaxcmh.learning import core
+from jaxcmh.learning import core, mesh
 from jaxcmh.learning.features import Features
 from jaxcmh.methods import registry
 
@@ -51,6 +51,16 @@ def test_sparse_views_train_the_same_model(trained):
     np.testing.assert_array_equal(
         jaxcmh.encode(trained, scipy.sparse.csr_matrix(views[1]), 1), jaxcmh.encode(trained, views[1], 1)
     )
+
+
+@pytest.mark.parametrize("method", ["dcgh", "imads", "acqh", "amsh"])
+def test_eight_devices_train_the_model_of_one(method):
+    views, labels = pairs(n=150)
+    options = {"bits": 8, "max_iterations": 3, "tolerance": 0, "features": "identity", "precision": "float64"}
+    one, many = (jaxcmh.train(method, views, labels, mesh=devices, **options) for devices in (None, mesh.row_mesh()))
+    np.testing.assert_array_equal(many.codes, one.codes)
+    np.testing.assert_array_equal(many.encoded, one.encoded)
+    assert all(len(leaf.devices()) == 1 for leaf in jax.tree.leaves(many) if isinstance(leaf, jax.Array))
 
 
 def test_integer_classes_are_one_hot_labels(trained):

@@ -101,14 +101,17 @@ def source(name: str) -> str | None:
 def plans(name: str) -> dict[str, "Plan"]:
     """Plans by what their results are filed under: of one paper, of all of them, or one's own as module:attribute.
 
+    All are those of papers, which have the names of methods.
+
     Raises:
         ValueError: no such paper, or as for `method`.
     """
+    from jaxcmh.methods import registry
     from jaxcmh.studies.plans import find, plans
     from jaxcmh.studies.plans.plan import Plan
 
     if name == "all":
-        return dict(plans)
+        return {paper: plan for paper, plan in plans.items() if paper in registry}
     if is_own(name):
         return {name: _imported(name, Plan, "a jaxcmh.studies.plans.plan.Plan")}
     if name not in plans:
@@ -118,8 +121,9 @@ def plans(name: str) -> dict[str, "Plan"]:
 
 
 def _imported(name: str, kind: type, described: str) -> Any:
-    """What module:attribute names, if it is of this kind; modules of the current folder come first."""
-    module_name, _, attribute = name.partition(":")
+    """What module:attribute names, or module:variants.key, if it is of this kind; the current folder comes first."""
+    module_name, _, place = name.partition(":")
+    attribute, _, key = place.partition(".")
     if not attribute.isidentifier() or not all(part.isidentifier() for part in module_name.split(".")):
         raise ValueError(
             f"{name}: expected module:attribute, such as mymethod:method for what mymethod.py calls method"
@@ -134,12 +138,16 @@ def _imported(name: str, kind: type, described: str) -> Any:
         if missing and f"{module_name}.".startswith(f"{missing}."):
             raise ValueError(f"{name}: no module {missing!r} in {os.getcwd()}, nor installed") from None
         raise ValueError(f"{name}: {module_name} cannot be imported: {type(error).__name__}: {error}") from error
-    fitting = [key for key, value in vars(module).items() if isinstance(value, kind)]
+    fitting = [one for one, value in vars(module).items() if isinstance(value, kind)]
+    of_name = getattr(module, "variants", None)
+    if isinstance(of_name, dict):
+        fitting += [f"variants.{key}" for key, value in of_name.items() if isinstance(value, kind)]
     there = f"there is {', '.join(fitting)}" if fitting else "nothing there is"
     there += "" if fitting else f" {described}"
-    if not hasattr(module, attribute):
-        raise ValueError(f"{name}: {module_name} has no {attribute!r}; {there}")
-    value = getattr(module, attribute)
+    value = getattr(module, attribute, None)
+    value = value.get(key) if key and isinstance(value, dict) else None if key else value
+    if value is None:
+        raise ValueError(f"{name}: {module_name} has no {place!r}; {there}")
     if not isinstance(value, kind):
         raise ValueError(f"{name}: expected {described}; got {type(value).__name__}; {there}")
     return value
@@ -198,6 +206,24 @@ def info(method: "Method", split: Any, hash_function: str, options: dict[str, An
 
 
 # -- where results go -------------------------------------------------------------------------------------------------
+
+
+def mesh(devices: int | None) -> Any:
+    """The first of so many devices for `jaxcmh.train`; None for one.
+
+    Raises:
+        ValueError: there are fewer.
+    """
+    if devices is None:
+        return None
+    import jax
+
+    from jaxcmh.learning.mesh import row_mesh
+
+    there = jax.devices()
+    if devices > len(there):
+        raise ValueError(f"--devices: expected at most {len(there)}, as jax sees {there[0].platform}; got {devices}")
+    return row_mesh(there[:devices])
 
 
 def file_name(*parts: Any) -> str:

@@ -1,5 +1,5 @@
-"""The command `jaxcmh`: demo, methods, train, evaluate, search, index, export, data, features, studies, results and
-doctor.
+"""The command `jaxcmh`: demo, methods, train, evaluate, search, index, export, serve, data, features, studies, results
+and doctor.
 
 Results go to standard output, everything else to standard error. Nothing heavy is imported before a command needs it.
 Exit codes: 0 done, 1 `doctor` found what does not work, 2 bad input (one line says what), 130 interrupted, 129 and 143
@@ -20,7 +20,7 @@ from cyclopts.exceptions import UnknownOptionError, UnusedCliTokensError
 
 import jaxcmh
 from jaxcmh.checks import checked
-from jaxcmh.commands import data, doctor, index, reading, study, training
+from jaxcmh.commands import data, doctor, index, reading, serve, study, training
 from jaxcmh.progress import say
 
 
@@ -52,9 +52,11 @@ for command in (training.demo, training.methods, training.train, training.evalua
 app.command(data.data_app)
 app.command(index.index_app)
 app.command(index.export_app)
+app.command(serve.serve)
 app.command(data.features)
 for command in (
     study.reproduce,
+    study.compare_methods,
     study.sweep,
     reading.report,
     reading.table,

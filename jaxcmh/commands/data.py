@@ -5,7 +5,7 @@ from typing import Literal
 
 from cyclopts import App
 
-from jaxcmh.checks import Count, Positive, Seed
+from jaxcmh.checks import Count, Seed, Weight
 from jaxcmh.commands import asked, terminal
 from jaxcmh.commands.asked import Flag, Json, NewPlace, Root
 from jaxcmh.commands.queries import load_data
@@ -110,7 +110,7 @@ def features(
     captions: Path | None = None,
     image: Literal["efficientnet-lite0", "photo", "drawing"] = "efficientnet-lite0",
     text: Literal["minilm", "words"] = "minilm",
-    query: Positive | None = None,
+    query: Weight | None = None,
     train: Count | None = None,
     seed: Seed = 0,
     skip: Flag = False,
@@ -133,7 +133,8 @@ def features(
     text
         Features of the texts: a pretrained network, or the words of the training captions.
     query
-        How many items (or below 1 which share) become queries. [default: as the list says, or a tenth]
+        How many items (or below 1 which share) become queries; with 0 all can be found, and the scores are measured on
+        what was trained on. [default: as the list says, or a tenth]
     train
         How many of the others are trained on. [default: all]
     seed

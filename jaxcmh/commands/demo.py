@@ -13,14 +13,15 @@ import numpy as np
 import jaxcmh
 from jaxcmh import results, store
 from jaxcmh.commands import asked, terminal
-from jaxcmh.datasets import Part, Split
+from jaxcmh.commands.examples import examples
+from jaxcmh.datasets import Part, Split, prepare
 from jaxcmh.learning.core import Method
 from jaxcmh.learning.encoders import of_view
 from jaxcmh.learning.features import Features
 from jaxcmh.model import directions
 from jaxcmh.progress import Progress, Stages, progress, say, shown
 from jaxcmh.results import plots, report
-from jaxcmh.results.tables import render
+from jaxcmh.results.tables import render, study
 from jaxcmh.studies import runs
 
 SHOWN = ("dcgh", "a2lh", "acqh", "aah", "imads", "random_codewords")  # unless others are asked for
@@ -72,7 +73,7 @@ def demonstrate(
         asked.start(steps)
         steps.step("loading icons (drawn once, then kept)")
         with load("load"):
-            split = jaxcmh.load_dataset("icons")
+            split = prepared()
         steps.advance()
         hashes = results.data_hash(split), results.split_hash(split)
         options = {"hashes": hashes, "times": load.seconds, **endings}
@@ -95,11 +96,18 @@ def demonstrate(
         print(
             f"total {total:.0f} s; programs were compiled during {whole.seconds['compile']:.0f} s of it, and are kept\n"
         )
-    best = jaxcmh.load(place / BEST).info
+    best = jaxcmh.load(place / BEST)
+    info, try_it = best.info, (*examples(best, 1), "dog")[0]
     print(f"open       {where}/index.html")
     print(f"results    {where}/results.jsonl, scores.md, plots/")
-    print(f"model      {where}/{BEST}   ({best.method}, {best.bits} bits)")
-    print(f"search it  jaxcmh search {where}/{BEST} --text 'dog'")
+    print(f"model      {where}/{BEST}   ({info.method}, {info.bits} bits)")
+    print(f"search it  jaxcmh search {where}/{BEST} --text '{try_it}'")
+    print(f"serve it   jaxcmh serve {where}/{BEST}")
+
+
+def prepared() -> Split:
+    """The icons, their texts as rows of length 1: two words that a user types are then near an icon that has ten."""
+    return prepare(jaxcmh.load_dataset("icons"), [[], ["l2"]])
 
 
 def _train_all(
@@ -124,8 +132,9 @@ def _train_all(
         longest = [outcome for outcome in outcomes if outcome.records[0]["bits"] == max(lengths)]
         best = max(longest, key=lambda outcome: np.mean(list(outcome.records[1]["map"].values())))
         model = {**best.model.info._asdict(), "params": dict(best.model.info.params)}
+        whole = best._replace(model=best.model.with_catalogue(split, thumbnails=True))
         runs.keep(
-            folder / BEST, best, {"data": "icons", "root": None, "ties": "expected", "at": None, **model, **wanted}
+            folder / BEST, whole, {"data": "icons", "root": None, "ties": "expected", "at": None, **model, **wanted}
         )
         steps.step("drawing plots")
         draw(records, folder / "plots", max(lengths))
@@ -181,7 +190,7 @@ def _features(method: Method) -> Features:
 
 
 def _table(records: Sequence[dict], kind: str) -> results.Table:
-    return results.table([line for line in records if line["database"] == kind])
+    return study([line for line in records if line["database"] == kind])
 
 
 def draw(records: Sequence[dict], folder: Path, bits: int) -> None:
@@ -231,6 +240,7 @@ def write_page(
             *((f"{line['method']}", _settings(line)) for line in {r["method"]: r for r in records}.values()),
             ("machine", f"{environment['platform']}, {environment['cpus']} processors, device {environment['device']}"),
             ("versions", versions),
+            ("texts", "bags of words, as rows of length 1"),
             ("pictures", "Font Awesome Free 6, CC BY 4.0"),
         ],
     )

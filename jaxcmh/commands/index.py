@@ -1,4 +1,4 @@
-"""The commands around indexes: `jaxcmh index build|add|search|info` and `jaxcmh export`."""
+"""The commands around indexes: `jaxcmh index build|add|remove|search|info` and `jaxcmh export`."""
 
 import re
 from collections.abc import Callable
@@ -9,13 +9,15 @@ from cyclopts import App, Parameter
 
 from jaxcmh import checks
 from jaxcmh.commands import asked, terminal
-from jaxcmh.commands.asked import Count, Images, Json, NewPlace, Out, Query, Root, Texts
-from jaxcmh.commands.queries import load_data, read_array, read_queries, read_rows, stored_root, view_number
+from jaxcmh.commands.asked import Count, Flag, Images, Json, NewPlace, Out, Query, Root, Texts
+from jaxcmh.commands.queries import knowing, read_array, read_queries, read_rows, view_number
+from jaxcmh.commands.things import are_raw, codes_of, read_things
 from jaxcmh.progress import Stages, printable, progress, say, shown
 
 if TYPE_CHECKING:
     from jaxcmh.index import Index
     from jaxcmh.model import Model
+    from jaxcmh.progress import Progress
 
 index_app = App(name="index", help="Indexes: codes with ids of your own, to search, add to and hand to other engines.")
 export_app = App(name="export", help="Write an index for another engine.")
@@ -25,11 +27,12 @@ Run = Annotated[Path | None, Parameter(name=["--model", "-m"])]
 
 @index_app.command
 def build(
-    items: Path,
+    items: list[Path],
     /,
     *,
     out: NewPlace,
     ids: Path | None = None,
+    integer_ids: Flag = False,
     model: Run = None,
     view: str | None = None,
     bits: checks.Count | None = None,
@@ -40,18 +43,22 @@ def build(
     Parameters
     ----------
     items
-        A run folder, for its training items; a .npy file of codes (uint8), or of features with --model; or what
-        jaxcmh export wrote (.npz, .parquet, .faiss).
+        A run folder, for its training items; folders and files of pictures and files of texts (.txt, one per line),
+        with --model; a .npy file of codes (uint8), or of features with --model; or what jaxcmh export wrote (.npz,
+        .parquet, .faiss).
     out
         The file to write; must not exist.
     ids
-        Ids of the items: .npy, or text with one per line. [default: the names of a run's items, where the data have
-        names; the ids of a file; else integers]
+        Ids of the items: .npy, or text with one per line. [default: the names of the items, where they have names; the
+        ids of a file; else integers]
+    integer_ids
+        The lines of --ids are integers.
     model
-        Run folder or model file that encodes features, or made the codes.
+        Run folder or model file that encodes pictures, texts or features, or made the codes.
     view
-        View that the features are of, by number; taken from their width where only one fits. For a run folder: take
-        codes encoded from this view. [default for a run folder: codes learned with the labels]
+        View that the features are of, by number; taken from their width where only one fits. For pictures with texts:
+        encode one of them only, image or text. For a run folder: take codes encoded from this view. [default for a run
+        folder: codes learned with the labels]
     bits
         Code length where the last byte is not full.
     codebooks
@@ -61,8 +68,8 @@ def build(
 
     with asked.new_file(out), progress() as steps:
         asked.start(steps)
-        steps.step(f"reading {items}")
-        index = _read_items(items, ids, model, view, bits, codebooks)
+        steps.step(f"reading {items[0]}")
+        index = _read_items(items, ids, integer_ids, model, view, bits, codebooks, steps)
         steps.step(f"writing {out}")
         jaxcmh.index.save(index, out)
     print(f"{shown(out)}: {_described(index)}")
@@ -71,7 +78,7 @@ def build(
 @index_app.command
 def add(
     index: Path,
-    items: Path,
+    items: list[Path],
     /,
     *,
     ids: Path | None = None,
@@ -86,36 +93,83 @@ def add(
     index
         The index file.
     items
-        A .npy file of codes (uint8), or of features with --model.
+        Folders and files of pictures and files of texts (.txt, one per line), with --model; those whose name is in the
+        index already are left out. Or a .npy file of codes (uint8), or of features with --model.
     ids
-        Ids of the items: .npy, or text with one per line. [default: the integers from the largest on]
+        Ids of the items, as the index has them: .npy, or text with one per line. [default: names of pictures and
+        texts; else the integers from the largest on]
     model
-        Run folder or model file that encodes features, or made the codes.
+        Run folder or model file that encodes pictures, texts or features, or made the codes.
     view
-        View that the features are of, by number; taken from their width where only one fits.
+        View that the features are of, by number; taken from their width where only one fits. For pictures with texts:
+        encode one of them only, image or text.
     out
         Write here and leave the index as it is; must not exist.
     """
     import jaxcmh.index
     from jaxcmh import store
 
-    place = out or index
+    place, there = out or index, 0
     with store.only_writer(index) if out is None else asked.new_file(out), progress() as steps:
         asked.start(steps)
         steps.step(f"reading {index}")
         before = jaxcmh.index.load(index)
         store.room(place, index.stat().st_size)
-        rows, encoder = read_rows(items, "items"), None if model is None else jaxcmh.load(model)
-        number = None if encoder is None else _view(encoder, rows, view)
-        if encoder is None:
-            _only_codes(before, rows, "items")
-        if ids is None and len(before) and before.ids.values.dtype.kind == "U":
-            raise ValueError(
-                f"--ids: expected names for the new items, as {index} has, such as {str(before.ids.values[0])!r}"
-            )
-        after = jaxcmh.index.add(before, rows, None if ids is None else _read_ids(ids), model=encoder, view=number)
+        encoder, number = None if model is None else jaxcmh.load(model), None
+        names = None if ids is None else _read_ids(ids, before.ids.values)
+        if are_raw(items):
+            things = read_things(items)
+            if names is None:
+                if len(before) and before.ids.values.dtype.kind != "U":
+                    raise ValueError(f"--ids: expected integers for the new items, as {index} has, not their names")
+                present = set(before.ids.values.tolist())
+                there, things = len(things), [thing for thing in things if thing.name not in present]
+                there, names = there - len(things), [thing.name for thing in things]
+            rows = codes_of(things, _required(encoder), view, steps)
+        else:
+            rows = read_rows(_one_file(items), "items")
+            number = None if encoder is None else _view(encoder, rows, view)
+            if encoder is None:
+                _only_codes(before, rows, "items")
+            if names is None and len(before) and before.ids.values.dtype.kind == "U":
+                example = str(before.ids.values[0])
+                raise ValueError(f"--ids: expected names for the new items, as {index} has, such as {example!r}")
+        after = jaxcmh.index.add(before, rows, names, model=encoder, view=number) if len(rows) else before
         jaxcmh.index.save(after, place)
-    print(f"{shown(place)}: {_described(after)}, {len(rows)} of them new")
+    known = f"; {there:,} were there already" if there else ""
+    print(f"{shown(place)}: {_described(after)}, {len(rows):,} of them new{known}")
+
+
+@index_app.command
+def remove(index: Path, names: list[str] | None = None, /, *, ids: Path | None = None, out: Out = None) -> None:
+    """Remove items from an index.
+
+    Parameters
+    ----------
+    index
+        The index file.
+    names
+        Ids of the items.
+    ids
+        Or a file of them: .npy, or text with one per line.
+    out
+        Write here and leave the index as it is; must not exist.
+    """
+    import jaxcmh.index
+    from jaxcmh import store
+
+    if bool(names) == (ids is not None):
+        raise ValueError("--ids: expected ids behind the index, or a file of them")
+    place = out or index
+    with store.only_writer(index) if out is None else asked.new_file(out), progress() as steps:
+        asked.start(steps)
+        steps.step(f"reading {index}")
+        before = jaxcmh.index.load(index)
+        present = before.ids.values
+        unwanted = _of_kind(names or [], present, "names") if ids is None else _read_ids(ids, present)
+        after = jaxcmh.index.remove(before, unwanted)
+        jaxcmh.index.save(after, place)
+    print(f"{shown(place)}: {_described(after)}, {len(before) - len(after):,} removed")
 
 
 @index_app.command
@@ -161,6 +215,7 @@ def search(
     import numpy as np
 
     import jaxcmh.index
+    from jaxcmh.model import ranks
     from jaxcmh.results import runs
 
     asked.one_query(text, image, query)
@@ -178,9 +233,9 @@ def search(
         elif model is None or encoder is None:
             raise ValueError("--model: expected with --text and --image, the run folder that encodes them")
         else:
-            run = runs.read_run(model)
-            split = load_data(runs.data_of(run), root or stored_root(run.config), Stages(), steps)
-            number, rows, names = read_queries(encoder, split, text, image, None, view)
+            if encoder.catalogue is None:
+                encoder = knowing(encoder, runs.read_run(model), root, Stages(), steps)
+            number, rows, names = read_queries(encoder, text, image, None, view)
         steps.step("searching")
         if radius is None:
             scores, ids = jaxcmh.index.search(items, rows, k, model=encoder, view=number)
@@ -189,8 +244,8 @@ def search(
             scores, ids = (np.split(values, ends[1:-1]) for values in within)
     word = "distance" if items.codebooks is None else "score"
     for name, row_scores, row_ids in zip(names, scores, ids):
-        pairs = enumerate(zip(row_scores.tolist(), row_ids.tolist()), 1)
-        answers = [{"query": name, "rank": rank, word: score, "item": item} for rank, (score, item) in pairs]
+        found = zip(ranks(row_scores), row_scores.tolist(), row_ids.tolist())
+        answers = [{"query": name, "rank": rank, word: score, "item": item} for rank, score, item in found]
         if answers or as_json:
             terminal.print_answers(name, answers, as_json)
         else:
@@ -364,27 +419,43 @@ def _export(index: Path, out: Path, write: Callable[["Index", Path], None]) -> N
 
 
 def _read_items(
-    items: Path, ids: Path | None, model: Path | None, view: str | None, bits: int | None, codebooks: Path | None
+    given: list[Path],
+    ids: Path | None,
+    integer_ids: bool,
+    model: Path | None,
+    view: str | None,
+    bits: int | None,
+    codebooks: Path | None,
+    steps: "Progress",
 ) -> "Index":
+    import numpy as np
 
     import jaxcmh.index
+    from jaxcmh.datasets.folder import SUFFIXES
     from jaxcmh.results import runs
 
-    given = None if ids is None else _read_ids(ids)
+    names = None if ids is None else _read_ids(ids, integers=integer_ids)
+    if model is not None and (bits is not None or codebooks is not None):
+        raise ValueError("--bits, --codebooks: expected with codes only; a model brings its own")
+    if model is not None and are_raw(given):
+        things, encoder = read_things(given), jaxcmh.load(model)
+        codes = codes_of(things, encoder, view, steps)
+        return jaxcmh.index.build(codes, [thing.name for thing in things] if names is None else names, model=encoder)
+    items = _one_file(given)
     if items.is_dir():
-        if model is not None:
-            raise ValueError("--model: a run folder brings its own model; give one or the other")
+        if not (items / "config.json").is_file() and any(file.suffix.lower() in SUFFIXES for file in items.iterdir()):
+            raise ValueError(f"--model: expected with pictures, the run folder that encodes those in {items}")
         stored, encoder = runs.read_run(items), jaxcmh.load(items)
         if view is None and encoder.codes.ndim == 3:
             raise ValueError(f"--view: {encoder.info.method} learns codes for each view; say of which to take them")
         codes = encoder.codes if view is None else encoder.encoded[view_number(encoder, None, view, "items")]
-        given = runs.train_names(stored) if given is None else given
-        return jaxcmh.index.build(codes, given, model=encoder)
+        rows, own = runs.things(stored, encoder)
+        return jaxcmh.index.build(np.asarray(codes)[rows], own if names is None else names, model=encoder)
     if items.suffix in (".npz", ".parquet", ".faiss") and model is None and codebooks is None:
         index = _read_export(items)
-        if given is None and bits is None:
+        if names is None and bits is None:
             return index
-        ids_kept = index.ids.values if given is None else given
+        ids_kept = index.ids.values if names is None else names
         length = index.bits if bits is None and index.codebooks is None else bits
         return jaxcmh.index.build(index.codes, ids_kept, bits=length, codebooks=index.codebooks)
     rows = read_rows(items, "items")
@@ -392,11 +463,9 @@ def _read_items(
         if view is not None:
             raise ValueError("--view: expected with --model only; without one, items are codes")
         books = None if codebooks is None else read_array(codebooks, "--codebooks")
-        return jaxcmh.index.build(rows, given, bits=bits, codebooks=books)
-    if bits is not None or codebooks is not None:
-        raise ValueError("--bits, --codebooks: expected with codes only; a model brings its own")
+        return jaxcmh.index.build(rows, names, bits=bits, codebooks=books)
     encoder = jaxcmh.load(model)
-    return jaxcmh.index.build(rows, given, model=encoder, view=_view(encoder, rows, view))
+    return jaxcmh.index.build(rows, names, model=encoder, view=_view(encoder, rows, view))
 
 
 def _only_codes(index: "Index", rows: Any, what: str) -> None:
@@ -419,8 +488,20 @@ def _view(model: "Model", rows: Any, view: str | None) -> int | None:
     return None if view is None and made else view_number(model, rows, view, "items")
 
 
-def _read_ids(path: Path) -> Any:
-    """Ids from .npy, or from text with one per line: integers where every line is one as it would be written."""
+def _one_file(items: list[Path]) -> Path:
+    if len(items) > 1:
+        raise ValueError("items: expected one file of codes or features, or else pictures and texts only")
+    return items[0]
+
+
+def _required(encoder: "Model | None") -> "Model":
+    if encoder is None:
+        raise ValueError("--model: expected with pictures and texts, the run folder that encodes them")
+    return encoder
+
+
+def _read_ids(path: Path, present: Any = (), integers: bool = False) -> Any:
+    """Ids from .npy, or from text with one per line, of the kind that an index has; else as text, unless told."""
     from jaxcmh.parsing import lines_of, read_text
 
     if path.suffix == ".npy":
@@ -431,5 +512,14 @@ def _read_ids(path: Path) -> Any:
         lines = lines_of(read_text(path))
     except ValueError as error:
         raise ValueError(f"--ids: {error}") from None
-    # What would be written otherwise as a number, such as 007, is a name.
-    return list(map(int, lines)) if all(re.fullmatch(r"0|-?[1-9]\d{0,17}", line) for line in lines) else lines
+    return _of_kind(lines, present, "--ids", integers)
+
+
+def _of_kind(words: list[str], present: Any, what: str, integers: bool = False) -> list[str] | list[int]:
+    """Ids as text, or as the integers that an index has or the user asks for."""
+    if not integers and not (len(present) and present.dtype.kind == "i"):
+        return words
+    for word in words:
+        if not re.fullmatch(r"0|-?[1-9]\d{0,17}", word):
+            raise ValueError(f"{what}: expected integers; got {word!r}")
+    return [int(word) for word in words]

@@ -1,6 +1,7 @@
 """What commands search with: the data set of a run, new texts and pictures as features, files of rows."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -28,22 +29,42 @@ def stored_root(config: dict) -> Path | None:
     return Path(config["root"]) if config.get("root") else None
 
 
-def read_queries(
-    model: "Model", split: Any, text: list[str] | None, image: list[Path] | None, query: Path | None, view: str | None
-) -> tuple[int, Any, list[str]]:
-    """View number, feature rows and a name for each query."""
-    names = list(split.view_names) if split is not None else []
-    if query is None:
-        from jaxcmh.datasets import featurise
+def knowing(
+    model: "Model", run: Any, root: Path | None, stages: "Stages", steps: "Progress", required: bool = True
+) -> "Model":
+    """The model of a run with its catalogue: its own; of a run of version 0.1.0, from the data set it was trained on.
 
-        kind, raw = ("text", text) if image is None else ("image", image)
-        if split is None or kind not in names:
-            raise ValueError(
-                f"--{kind}: the data set has no {kind} view; its views are {', '.join(names) or 'unnamed'}"
-            )
-        if view is not None and view not in (kind, str(names.index(kind))):
+    Where that cannot be had and is not required, the ids of its items alone.
+    """
+    from jaxcmh.datasets.catalogue import Catalogue
+    from jaxcmh.results import runs
+
+    if model.catalogue is not None:
+        return model
+    name = runs.data_of(run)
+    split = load_data(name, root or stored_root(run.config), stages, steps, required)
+    if split is not None and len(split.train.ids) == model.info.n:
+        return model.with_catalogue(split)
+    if required:
+        raise ValueError(f"{name}: the data are not those the run was trained on")
+    ids = runs.train_ids(run)
+    return replace(model, catalogue=Catalogue(ids, things=ids))
+
+
+def read_queries(
+    model: "Model", text: list[str] | None, image: list[Path] | None, query: Path | None, view: str | None
+) -> tuple[int, Any, list[str]]:
+    """View number, feature rows and a name for each query, of a model with its catalogue."""
+    names = () if model.catalogue is None else model.catalogue.view_names
+    if query is None:
+        kind, raw = ("text", text or []) if image is None else ("image", image)
+        try:
+            number = model.view(kind)
+        except ValueError as error:
+            raise ValueError(f"--{error}") from None
+        if view is not None and view not in (kind, str(number)):
             raise ValueError(f"--view: a query by --{kind} is of view {kind}; got {view!r}")
-        return names.index(kind), featurise(split, kind, list(raw or [])), [str(x) for x in raw or []]
+        return *model.features(kind, raw), list(map(str, raw))
     rows = read_rows(query, "--query")
     number = view_number(model, rows, view, "--query", names)
     return number, rows, [f"row {i}" for i in range(len(rows))]

@@ -60,7 +60,7 @@ def table(
         Instead, one row for each published number: the number, ours, the difference, and whether it is reached.
     """
     from jaxcmh import results
-    from jaxcmh.results import figures, tables
+    from jaxcmh.results import figures, significance, tables
 
     records = [line for source in sources for line in results.read(source)]
     if not records:
@@ -90,6 +90,8 @@ def table(
     for one in studies:
         if one.kind == "scaling":
             made.append(tables.render(tables.seconds(one.lines), format))
+        if one.kind == "paired" and any(line["method"].startswith(tables.CONTROL) for line in one.lines):
+            made.append(tables.render(significance.beside_control(significance.pairs(one.lines)), format))
         for kind in dict.fromkeys(line["database"] for line in one.lines):
             made.append(tables.render(tables.study([line for line in one.lines if line["database"] == kind]), format))
     print("\n".join(made), end="")

@@ -2,9 +2,10 @@
 
 import math
 import statistics
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from random import Random
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import Parameter
@@ -18,6 +19,7 @@ from jaxcmh.progress import Progress, Stages, progress, say, shown
 
 if TYPE_CHECKING:
     from jaxcmh.studies import Study
+    from jaxcmh.studies.plans.plan import Plan
 
 FORM = "name=low:high:count or name=value,value, such as alpha=1e-4:1e4:9"
 BEST = 10  # rows that `sweep` prints for a code length
@@ -80,13 +82,88 @@ def reproduce(
     out
         Folder for results.
     """
-    from jaxcmh.studies.reproduce import run, shortened, wanted
+    from jaxcmh.studies.reproduce import wanted
 
     asked.tracker(log, out)  # what is not installed is said before anything is computed
     plans = asked.plans(paper)
     studies = {name: wanted(plan, table or (), figure or (), study or ()) for name, plan in plans.items()}
     endings = {"max_iterations": max_iterations, "tolerance": tolerance}
     endings = {name: value for name, value in endings.items() if value is not None}
+    options = {"ties": ties, "memory": memory, "deep": deep, "root": root, "log": log}
+    _run(plans, studies, dataset, out, quick=quick, endings=endings, **options)
+
+
+def compare_methods(
+    methods: Annotated[list[str] | None, Parameter(name="--methods", consume_multiple=True, negative=())] = None,
+    *,
+    dataset: Annotated[list[str] | None, Many] = None,
+    study: Annotated[list[str] | None, Many] = None,
+    quick: Flag = False,
+    ties: Ties = "stable",
+    memory: Positive | None = None,
+    log: Tracker | None = None,
+    root: Root = None,
+    out: Annotated[Path, Parameter(name=["--out", "-o"])] = Path("runs/compare"),
+) -> None:
+    """Compare methods with each other, with random codewords and with what the papers print.
+
+    Each method runs with its own settings, and again, called NAME-common, with one feature map and hash function for
+    all, so that only the codes differ. Five seeds, 16, 32 and 64 bits, learned and encoded database codes, times and
+    memory, paired significance. Every run is kept in OUT/DATASET/results.jsonl as soon as it is finished; what is
+    there already is not computed again. Tables, figures and report.html are written beside it.
+
+    Parameters
+    ----------
+    methods
+        Methods that `jaxcmh methods` lists, variants such as dcgh-d, or methods of your own as module:attribute. The
+        control random_codewords is always among them. [default: all of the package]
+    dataset
+        Data sets: wiki, mirflickr25k:tags (the even and the odd tags), nuswide10, iaprtc12, icons, synthetic:easy or
+        synthetic:hard, or files with arrays. [default: wiki, mirflickr25k:tags, both synthetic ones and the icons]
+    study
+        Only these: bits (own settings), "8 and 128 bits", "one feature map", paired (its significance), time.
+    quick
+        One seed and two code lengths.
+    ties
+        How items of equal distance count in mAP; stable is what the papers' programs do.
+    memory
+        GB that the process may have at its peak; fewer runs go side by side then.
+    log
+        Show every run that is computed to this experiment tracker too, below OUT/DATASET.
+    root
+        Folder with the files of the data sets. [default: $JAXCMH_DATA]
+    out
+        Folder for results.
+    """
+    from jaxcmh.methods import registry
+    from jaxcmh.results.tables import CONTROL
+    from jaxcmh.studies.plans.compare import compared
+    from jaxcmh.studies.reproduce import wanted
+
+    asked.tracker(log, out)
+    chosen = {name: asked.method(name) for name in dict.fromkeys([*(methods or registry), CONTROL])}
+    plan, sources = compared(chosen), filter(None, map(asked.source, chosen))
+    options = {"ties": ties, "memory": memory, "root": root, "log": log, "named": sources}
+    _run({"": plan}, {"": wanted(plan, (), (), study or ())}, dataset, out, quick=quick, **options)
+
+
+def _run(
+    plans: "Mapping[str, Plan]",
+    studies: Mapping[str, set[str]],
+    dataset: Sequence[str] | None,
+    out: Path,
+    *,
+    quick: bool,
+    root: Path | None,
+    log: "Tracker | None",
+    endings: Mapping[str, Any] = MappingProxyType({}),
+    named: Iterable[str] = (),
+    **options: Any,
+) -> None:
+    """Run studies of plans, those of the named ones, on the data sets that are there; then print and draw."""
+    from jaxcmh.studies.reproduce import run, shortened, with_control
+
+    more = [*named, *(part for ending in endings.items() for part in ending)]
     done, missing = [], set()
     with progress(0) as steps:
         asked.start(steps)
@@ -95,22 +172,13 @@ def reproduce(
                 split = _load(data, root, missing, steps)
                 if split is None:
                     continue
-                chosen = [one for one in plan.studies(data, len(split.train.labels)) if one.name in studies[name]]
-                chosen = [_ended(shortened(one) if quick else one, endings) for one in chosen]
-                folder = out / asked.file_name(name, data, *(part for ending in endings.items() for part in ending))
-                lines = run(
-                    chosen,
-                    split,
-                    folder,
-                    data=data,
-                    ties=ties,
-                    progress=steps,
-                    memory=memory,
-                    deep=deep,
-                    root=root,
-                    say=say,
-                    log=asked.tracker(log, folder),
-                )
+                rows = len(split.train.labels)
+                chosen = [one for one in plan.studies(data, rows) if one.name in studies[name]]
+                chosen = [_ended(shortened(one) if quick else one, endings) for one in with_control(chosen, data, rows)]
+                folder = out / asked.file_name(*filter(None, (name, data, *more)))
+                track = asked.tracker(log, folder)
+                of_the_run = {"data": data, "progress": steps, "root": root, "say": say, "log": track}
+                lines = run(chosen, split, folder, **of_the_run, **options)
                 done.append((folder, lines, plan.reasons))
     if not done:
         raise ValueError("nothing to do: none of the data sets is there")

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from jaxcmh.progress import printable
 
 if TYPE_CHECKING:
+    from jaxcmh.model import Answer, Model
     from jaxcmh.results import Table
 
 
@@ -106,6 +107,17 @@ def print_answers(query: str, answers: Sequence[Mapping[str, Any]], as_json: boo
     for answer in answers:
         grid.add_row(*(Text(_cell(answer[name])) for name in names))
     _console().print(grid)
+
+
+def answer(query: str, one: "Answer", model: "Model") -> dict[str, Any]:
+    """What is shown of an answer: what is known of it."""
+    known, word = model.catalogue, "distance" if model.codebooks is None else "score"
+    facts: dict[str, Any] = {"query": query, "rank": one.rank, word: one.score, "item": one.item}
+    if known is not None:
+        facts |= {"name": one.name} if known.names else {}
+        facts |= {"labels": one.labels} if known.label_names else {}
+        facts |= {"text": one.text} if known.texts else {}
+    return facts
 
 
 def print_rows(rows: Sequence[Mapping[str, Any]], title: str) -> None:

@@ -2,8 +2,9 @@
 
 import os
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
+from functools import partial
 from importlib import metadata
 from pathlib import Path
 from typing import Annotated, Any
@@ -31,7 +32,8 @@ from jaxcmh.commands.asked import (
     Ties,
     Tracker,
 )
-from jaxcmh.commands.queries import load_data, read_queries, stored_root
+from jaxcmh.commands.queries import knowing, load_data, read_queries, stored_root
+from jaxcmh.extras import require
 from jaxcmh.progress import Stages, progress, say, shown
 
 
@@ -120,6 +122,8 @@ def train(
     hash_function: HashFunction = "ridge",
     ties: Ties = "expected",
     at: checks.Count | None = None,
+    devices: checks.Count | None = None,
+    thumbnails: Flag = False,
     log: Tracker | None = None,
     root: Root = None,
     out: Out = None,
@@ -158,6 +162,11 @@ def train(
         How items of equal distance count in mAP.
     at
         Cut rankings at this rank; the whole database by default.
+    devices
+        Train on the first of so many devices (`jax.devices()`), each with its share of the items; on one by default.
+    thumbnails
+        Keep a small picture of each item in the run, which `jaxcmh serve` shows, and write RUN/index.html, a page of
+        answers. Needs the extra icons.
     log
         Show the run to this experiment tracker too, below the run folder.
     root
@@ -177,6 +186,7 @@ def train(
     options: dict[str, Any] = {"params": asked.params(param or [], chosen), "seed": seed}
     options |= {"max_iterations": max_iterations, "tolerance": tolerance}
     options["features"] = asked.features(chosen, features, anchors, width, standardise)
+    mesh = asked.mesh(devices)
     name = asked.file_name(chosen.name, data, bits, seed)
     config = {
         "data": data,
@@ -186,10 +196,14 @@ def train(
         "ties": ties,
         "at": at,
     }
+    if thumbnails:
+        config["thumbnails"] = True
     if asked.is_own(method):
         config |= {"imported": method, "source": asked.source(method)}
     asked.folder(out, name, {**config, "seed": seed})  # what is in the way, or not installed, is said at once
     asked.tracker(log, Path())
+    if thumbnails:
+        require("icons", "PIL", "jinja2")
     stages = Stages()
     with ExitStack() as held:
         with progress() as steps:
@@ -214,6 +228,8 @@ def train(
                 times=stages.seconds,
                 say=lambda doing: steps.step(f"{chosen.name}, {bits} bits: {doing}"),
                 hash_function=hash_function,
+                mesh=mesh,
+                thumbnails=thumbnails,
                 **options,
             )
         trained = outcome.model.info
@@ -221,6 +237,11 @@ def train(
             _keep(place, outcome, {**config, **trained._asdict(), "params": dict(trained.params)})
         finally:
             terminal.print_records(outcome.records, as_json)
+        if thumbnails and place.is_dir() and len(split.train.views) == 2 and len(split.items.texts):
+            from jaxcmh.commands import answers_page
+
+            answers_page.write(place / "index.html", split, outcome)
+            say(f"page of answers: {shown(place)}/index.html")
         if track := asked.tracker(log, place):
             for line in outcome.records:
                 track(line)
@@ -289,24 +310,33 @@ def evaluate(
     stored = read_run(run)
     stages = Stages()
     name = data or data_of(stored)
+    first = stored.records[0]
     with progress() as steps:
         asked.start(steps)
+        from jaxcmh.results.runs import evaluate as again
         from jaxcmh.studies import runs
 
         model = jaxcmh.load(run)
-        split = load_data(name, root or stored_root(stored.config), stages, steps)
-        hashes = data_hash(split), split_hash(split)
-        same = hashes[0] == stored.records[0]["data_hash"]
-        if data is None and not same:
-            raise ValueError(f"{name}: the data are not those the run was trained on; name them with --data")
-        if not same:
-            split = split._replace(train=split.train._replace(ids=split.train.ids[:0]))  # nothing of it was trained on
+        measure: Callable[..., dict[str, Any]]
+        if data is None and "query_labels" in stored.codes:
+            hashes, measure = (first["data_hash"], first["split_hash"]), partial(again, stored, model)
+            said = {"queries": first["queries"]} if "queries" in first else {}
+            known = [line["database"] for line in stored.records if line["data_hash"] == first["data_hash"]]
+        else:
+            split = load_data(name, root or stored_root(stored.config), stages, steps)
+            hashes = data_hash(split), split_hash(split)
+            same = hashes[0] == first["data_hash"]
+            if data is None and not same:
+                raise ValueError(f"{name}: the data are not those the run was trained on; name them with --data")
+            if not same:  # nothing of it was trained on
+                split = split._replace(train=split.train._replace(ids=split.train.ids[:0]))
+            known, measure, said = runs.kinds(split), partial(runs.evaluate, model, split), {}
         records = []
-        for kind in database or runs.kinds(split):
+        for kind in database or dict.fromkeys(known):
             steps.step(f"evaluating {kind} database codes")
             with stages("evaluate"):
-                report = runs.evaluate(model, split, kind, ties=ties, at=at)
-            records.append(results.record(model, report, data=name, hashes=hashes, times=stages.seconds))
+                report = measure(kind, ties=ties, at=at)
+            records.append(results.record(model, {**report, **said}, data=name, hashes=hashes, times=stages.seconds))
     try:
         with store.only_writer(run / "results.jsonl"):  # another may have added the same meanwhile
             known = {line["key"] for line in results.read(run / "results.jsonl")}
@@ -346,12 +376,12 @@ def search(
     k
         Answers per query.
     root
-        Folder with the files of a named data set. [default: that of the training, or $JAXCMH_DATA]
+        Folder with the files of a named data set, for runs of version 0.1.0; later ones keep what a search needs.
+        [default: that of the training, or $JAXCMH_DATA]
     as_json
         Print one JSON line per answer instead of a table.
     """
-    import numpy as np
-
+    from jaxcmh.model import answers
     from jaxcmh.results import runs
 
     asked.one_query(text, image, query)
@@ -362,32 +392,12 @@ def search(
         steps.step("loading the model")
         with stages("load"):
             model = jaxcmh.load(run)
-        split = load_data(
-            runs.data_of(stored), root or stored_root(stored.config), stages, steps, required=query is None
-        )
-        number, rows, names = read_queries(model, split, text, image, query, view)
+        model = knowing(model, stored, root, stages, steps, required=query is None)
+        number, rows, names = read_queries(model, text, image, query, view)
         steps.step("searching")
         with stages("search"):
-            scores, ids = (np.asarray(found).tolist() for found in jaxcmh.search(model, rows, number, k))
-    word = "distance" if model.codebooks is None else "score"
-    train_ids = runs.train_ids(stored).tolist()
-    for name, row_scores, row_ids in zip(names, scores, ids):
-        answers = [
-            {"query": name, "rank": rank, word: score, "item": train_ids[row], **_known(split, row, train_ids[row])}
-            for rank, (score, row) in enumerate(zip(row_scores, row_ids), 1)
-        ]
-        terminal.print_answers(name, answers, as_json)
+            found = answers(model, rows, number, k)
+    for name, own in zip(names, found):
+        terminal.print_answers(name, [terminal.answer(name, one, model) for one in own], as_json)
     if not as_json:
         print(terminal.stages_line(stages.seconds))
-
-
-def _known(split: Any, row: int, item: int) -> dict[str, Any]:
-    """Name, labels and text of a training item, where the data set is there and knows them."""
-    facts: dict[str, Any] = {}
-    if split is not None and len(split.items.names):
-        facts["name"] = split.items.names[item]
-    if split is not None and split.label_names:
-        facts["labels"] = [split.label_names[c] for c in split.train.labels[row].nonzero()[0]]
-    if split is not None and len(split.items.texts):
-        facts["text"] = split.items.texts[item]
-    return facts

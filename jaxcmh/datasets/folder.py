@@ -21,12 +21,13 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from jaxcmh import store
-from jaxcmh.checks import Count, PathLike, Positive, Seed, checked
+from jaxcmh.checks import Count, PathLike, Seed, Weight, checked
 from jaxcmh.extras import require
 from jaxcmh.parsing import json_value, lines_of, naming, read_text
 
 from . import mat5
 from .pictures import one_colour, open_picture, opened
+from .preparation import UnitRows, apply
 from .raw import KINDS, bag_of_words, words
 from .split import PARTS, Items, Maker, Part, Split, random_groups, take
 
@@ -198,12 +199,13 @@ def _place(base: Path, file: str, listed_by: Path) -> Path:
     return next((place for place in places if os.path.isfile(place)), places[0])
 
 
-def read_folder(folder: str | Path, captions: str | Path | None = None) -> Folder:
+def read_folder(folder: str | Path, captions: str | Path | None = None, bare: bool = False) -> Folder:
     """Read the lists of a folder of pictures and see which lines can be used; every picture is read.
 
     Args:
         folder: the folder.
         captions: a list (CSV or JSON lines) that lies elsewhere, instead of the folder's own.
+        bare: lines without a text or without a label can be used too.
     Raises:
         FileNotFoundError: no folder, or no list.
         ValueError: a list that is no table, or has no column of files or texts; the message names file and line.
@@ -226,7 +228,7 @@ def read_folder(folder: str | Path, captions: str | Path | None = None) -> Folde
     for path in lists:
         base = folder if captions is not None else path.parent
         records = list(_records(path))
-        for meaning in ("file", "text"):
+        for meaning in ("file",) if bare else ("file", "text"):
             if records and not any(name in record for _, record in records for name in COLUMNS[meaning]):
                 known, there = ", ".join(COLUMNS[meaning]), ", ".join(records[0][1])
                 first = records[0][0] if path.suffix == ".jsonl" else 1
@@ -248,7 +250,7 @@ def read_folder(folder: str | Path, captions: str | Path | None = None) -> Folde
                 inside = Path(real).is_relative_to(os.path.realpath(folder))
                 size, look = _look(where) if inside else (None, "")
                 line = line._replace(name=os.path.relpath(where, folder), path=where, size=size, look=look)
-                problem = _problem(line, inside, real in seen)
+                problem = _problem(line, inside, real in seen, bare)
                 seen |= {real} if inside else set()
             if problem:
                 problems.setdefault(problem, []).append(f"{path.name}, line {number}: {file}")
@@ -284,7 +286,7 @@ def _unwritable(*texts: str) -> str:
     return ""
 
 
-def _problem(line: Line, inside: bool, seen: bool) -> str:
+def _problem(line: Line, inside: bool, seen: bool, bare: bool) -> str:
     """Why a line cannot be used; empty if it can."""
     if not inside:
         return "outside the folder"
@@ -294,11 +296,18 @@ def _problem(line: Line, inside: bool, seen: bool) -> str:
         return "listed twice"
     if line.size is None:
         return "no picture that Pillow can read"
-    if not line.texts:
+    if not line.texts and not bare:
         return "no text"
-    if not line.labels:
+    if not line.labels and not bare:
         return "no label"
     return "" if line.split in ("", *PARTS) else "split that is not train, query, test or database"
+
+
+def refuse_problems(listing: Folder, remedy: str = "") -> None:
+    """Refuse a folder with lines that cannot be used; the message says which."""
+    if listing.problems:
+        problems = "; ".join(f"{problem}: {_examples(some)}" for problem, some in listing.problems.items())
+        raise ValueError(f"{listing.path}: {problems}; put it right{remedy}")
 
 
 def _doubts(lines: Sequence[Line]) -> list[str]:
@@ -377,7 +386,7 @@ def load_folder(
     captions: PathLike | None = None,
     image: str = "photo",
     text: str = "words",
-    query: Positive | None = None,
+    query: Weight | None = None,
     train: Count | None = None,
     seed: Seed = 0,
     skip: bool = False,
@@ -389,9 +398,10 @@ def load_folder(
         folder, captions: see `read_folder`.
         image: "photo" (gradients and colours), "drawing" (gradients of what is drawn on an even ground) or
             "efficientnet-lite0" (deep, extra `deep`).
-        text: "words" (bag of the words of training captions) or "minilm" (deep).
+        text: "words" (bag of the words of training captions, of length 1) or "minilm" (deep).
         query, train, seed: of a random split, see `load_files`; by default the split of the lists, where they have one.
-            Pictures are counted and drawn, each with all of its texts.
+            Pictures are counted and drawn, each with all of its texts. With 0 queries all are trained on and are in the
+            database, and the training items are the queries: scores say nothing of new ones then.
         skip: leave unusable lines out instead of raising an error.
         progress: called with the numbers of pictures done and of all.
     Returns:
@@ -422,9 +432,8 @@ def load_folder(
         require_networks(image, text)
     listing = read_folder(folder, captions)
     pictures = listing.lines
-    if listing.problems and not skip:
-        problems = "; ".join(f"{problem}: {_examples(some)}" for problem, some in listing.problems.items())
-        raise ValueError(f"{listing.path}: {problems}; put it right or leave these lines out (skip)")
+    if not skip:
+        refuse_problems(listing, " or leave these lines out (skip)")
     label_names = sorted({label for line in pictures for label in line.labels})
     if len(pictures) < 2 or len(label_names) < 2:
         raise ValueError(
@@ -446,12 +455,13 @@ def load_folder(
     else:
         count = min(2000, max(1, len(pictures) // 10)) if query is None else query
         rows = random_groups(pairs, count, train, seed)
-        notes.append(f"random split with seed {seed}: {len(rows[0])} queries, {len(rows[1])} to train on")
+        queries = f"{len(rows[0])} queries" if len(rows[0]) else "no queries but the training items"
+        notes.append(f"random split with seed {seed}: {queries}, {len(rows[1])} to train on")
     vocabulary = _vocabulary([texts[i] for i in rows[1]]) if text == "words" else ()
-    makers = Maker(image), Maker("unicode-words" if text == "words" else text, vocabulary)
+    makers = Maker(image), Maker("unit-words" if text == "words" else text, vocabulary)
     views = (
         _image_rows(makers[0], [line.path for line in pictures], progress)[pairs],
-        bag_of_words(texts, vocabulary) if text == "words" else KINDS[text](texts, ()),
+        apply(UnitRows(), bag_of_words(texts, vocabulary)) if text == "words" else KINDS[text](texts, ()),
     )
     notes += [f"warning: {doubt}" for doubt in _doubts(pictures)]
     for kind, view in zip(("pictures", "texts"), views):
@@ -464,9 +474,8 @@ def load_folder(
     database = take(whole, np.sort(np.concatenate([rows[1], rows[2]]))) if len(rows[2]) else part
     items = Items([line.name for line in lines], texts, [str(line.path.resolve()) for line in lines])
     name = listing.path.resolve().name
-    return Split(
-        part, take(whole, rows[0]), database, name, ("image", "text"), tuple(label_names), items, makers, tuple(notes)
-    )
+    asked = take(whole, rows[0]) if len(rows[0]) else part
+    return Split(part, asked, database, name, ("image", "text"), tuple(label_names), items, makers, tuple(notes))
 
 
 def _vocabulary(texts: Sequence[str]) -> tuple[str, ...]:
@@ -515,6 +524,8 @@ def save_split(split: Split, path: PathLike) -> None:
         raise ValueError("split: sparse or prepared views cannot be written; write them before preparing")
     others = take(split.database, ~np.isin(split.database.ids, split.train.ids))
     parts = {"train": split.train, "query": split.query, "database": others}
+    if split.query is split.train:
+        del parts["query"]
     order = np.argsort(np.concatenate([part.ids for part in parts.values()]))
     names = split.view_names or tuple(f"view{m}" for m in range(len(split.train.views)))
     arrays = {

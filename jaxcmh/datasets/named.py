@@ -23,15 +23,17 @@ class Recipe(NamedTuple):
         note: what else the paper says.
         seeds: how many runs the paper averages, each on a random split of its own; none prints its seeds, here they
             are 0, 1, ...
+        halves: "text" makes two views of the even and the odd tags, see `load_named`.
 
     >>> NAMED["nuswide10"].recipes["imads"]._replace(note="")
-    Recipe(query=2000, train=10000, note='', seeds=15)
+    Recipe(query=2000, train=10000, note='', seeds=15, halves=None)
     """
 
     query: float | None = None
     train: int | None = None
     note: str = ""
     seeds: int = 1
+    halves: str | None = None
 
 
 class Named(NamedTuple):
@@ -85,6 +87,7 @@ NAMED = {
             "aah-deep": Recipe(2000, 10_000, note="AAH beside DCMH and SSAH"),
             "imads": Recipe(2000, note="512-d GIST and 1,386-d tags", seeds=15),
             "dcgh": Recipe(2000),
+            "tags": Recipe(2000, note="no paper's: the even and the odd tags, without the images", halves="text"),
         },
         f"{DCMH_FILES.format('mirflickr25k')}, {ONE_FILE}",
         least_tag_uses=20,
@@ -146,8 +149,8 @@ def load_named(
     Args:
         name: wiki, mirflickr25k, nuswide10 or iaprtc12.
         root: the folder with its files, or one with a folder of that name in it. Files of any known layout will do.
-        paper: whose split: a2lh, acqh, aah, imads or dcgh, where they use the set; by default the split of the files,
-            or 2,000 random queries.
+        paper: whose split: a2lh, acqh, aah, imads or dcgh, where they use the set, or tags for two halves of
+            MIRFlickr's tags; by default the split of the files, or 2,000 random queries.
         seed: of a random split. The papers give none.
         halves: "text" makes two views of the even and the odd tags, where the features of the images are not at hand.
         options: see `jaxcmh.datasets.load_files`.
@@ -168,6 +171,7 @@ def load_named(
     recipe = named.recipes[paper]
     folder = next((f for f in (root / name, root) if f.is_dir() and any(f.glob("*.*"))), root)
     paths: Any = [folder / file for file in WIKI_FILES] if (folder / WIKI_FILES[0]).is_file() else folder
+    halves = halves or recipe.halves
     sizes = {"query": recipe.query, "train": recipe.train} if paper != "default" else {}
     try:
         split = load_files(

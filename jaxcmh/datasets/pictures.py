@@ -19,17 +19,16 @@ def read_pictures(given: Sequence[Any], side: int | None = None) -> Iterator[tup
     Grey levels and colours of more than 8 bits are scaled: the smallest to 0, the largest to 255.
 
     Args:
-        given: files, Pillow pictures, or arrays.
+        given: files, the bytes of files, Pillow pictures, or arrays.
         side: pixels that are enough for width and height; large JPEG files are then read faster.
     """
     from PIL import Image, ImageOps
 
     for number, picture in enumerate(given):
-        is_file = isinstance(picture, str | Path)
-        where = str(picture) if is_file else f"pictures[{number}]"
+        where = str(picture) if isinstance(picture, str | Path) else f"pictures[{number}]"
         try:
-            if is_file:
-                with open_picture(Path(picture)) as file:
+            if isinstance(picture, str | Path | bytes):
+                with open_picture(picture if isinstance(picture, bytes) else Path(picture)) as file:
                     if side is not None:
                         file.draft(None, (side, side))
                     picture = ImageOps.exif_transpose(file)
@@ -48,11 +47,13 @@ def read_pictures(given: Sequence[Any], side: int | None = None) -> Iterator[tup
         yield where, picture
 
 
-def open_picture(path: Path) -> Any:
+def open_picture(given: Path | bytes) -> Any:
     """A file as Pillow opens it, without its pixels; of formats that need no other program, and of a credible size."""
     from PIL import Image, UnidentifiedImageError
 
-    content = BytesIO(path.read_bytes())  # which reads no more than there is, whatever a length claims
+    content = BytesIO(
+        given if isinstance(given, bytes) else given.read_bytes()
+    )  # which reads no more than there is, whatever a length claims
     try:
         picture = Image.open(content, formats=FORMATS)
     except UnidentifiedImageError:
@@ -88,8 +89,8 @@ def opened(pictures: Sequence[Any], side: int | None = None) -> Iterator[tuple[s
     """Pictures as Pillow RGB on white, each with its name for messages.
 
     Args:
-        pictures: files, Pillow pictures, or arrays (height, width) or (height, width, 3 or 4); numbers other than
-            integers from 0 to 255 are scaled, the smallest to 0, the largest to 255.
+        pictures: files, the bytes of files, Pillow pictures, or arrays (height, width) or (height, width, 3 or 4);
+            numbers other than integers from 0 to 255 are scaled, the smallest to 0, the largest to 255.
         side: see `read_pictures`.
     Raises:
         FileNotFoundError: a file is not there.

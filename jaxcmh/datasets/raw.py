@@ -13,8 +13,8 @@ from jaxcmh.checks import checked, filled
 from jaxcmh.extras import require
 
 from .pictures import opened, read_pictures, transparency
-from .preparation import apply
-from .split import Split
+from .preparation import UnitRows, apply
+from .split import Maker, Split
 
 SIDE, MARGIN = 64, 4  # pixels of a drawing, and its empty border
 PHOTO_SIDE = 128
@@ -236,11 +236,14 @@ def _deep_texts(texts: Sequence[str], vocabulary: Sequence[str]) -> np.ndarray:
     return text_embeddings(texts)
 
 
+# Of kinds that go by words: what cuts a text into them. "words" is of files of version 0.1.0, and of texts in ASCII.
+CUTS: dict[str, Cut] = {"words": plain_words, "unicode-words": words, "unit-words": words}
 KINDS: dict[str, Callable[[Sequence[Any], Sequence[str]], np.ndarray]] = {
     "drawing": lambda pictures, vocabulary: drawing_features(pictures),
     "photo": lambda pictures, vocabulary: photo_features(pictures),
-    "words": partial(text_features, cut=plain_words),  # of files of version 0.1.0, and of texts in ASCII
-    "unicode-words": text_features,
+    **{kind: partial(text_features, cut=cut) for kind, cut in CUTS.items()},
+    # Rows of length 1, with which two words that a user types are near a caption of ten that has them.
+    "unit-words": lambda texts, vocabulary: apply(UnitRows(), text_features(texts, vocabulary)),
     "efficientnet-lite0": _deep_images,
     "minilm": _deep_texts,
 }
@@ -266,18 +269,30 @@ def featurise(split: Split, view: int | str, raw: Annotated[Sequence[Any], fille
         >>> featurise(split, "text", ["a dog"]).tolist()
         [[0.0, 1.0]]
     """
-    if not split.makers:
+    return rows_of(split, view, raw)
+
+
+def rows_of(known: Any, view: int | str, raw: Sequence[Any]) -> np.ndarray:
+    """`featurise` of what knows makers and names of views: a `Split`, or a `Catalogue`."""
+    if not known.makers:
         raise ValueError(
-            f"split: {split.name or 'this data set'} has features only; nothing is known of how they were made"
+            f"split: {known.name or 'this data set'} has features only; nothing is known of how they were made"
         )
-    names = list(split.view_names)
+    names = list(known.view_names)
     number = names.index(view) if view in names else view
-    if not isinstance(number, int) or not 0 <= number < len(split.makers):
-        raise ValueError(f"view: expected 0..{len(split.makers) - 1} or one of {', '.join(names)}, got {view!r}")
+    if not isinstance(number, int) or not 0 <= number < len(known.makers):
+        raise ValueError(f"view: expected 0..{len(known.makers) - 1} or one of {', '.join(names)}, got {view!r}")
     if isinstance(raw, str | bytes) or len(raw) == 0:
         raise ValueError(f"raw: expected a sequence of at least one object, got {raw!r}")
-    maker = split.makers[number]
+    maker = known.makers[number]
     rows = KINDS[maker.kind](raw, maker.vocabulary)
     for fitted in maker.steps:
         rows = apply(fitted, rows)
     return rows
+
+
+def understood(maker: Maker, texts: Sequence[str]) -> np.ndarray:
+    """(n,) bool: which texts hold something to make features of, such as a word of the vocabulary."""
+    if maker.kind not in CUTS:
+        return np.array([bool(text.strip()) for text in texts])
+    return np.asarray(bag_of_words(texts, maker.vocabulary, CUTS[maker.kind]).any(1))

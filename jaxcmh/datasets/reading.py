@@ -447,6 +447,9 @@ def _from_whole(
     database = Part(second, labels[database_rows], database_rows)
     trained = take(database, np.searchsorted(database_rows, train_rows)) if len(rest) else database
     items = Items(_words(group["names"])) if "names" in group else Items()
+    if not len(query_rows):
+        queries = trained
+        notes.append("no queries but the training items")
     return Split(trained, queries, database, "", names, (), items, (), tuple(notes))
 
 
@@ -458,10 +461,13 @@ Rows = tuple[np.ndarray, np.ndarray, np.ndarray]
 
 
 def _named_rows(array: Stored) -> Rows:
-    """Query, training and other database rows from a word for every row: train, query (or test), database."""
+    """Query, training and other database rows from a word for every row: train, query (or test), database.
+
+    There need be no queries: the training rows are asked for then.
+    """
     words = np.array(["query" if word == "test" else word for word in _words(array)])
     used = set(words.tolist())
-    if not {"train", "query"} <= used <= set(PARTS):
+    if not {"train"} <= used <= set(PARTS):
         raise ValueError(
             f"{_where(array)}: expected train, query (or test) and database, got {', '.join(sorted(used))}"
         )

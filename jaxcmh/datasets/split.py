@@ -62,9 +62,9 @@ class Maker(NamedTuple):
     """How rows of a view are made from raw objects.
 
     Attributes:
-        kind: "drawing", "photo", "unicode-words", "words", "efficientnet-lite0" or "minilm", see
+        kind: "drawing", "photo", "unit-words", "unicode-words", "words", "efficientnet-lite0" or "minilm", see
             `jaxcmh.datasets.raw`.
-        vocabulary: of "unicode-words" and "words".
+        vocabulary: of those that go by words.
         steps: preparation after that, see `jaxcmh.datasets.preparation`.
     """
 
@@ -137,7 +137,7 @@ def random_rows(n: int, query: float, train: int | None, seed: int) -> tuple[np.
 
     Args:
         n: number of rows.
-        query: number of queries, or below 1 their share.
+        query: number of queries, or below 1 their share; 0 for none.
         train: number of training rows; None for all that are no queries.
         seed: the same seed draws the same rows.
     Returns:
@@ -149,7 +149,7 @@ def random_rows(n: int, query: float, train: int | None, seed: int) -> tuple[np.
     [10, 50, 40]
     """
     queries = round(query * n) if 0 < query < 1 else int(query)
-    if not 1 <= queries < n:
+    if not 1 <= queries < n and query != 0:
         raise ValueError(f"query: expected 1 to {n - 1} of {n} rows, got {query}")
     trained = n - queries if train is None else train
     if not 1 <= trained <= n - queries:
@@ -182,7 +182,7 @@ def _numbered(groups: Any) -> np.ndarray:
     return np.argsort(np.argsort(first))[inverse]
 
 
-def _pictures(split: Split, ids: np.ndarray) -> np.ndarray:
+def pictures_of(split: Split, ids: np.ndarray) -> np.ndarray:
     """Which picture items are of, where files of pictures are known; else each item for itself."""
     files = split.items.pictures
     if isinstance(files, np.ndarray) or not len(files):
@@ -215,7 +215,7 @@ def resplit(split: Split, query: Positive | None = None, train: Count | None = N
         others = join([take(split.train, outside), others])
     if query is None:
         queries, pool = split.query, others
-        groups = _numbered(_pictures(split, pool.ids))
+        groups = _numbered(pictures_of(split, pool.ids))
         most = int(groups.max(initial=-1)) + 1
         number = most if train is None else train
         if not 1 <= number <= most:
@@ -225,7 +225,7 @@ def resplit(split: Split, query: Positive | None = None, train: Count | None = N
     else:
         pool = join([others, split.query])
         pool = take(pool, np.argsort(pool.ids))  # what is drawn must not depend on the split before
-        first, trained, rest = random_groups(_pictures(split, pool.ids), query, train, seed)
+        first, trained, rest = random_groups(pictures_of(split, pool.ids), query, train, seed)
         queries = take(pool, first)
     part = take(pool, trained)
     note = f"split drawn anew with seed {seed}: {len(queries.ids)} queries, {len(trained)} to train on"
@@ -249,7 +249,7 @@ def validation(split: Split, share: Positive = 0.2, seed: Seed = 0) -> Split:
     n = len(split.train.ids)
     if share >= n:
         raise ValueError(f"share: expected fewer than {n} rows; got {share:g}")
-    queries, trained, _ = random_groups(_pictures(split, split.train.ids), share, None, seed)
+    queries, trained, _ = random_groups(pictures_of(split, split.train.ids), share, None, seed)
     part = take(split.train, trained)
     note = f"{len(queries)} training rows (seed {seed}) serve as queries"
     return split._replace(train=part, query=take(split.train, queries), database=part, notes=(*split.notes, note))

@@ -16,13 +16,14 @@ LARGEST = 1 << 32  # numbers in the views
 
 
 class Shape(NamedTuple):
-    """Sizes of a generated data set: `dims` of each view; `cardinality` is the mean number of labels per item."""
+    """What a generated data set is like, see `synthetic`: `dims` of each view, `cardinality` labels per item, ..."""
 
     train: Size = 1800
     query: Size = 200
     dims: Dims = (64, 128)
     labels: Classes = 10
     cardinality: Annotated[float, Number(1)] = 1.5
+    noise: Share = 0.5
 
 
 SHAPES = {
@@ -31,6 +32,8 @@ SHAPES = {
     "mirflickr25k": Shape(18_015, 2_000, (512, 1_386), 24, 3.8),
     "iaprtc12": Shape(18_000, 2_000, (512, 2_912), 255, 5.7),
     "nuswide10": Shape(184_577, 2_000, (500, 1_000), 10, 1.5),
+    "easy": Shape(5_000, 500, (128, 256), 24, 3.0, 0.3),
+    "hard": Shape(5_000, 500, (128, 256), 24, 3.0, 0.7),
 }
 SHAPES["M"], SHAPES["N"] = SHAPES["mirflickr25k"], SHAPES["nuswide10"]
 
@@ -90,7 +93,7 @@ def synthetic(
     dims: Dims | None = None,
     labels: Classes | None = None,
     cardinality: Annotated[float, Number(1)] | None = None,
-    noise: Share = 0.5,
+    noise: Share | None = None,
     seed: Seed = 0,
 ) -> Split:
     """Generate a learnable but noisy multi-label data set.
@@ -99,7 +102,7 @@ def synthetic(
     histograms (dense, non-negative), views 1, 3, ... like bags of words (0/1, about eight words per item).
 
     Args:
-        shape: a `Shape` or the name of one: small, wiki, mirflickr25k (M), iaprtc12, nuswide10 (N).
+        shape: a `Shape` or the name of one: small, wiki, mirflickr25k (M), iaprtc12, nuswide10 (N), easy, hard.
         train: number of training items (they are the database too).
         query: number of query items.
         dims: columns of every view, two views or more.
@@ -124,7 +127,7 @@ def synthetic(
         name, shape = f"synthetic:{shape}", SHAPES[shape]
     else:
         name = "synthetic"
-    given = {"train": train, "query": query, "dims": dims, "labels": labels, "cardinality": cardinality}
+    given = {"train": train, "query": query, "dims": dims, "labels": labels, "cardinality": cardinality, "noise": noise}
     given = {key: value for key, value in given.items() if value is not None}
     shape = fields(shape._replace(**given), "shape")
     if (shape.train + shape.query) * sum(shape.dims) > LARGEST:
@@ -136,9 +139,9 @@ def synthetic(
     rng = np.random.default_rng(seed)
     n = shape.train + shape.query
     y = _labels(rng, n, shape.labels, shape.cardinality)
-    views = tuple((_words if m % 2 else _dense)(rng, y, d, noise) for m, d in enumerate(shape.dims))
+    views = tuple((_words if m % 2 else _dense)(rng, y, d, shape.noise) for m, d in enumerate(shape.dims))
     whole = Part(views, y, np.arange(n))
     part = take(whole, slice(shape.train))
     names = ("image", "text") if len(shape.dims) == 2 else tuple(f"view{m}" for m in range(len(shape.dims)))
-    options = ",".join(f"{k}={v}" for k, v in {**given, "noise": noise, "seed": seed}.items())
+    options = ",".join(f"{k}={v}" for k, v in {**given, "noise": shape.noise, "seed": seed}.items())
     return Split(part, take(whole, slice(shape.train, n)), part, f"{name}({options})", names)

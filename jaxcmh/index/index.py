@@ -321,9 +321,7 @@ def save(index: Index, path: PathLike) -> None:
     if index.codebooks is not None:
         arrays["codebooks"] = np.asarray(index.codebooks)
     if index.ids.values.dtype.kind == "U":
-        words = [word.encode() for word in index.ids.values.tolist()]
-        arrays["id_text"] = np.frombuffer(b"".join(words), np.uint8)
-        arrays["id_lengths"] = np.fromiter(map(len, words), np.int64, len(words))
+        arrays |= store.pieces("id", [word.encode() for word in index.ids.values.tolist()])
     else:
         arrays["ids"] = index.ids.values
     header = {"format": FORMAT, "bits": index.bits, "n": len(index), "model": index.model_fingerprint}
@@ -354,11 +352,7 @@ def load(path: PathLike) -> Index:
 
 def _restored(header: dict[str, Any], arrays: dict[str, np.ndarray]) -> Index:
     if "id_text" in arrays:
-        text, lengths = arrays["id_text"].tobytes(), arrays["id_lengths"]
-        if lengths.dtype != np.int64 or lengths.min(initial=0) < 0 or lengths.sum() != len(text):
-            raise ValueError(f"id_lengths: expected lengths of texts of {len(text)} bytes in all")
-        ends = np.cumsum(lengths).tolist()
-        ids = np.array([text[a:b].decode() for a, b in zip([0, *ends], ends)], np.str_)
+        ids = np.array([word.decode() for word in store.cut("id", arrays)], np.str_)
     else:
         ids = arrays["ids"]
     books = arrays.get("codebooks")

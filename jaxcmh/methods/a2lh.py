@@ -6,8 +6,9 @@ to codes, codes B in {-1, 1}^(n, r) and for each view V_m (q_m, q) with orthonor
     min  |L (U C)ᵀ - r S|² + alpha |B - U C|² + beta |L - B|²
        + sum_m mu_m^zeta |X_m - U V_mᵀ|² + eta (|L|² + |U|²),     L = Y R,   S = 2 Y Yᵀ - 1 1ᵀ,
 
-eq. 9 with samples as rows, its first term as in eq. 13; X are kernel features, Y labels with rows of length 1, q is the
-smallest q_m.  Each block is minimised exactly given the others; an unseen x gets the code sgn(x W_m), eq. 34.
+eq. 9 with samples as rows, its first term as in eq. 13, and the sum over m that it omits.  L is R L in the paper, and
+Y its L: labels, here with rows of length 1; X are kernel features, q is the smallest q_m.  Each block is minimised
+exactly given the others; an unseen x gets the code sgn(x W_m), eq. 34.
 
 X, Y, 1 and U are reduced rows.  The columns of U are combinations of theirs and of the codes, so codes are turned into
 reduced rows too, and where they are learned, the rows of U C are taken back.
@@ -109,13 +110,17 @@ def toward(P: Array, B: Array, weight: Array | float, data: Data) -> tuple[Array
 
 
 def update_R(s: State, data: Data, p: Params) -> State:
-    """Eq. 15: Y R is nearest to the L that minimises |L (U C)ᵀ - r S|² + beta |L - B|² + eta |L|²."""
+    """Eq. 15: Y R is nearest to the L that minimises |L (U C)ᵀ - r S|² + beta |L - B|² + eta |L|².
+
+    For any other L the three terms are larger by |(L - that one) T|², TᵀT = (U C)ᵀ U C + (beta + eta) I; T stands on
+    the right, so the best R is that of plain least squares.
+    """
     G, scale, A = toward(s.U @ s.C, p.beta / (p.beta + p.eta) * s.B_p, p.beta + p.eta, data)
     return s._replace(R=lstsq((1.0, data.extra.Y, G / scale @ A.T)))
 
 
 def update_C(s: State, data: Data, p: Params, L_of=label_embedding) -> State:
-    """Eq. 18: U C is nearest to the Z that minimises |L Zᵀ - r S|² + alpha |Z - B|²."""
+    """Eq. 18: U C is nearest to the Z that minimises |L Zᵀ - r S|² + alpha |Z - B|², for the reason given at eq. 15."""
     G, scale, A = toward(L_of(s, data), s.B_p, p.alpha, data)
     return s._replace(C=lstsq((1.0, s.U, G / scale @ A.T)))
 
@@ -139,23 +144,23 @@ def update_relaxed_B(s: State, data: Data, p: Params) -> State:
 def update_B_bit_by_bit(s: State, data: Data, p: Params) -> State:
     """Eq. 37 is quadratic in the codes: each bit exactly, given the others."""
     UC, r = s.U @ s.C, s.B.shape[1]
-    Y, P = data.per_sample(data.extra.of_sets), data.rows(UC, s.B, s.B_p)
-    target = r * (2 * Y @ (data.extra.Y.T @ UC) - data.mask[:, None] * (data.ones @ UC)) + p.alpha * P
+    Y, UC_rows = data.per_sample(data.extra.of_sets), data.rows(UC, s.B, s.B_p)
+    target = r * (2 * Y @ (data.extra.Y.T @ UC) - data.mask[:, None] * (data.ones @ UC)) + p.alpha * UC_rows
     return s._replace(B=descend(s.B, target, UC.T @ UC, partial(sign, mask=data.mask)))
 
 
 def update_U(s: State, data: Data, p: Params, L_of=label_embedding) -> State:
     """Eq. 25, which omits the sum over m: U (K Kᵀ + tau I) = F + G Kᵀ, where G, scale, A are from `toward` and
 
-    F = sum_m mu_m^zeta X_m V_m, tau = sum_m mu_m^zeta + eta, K = C A diag(scale) (q, r).  Along the axes P of
-    K = P diag(sigma) Qᵀ the system is diagonal, and orthogonal to them U = F / tau.
+    F = sum_m mu_m^zeta X_m V_m, tau = sum_m mu_m^zeta + eta, K = C A diag(scale) (q, r).  Along the axes of
+    K = axes diag(sigma) Qᵀ the system is diagonal, and orthogonal to them U = F / tau.
     """
     s = s._replace(B_p=data.reduced(s.B))
     (G, scale, A), w = toward(L_of(s, data), s.B_p, p.alpha, data), s.mu**p.zeta
     F, tau = sum(w_m * (X @ V) for w_m, X, V in zip(w, data.views, s.V)), w.sum() + p.eta
-    P, sigma, QT = svd(s.C @ A * scale)
-    FP = F @ P
-    return s._replace(U=(F - FP @ P.T) / tau + (FP + G @ QT.T * sigma) / (tau + sigma**2) @ P.T)
+    axes, sigma, QT = svd(s.C @ A * scale)
+    along = F @ axes
+    return s._replace(U=(F - along @ axes.T) / tau + (along + G @ QT.T * sigma) / (tau + sigma**2) @ axes.T)
 
 
 def update_V(s: State, data: Data, p: Params) -> State:
@@ -181,11 +186,11 @@ def encoder(s: State, data: Data, p: Params) -> tuple[Array, ...]:
 
 
 def diagnostics(s: State, data: Data, p: Params) -> dict[str, Array]:
-    """The weights mu of the views, the sizes of the two terms of eq. 22, and how many codes are signs of U C."""
+    """The weights mu^zeta of the views, the sizes of the two terms of eq. 22, and how many codes are signs of U C."""
     UC = s.U @ s.C
     agreement = jnp.vdot(codes(s, data, p), sign(data.rows(UC, s.B, s.B_p), data.mask)) / data.n / s.B.shape[1]
     return {
-        **{f"weight of view {m}": weight for m, weight in enumerate(s.mu)},
+        **{f"weight of view {m}": weight for m, weight in enumerate(s.mu**p.zeta)},
         "common space term": jnp.linalg.norm(p.alpha * UC),
         "label term": jnp.linalg.norm(p.beta * label_embedding(s, data)),
         "codes that are signs of U C": agreement / 2 + 0.5,

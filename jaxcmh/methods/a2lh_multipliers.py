@@ -60,12 +60,12 @@ def update_K(s: State, data: Data, p: Params) -> State:
 
 
 def update_Lam(s: State, data: Data, p: Params) -> State:
-    """Eq. 32."""
+    """Eq. 32, which Algorithm 1 leaves out."""
     return s._replace(Lam=tuple(Lam + p.lam * (V - K) for Lam, V, K in zip(s.Lam, s.V, s.K)))
 
 
 def lagrangian(s: State, data: Data, p: Params) -> Array:
-    """Eq. 28, what the updates of V and K minimise."""
+    """Eq. 28 without its constant |Lam|² / 2 lam, what the updates of V and K minimise."""
     UU, loss = s.U.T @ s.U, a2lh.objective(s, data, p)  # pyright: ignore[reportArgumentType]
     for w, V, K, Lam in zip(s.mu**p.zeta, s.V, s.K, s.Lam):
         loss += w * (jnp.vdot(V, K @ UU) - jnp.trace(UU)) + jnp.vdot(Lam, V - K) + p.lam / 2 * sqnorm(V - K)

@@ -53,9 +53,9 @@ def items(s: State) -> Array:
 
 
 def targets(s: State, data: Data, p: Params) -> tuple[Array, Array, Array]:
-    """[l t] (u, c + 1), N (c + 1, K) and G (K, K): the objective asks that |(z - [l t] N) Gᵀ|² of each row z be small.
+    """[l t] (u, c + 1), N (c + 1, K) and T (K, K): the objective asks that |(z - [l t] N) Tᵀ|² of each row z be small.
 
-    N minimises sum_v |X_v W_v Nᵀ - [L 0]|² + lam |Nᵀ - [Mᵀ 1]|², and GᵀG is the sum of W_vᵀ X_vᵀ X_v W_v and lam I.
+    N minimises sum_v |X_v W_v Nᵀ - [L 0]|² + lam |Nᵀ - [Mᵀ 1]|², and TᵀT is the sum of W_vᵀ X_vᵀ X_v W_v and lam I.
     """
     XW, K = jnp.concatenate([X @ W for X, W in zip(data.views, s.W)]), s.M.shape[1]
     I, nothing, one = jnp.eye(K, dtype=XW.dtype), jnp.zeros((len(XW), 1), XW.dtype), jnp.ones((K, 1), XW.dtype)
@@ -65,7 +65,9 @@ def targets(s: State, data: Data, p: Params) -> tuple[Array, Array, Array]:
 
 
 def init(key: Array, data: Data, p: Params, bits: int, books: int = 4, words: int = 256) -> State:
-    """Gaussian M and words; each label set gets the words nearest to its regression."""
+    """Gaussian M and words; each label set gets the words nearest to its regression, where line 3 says no more than
+    "NN search".  W follows at once, so that the objective has a start.
+    """
     key_M, key_C = random.split(key)
     M = data.gaussian(key_M, data.sets.shape[1], bits)
     C = data.gaussian(key_C, books, words, bits)
@@ -91,9 +93,13 @@ def update_t(s: State, data: Data, p: Params) -> State:
 
 
 def update_C(s: State, data: Data, p: Params) -> State:
-    """Eq. 13: the words in use whose sums are nearest to the targets; a word out of use becomes 0."""
+    """Eq. 13: the words in use whose sums are nearest to the targets; a word out of use becomes 0.
+
+    The inverse of A Aᵀ that it prints does not exist, since one word of every book is in each sum: this is the shortest
+    solution.
+    """
     known, N, _ = targets(s, data, p)
-    # Where N maps to more dimensions, solving before it keeps Z of the rank of [L, t], so update_W can tell what is 0.
+    # With c + 1 <= K solve for [l t] and map the words by N then, so that Z keeps the rank of [L, t]; else map first.
     known, N = (known, N) if len(N) <= N.shape[1] else (known @ N, jnp.eye(N.shape[1], dtype=N.dtype))
     # With fewer label sets than words, a word goes by the number of the first set that uses it.
     words = min(len(s.A), s.C.shape[1])
@@ -104,12 +110,12 @@ def update_C(s: State, data: Data, p: Params) -> State:
 
 
 def update_A(s: State, data: Data, p: Params) -> State:
-    """Eqs. 14-18: book by book the nearest word, distances measured after Gᵀ; eq. 17 lacks lam in its last term.
+    """Eqs. 14-18: book by book the nearest word, distances measured after Tᵀ; eq. 17 lacks lam in its last term.
 
     An early book chooses as if no later one followed, so this step may raise the objective.
     """
-    known, N, G = targets(s, data, p)
-    return s._replace(A=nearest_words(known @ (N @ G.T), s.C @ G.T, jnp.eye(len(G), dtype=G.dtype)))
+    known, N, T = targets(s, data, p)
+    return s._replace(A=nearest_words(known @ (N @ T.T), s.C @ T.T, jnp.eye(len(T), dtype=T.dtype)))
 
 
 def objective(s: State, data: Data, p: Params) -> Array:
@@ -134,8 +140,8 @@ def encoder(s: State, data: Data, p: Params) -> tuple[Array, ...]:
 
 def unlabelled(s: State, data: Data, p: Params) -> Unlabelled:
     """How features become the targets of words, with drift t = 0."""
-    _, N, G = targets(s, data, p)
-    N, mean = N[:-1] @ G.T, data.counts @ data.sets / data.n
+    _, N, T = targets(s, data, p)
+    N, mean = N[:-1] @ T.T, data.counts @ data.sets / data.n
 
     def spread(labels: Array, mean: Array) -> Array:
         """Of the targets that reduced rows of labels or of estimates lead to."""
@@ -146,9 +152,9 @@ def unlabelled(s: State, data: Data, p: Params) -> Unlabelled:
         estimates = X @ D
         m = data.ones @ estimates / data.n
         wider = jnp.sqrt(spread(data.labels, mean) / spread(estimates, m))
-        V.append(wider * D @ N @ G)
-        offset.append((mean - wider * m) @ N @ G)
-    return Unlabelled(tuple(V), tuple(offset), G.T @ G)
+        V.append(wider * D @ N @ T)
+        offset.append((mean - wider * m) @ N @ T)
+    return Unlabelled(tuple(V), tuple(offset), T.T @ T)
 
 
 def diagnostics(s: State, data: Data, p: Params) -> dict[str, Array]:

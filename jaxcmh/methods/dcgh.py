@@ -6,8 +6,9 @@ of the codes; and class centres U (c, r).  W, F, E, U have orthonormal columns, 
 
     min  sum_v (|B^v - X^v W^v|² + alpha |B^v - F^v U|² + beta |H B^vᵀ - r Y Yᵀ|²) + alpha |H - E U|²
 
-Eq. 4 with samples as rows; X are kernel features, Y labels with rows of length 1.  As in the paper's step
-from eq. 12 to eq. 13, |X^v W^v|² counts as the constant |X^v|², which it is with no fewer bits than features.
+Eq. 4 with samples as rows, and with alpha |H - E U|² once, as in eqs. 3 and 14, where eqs. 4 and 9-11 count it for
+every view; X are kernel features, Y labels with rows of length 1.  As in the paper's step from eq. 12 to eq. 13,
+|X^v W^v|² counts as the constant |X^v|², which it is with no fewer bits than features.
 Each block is then minimised exactly given the others; an unseen x gets the code sgn(x P^v), eq. 21.
 
 X, Y, B and F are reduced rows.  Labels are all that an update of H and E knows of a sample, so samples with equal
@@ -34,12 +35,12 @@ class Params(NamedTuple):
 
 
 class State(NamedTuple):
-    H: Array  # (u, r) consensus codes in {-1, 1}
+    H: Array  # (u, r) consensus codes in {-1, 1}, one per label set
     B: Array  # (views, p, r) representation of each view
     W: tuple[Array, ...]  # (q_v, r) projection of each view
     U: Array  # (c, r) class centres
     F: Array  # (views, p, c) encoding of each representation
-    E: Array  # (u, c) encoding of the codes
+    E: Array  # (u, c) encoding of the codes, times `data.roots`
 
 
 def of_sets(s: State, data: Data) -> tuple[Array, Array]:
@@ -62,7 +63,7 @@ def init(key: Array, data: Data, p: Params, bits: int) -> State:
 
 
 def update_B(s: State, data: Data, p: Params) -> State:
-    """Eqs. 6-8: the B with 1ᵀB = 0 and BᵀB = nI for which tr(JᵀB) is largest."""
+    """Eqs. 6-8 by one polar factor: the B with 1ᵀB = 0 and BᵀB = nI for which tr(JᵀB) is largest."""
     (Y_u, H), r = of_sets(s, data), s.H.shape[1]
     XW = jnp.stack([X @ W for X, W in zip(data.views, s.W)])
     J = XW + p.alpha * s.F @ s.U + p.beta * r * data.unit_labels @ (Y_u.T @ H)

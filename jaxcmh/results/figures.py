@@ -31,7 +31,7 @@ import numpy as np
 from jaxcmh import results
 from jaxcmh.checks import PathLike, checked
 from jaxcmh.parsing import read_arrays, reason
-from jaxcmh.results import plots, tables
+from jaxcmh.results import plots, significance, tables
 from jaxcmh.results.lines import Lines
 
 __all__ = ["Figure", "Study", "draw", "studies"]
@@ -488,6 +488,26 @@ def _scaling(study: Study, _: Path) -> Plan:
         options = {"caption": caption, "log_x": True, "log_y": True, "from_zero": True, "ticks": lengths}
         return plots.draw(stem, [panel], x=name, y="seconds", **options)
 
+    def methods(stem: Path) -> list[Path]:
+        panels = []
+        for direction in lines[0]["map"]:
+            cells: dict[str, list[tuple[float, float]]] = {}
+            for line in lines:
+                cells.setdefault(line["method"], []).append((line["times"]["train"], line["map"][direction]))
+            means = {name: np.mean(points, axis=0) for name, points in cells.items()}
+            spread = {
+                name: [float(np.std([y for _, y in points], ddof=1))]
+                for name, points in cells.items()
+                if len(points) > 1
+            }
+            points = {name: ([float(x)], [float(y)]) for name, (x, y) in means.items()}
+            panels.append(plots.Panel(results.direction_name(direction), points, spread))
+        options = {"caption": f"{_caption(lines)}; without compilation; {machines}", "marked": tables.CONTROL}
+        return plots.labelled(stem, panels, x="training time, seconds", y="mAP", **options)
+
+    alike = len({(line["n_train"], line["bits"]) for line in lines if "train" in line["times"]}) == 1
+    if alike and len({line["method"] for line in lines}) > 1:
+        return [("mAP against training time", "map", methods)]
     return [
         (f"{title} time against {name}", f"{stage}-{ending}", lambda stem, s=stage, n=name: form(stem, s, n))
         for stage, title in (("train", "Training"), ("evaluate", "Evaluation"))
@@ -498,6 +518,26 @@ def _scaling(study: Study, _: Path) -> Plan:
 
 def _slope(xs: Sequence[float], ys: Sequence[float]) -> float:
     return float(np.polyfit(np.log(xs), np.log(ys), 1)[0]) if len(xs) > 1 else math.nan
+
+
+def _paired(study: Study, _: Path) -> Plan:
+    def form(stem: Path) -> list[Path]:
+        found = significance.pairs(study.lines)
+        kinds, panels = _kinds(study.lines), []
+        endings = {"".join(name.rpartition("-")[1:]) for name in found[0].methods}
+        ending = endings.pop() if len(endings) == 1 else ""  # what all have in common is said once
+        for one in found:
+            notes, sure = [f"{mean:.3f}" for mean in one.means], one.holm < significance.LEVEL
+            names = [name.removesuffix(ending) for name in one.methods]
+            panels.append(plots.Matrix(_title(one.database, one.direction, kinds), names, notes, one.differences, sure))
+        words = results.describe(results.one_protocol(study.lines, ("database",)))
+        words = f"{study.name}: {words}, {study.lines[0]['bits']} bits"
+        colours = f"mAP of row less that of column, grey where p is above {significance.LEVEL}"
+        caption = f"{colours}; beside the names mAP; {words}{f'; all are NAME{ending}' if ending else ''}; "
+        caption += significance.tested(found)
+        return plots.matrix(stem, panels, z="mAP of row less that of column", caption=caption)
+
+    return [("Which differences are significant", "", form)]
 
 
 def _settings(study: Study) -> tuple[str, ...]:
@@ -623,6 +663,7 @@ KINDS: dict[str, Callable[[Study, Path], Plan]] = {
     "ablation": _ablation,
     "convergence": _convergence,
     "scaling": _scaling,
+    "paired": _paired,
     "unpaired": _unpaired,
     "training_size": _training_size,
     "tsne": _tsne,

@@ -49,7 +49,7 @@ NUMBER, NOTHING = (int, float), type(None)
 TEXT, WHOLE, FACTS = ((str,), ()), ((int,), ()), ((dict,), (*NUMBER, str, NOTHING))
 TYPES: dict[str, tuple[tuple[type, ...], tuple[type, ...]]] = {
     **dict.fromkeys(("key", "data", "data_hash", "split_hash", "database", "ties", "method", "hash_function"), TEXT),
-    **dict.fromkeys(("feature_label", "map_label", "arrays"), TEXT),
+    **dict.fromkeys(("feature_label", "map_label", "arrays", "queries"), TEXT),
     **dict.fromkeys(("format", "n_queries", "n_without_relevant", "n_database", "bits", "max_iterations"), WHOLE),
     **dict.fromkeys(("seed", "n_train", "converged"), WHOLE),
     **dict.fromkeys(("params", "times"), ((dict,), NUMBER)),
@@ -59,6 +59,7 @@ TYPES: dict[str, tuple[tuple[type, ...], tuple[type, ...]]] = {
     "chance": ((*NUMBER, NOTHING), ()),
     "features": ((list, str), (dict,)),
     "curves": ((dict,), (dict,)),
+    "ap": ((dict,), (list,)),
     "topn": ((list,), (int,)),
     "objective": ((list,), (*NUMBER, NOTHING)),
     "environment": ((dict,), (dict, list, str, *NUMBER, NOTHING)),
@@ -226,7 +227,8 @@ def record(
 
     Args:
         model: a trained model; how it was made, its objective and diagnostics are stored.
-        report: what `jaxcmh.evaluate` returned; "chance", see `chance`, is kept if it is added.
+        report: what `jaxcmh.evaluate` returned; "chance", see `chance`, is kept if it is added; "queries": "trained"
+            where the queries were trained on.
         data: name or path of the data set.
         hashes: (`data_hash`, `split_hash`) of its split.
         times: seconds by stage (load, compile, train, evaluate, ...).
@@ -294,7 +296,7 @@ def line(
         "seed": info.seed,
         "n_train": info.n,
         "map": {direction: report[direction] for direction in metrics},
-        **({"chance": report["chance"]} if "chance" in report else {}),
+        **{name: report[name] for name in ("chance", "queries") if name in report},
     }
     if curves:
         record["topn"] = next(iter(curves.values())).topn
@@ -521,6 +523,8 @@ def one_protocol(records: Lines, free: Sequence[str] = ()) -> dict[str, Any]:
                 f"keep one of them, or make {name} a column"
             )
         shared[name] = records[0][name]
+    if all("queries" in r for r in records):  # the data are the same, so one line says it for all
+        shared["queries"] = records[0]["queries"]
     return shared
 
 
@@ -542,11 +546,12 @@ def describe(protocol: Mapping[str, Any]) -> str:
     >>> describe({"data": "wiki", "database": "learned", "ties": "stable", "n_queries": 693, "n_without_relevant": 0})
     'data wiki, learned database codes, stable ties, 693 queries (0 without a relevant item)'
     """
+    trained = " that were trained on" if protocol.get("queries") == "trained" else ""
     forms = {
         "data": "data {data}",
         "database": "{database} database codes",
         "ties": "{ties} ties",
-        "n_queries": "{n_queries} queries"
+        "n_queries": f"{{n_queries}} queries{trained}"
         + (" ({n_without_relevant} without a relevant item)" if "n_without_relevant" in protocol else ""),
     }
     return ", ".join(form.format(**protocol) for name, form in forms.items() if name in protocol)

@@ -25,6 +25,7 @@ from jaxcmh.store import replacing
 __all__ = [
     "Bars",
     "Cloud",
+    "Matrix",
     "Panel",
     "Surface",
     "answers",
@@ -33,6 +34,8 @@ __all__ = [
     "clouds",
     "convergence",
     "draw",
+    "labelled",
+    "matrix",
     "precision_recall",
     "surface",
     "time",
@@ -389,6 +392,72 @@ def surface(
     table = (["panel", x, y, z], points)
     caption = f"{caption}; the ring marks the best cell" if caption else "the ring marks the best cell"
     return _figure(stem, panels, fill, x=x, y=y, caption=caption, points=table, size=(4.2, 3.2), grid=False)
+
+
+class Matrix(NamedTuple):
+    """Differences of k things, row less column.
+
+    Attributes:
+        title: of the panel.
+        names, notes: k names, and what stands beside each.
+        cells, sure: (k, k) differences, and which of them are sure.
+    """
+
+    title: str
+    names: Sequence[str]
+    notes: Sequence[str]
+    cells: Any
+    sure: Any
+
+
+@checked
+def matrix(stem: PathLike, panels: Annotated[Sequence[Matrix], filled], *, z: str, caption: str = "") -> list[Path]:
+    """Draw differences row less column as squares, blue above and red below zero; grey where they are not sure.
+
+    Args:
+        stem: path without an ending, see `draw`.
+        panels: at least one; the colour scale is that of all.
+        z: what the difference is of, for the points.
+        caption: small print under the figure.
+    Raises:
+        ValueError: cells of another shape than the names.
+    Example:
+        >>> import tempfile
+        >>> differences = np.array([[0.0, 0.1], [-0.1, 0.0]])
+        >>> panel = Matrix("i2t", ["dcgh", "aah"], [".5", ".4"], differences, differences != 0)
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     [path.name for path in matrix(f"{folder}/figure", [panel], z="mAP")]
+        ['figure.png', 'figure.svg', 'figure.pdf', 'figure.csv']
+    """
+    for panel in panels:
+        shape = (len(panel.names),) * 2
+        if np.shape(panel.cells) != shape or np.shape(panel.sure) != shape:
+            raise ValueError(f"panel {panel.title!r}: cells and sure must have shape {shape}, got {panel.cells!r}")
+    highest = max(float(np.abs(np.where(panel.sure, panel.cells, 0)).max()) for panel in panels) or 1.0
+
+    def fill(axes: Any, panel: Matrix) -> None:
+        cells = np.ma.masked_where(~np.asarray(panel.sure, bool), np.asarray(panel.cells, float))
+        places = np.arange(len(panel.names))
+        axes.set_facecolor("#DDDDDD")
+        drawn = axes.pcolormesh(cells, cmap="RdBu", vmin=-highest, vmax=highest, edgecolors="white", linewidth=0.4)
+        axes.yaxis.set_ticks(places + 0.5, [f"{name}  {note}" for name, note in zip(panel.names, panel.notes)])
+        axes.xaxis.set_ticks(places + 0.5, panel.names, rotation=90)
+        axes.tick_params(length=0, labelsize=6.5)
+        axes.invert_yaxis()
+        axes.set_aspect("equal")
+        bar = axes.figure.colorbar(drawn, ax=axes, pad=0.02, fraction=0.05)
+        bar.outline.set_visible(False)
+        bar.ax.tick_params(labelsize=6.5)
+
+    points = [
+        [panel.title, row, column, float(cell), int(sure)]
+        for panel in panels
+        for row, cells, sures in zip(panel.names, np.asarray(panel.cells), np.asarray(panel.sure))
+        for column, cell, sure in zip(panel.names, cells, sures)
+    ]
+    side = max(3.2, 1.6 + 0.14 * max(len(panel.names) for panel in panels))
+    table = (["panel", "row", "column", z, "sure"], points)
+    return _figure(stem, panels, fill, x="", y="", caption=caption, points=table, size=(side + 1.2, side), grid=False)
 
 
 def short(value: float, powers: bool = True) -> str:
@@ -813,6 +882,79 @@ def draw_objectives(
     decades = all(min(ys) > 0 for ys in values) and any(max(ys) > 30 * min(ys) for ys in values)
     options: dict[str, Any] = {"log_y": decades, "share_y": False, "whole_ticks": True, "relative": True}
     return draw(stem, panels, x="iteration", y=OBJECTIVE, caption="; ".join(notes), **options)
+
+
+@checked
+def labelled(
+    stem: PathLike,
+    panels: Annotated[Sequence[Panel], filled],
+    *,
+    x: str,
+    y: str,
+    caption: str = "",
+    marked: str = "",
+) -> list[Path]:
+    """Draw one point for each name, told by a label at the right edge; x is logarithmic, however many names there are.
+
+    Args:
+        stem, panels, x, y, caption: as for `draw`; a line has one point, and `spread` its ±.
+        marked: names that begin so get a colour of their own.
+    Example:
+        >>> import tempfile
+        >>> panel = Panel("i2t", {"dcgh": ([0.2], [0.5]), "aah": ([1.0], [0.4])})
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     [path.name for path in labelled(f"{folder}/figure", [panel], x="seconds", y="mAP")]
+        ['figure.png', 'figure.svg', 'figure.pdf', 'figure.csv']
+    """
+
+    def fill(axes: Any, panel: Panel) -> None:
+        points = {name: (xs[0], ys[0]) for name, (xs, ys) in panel.lines.items()}
+        for name, (at, height) in points.items():
+            colour = COLOURS[1] if marked and name.startswith(marked) else COLOURS[0]
+            wide = np.nan_to_num(np.asarray(panel.spread.get(name, [0.0]), float))
+            axes.errorbar([at], [height], wide, fmt="o", color=colour, elinewidth=0.8, markersize=4.5, zorder=3)
+        _log(axes, axes.xaxis, [at for at, _ in points.values()])
+        low, high = axes.get_ylim()
+        axes.set_ylim(low, high)
+        order = sorted(points, key=lambda name: points[name][1])
+        for name, place in zip(order, _spread([(points[n][1] - low) / (high - low) for n in order])):
+            colour = COLOURS[1] if marked and name.startswith(marked) else "#333333"
+            line = {"arrowstyle": "-", "color": "#CCCCCC", "linewidth": 0.5, "shrinkA": 0, "shrinkB": 3}
+            axes.annotate(
+                name,
+                points[name],
+                xytext=(1.02, place),
+                textcoords="axes fraction",
+                fontsize=6.5,
+                color=colour,
+                va="center",
+                arrowprops={**line, "relpos": (0, 0.5)},
+            )
+
+    names = max(len(panel.lines) for panel in panels)
+    spread = any(panel.spread for panel in panels)
+    points = [
+        [
+            panel.title,
+            name,
+            float(xs[0]),
+            float(ys[0]),
+            *(map(float, panel.spread.get(name, [math.nan])) if spread else []),
+        ]
+        for panel in panels
+        for name, (xs, ys) in panel.lines.items()
+    ]
+    head = ["panel", "line", x, y, *(["±"] if spread else [])]
+    size = (4.4, max(2.75, 0.4 + 0.15 * names))
+    return _figure(stem, panels, fill, x=x, y=y, caption=caption, points=(head, points), size=size)
+
+
+def _spread(places: Sequence[float]) -> list[float]:
+    """Rising places from 0 to 1, moved as little as it takes (least squares) for labels there not to overlap."""
+    from scipy.optimize import isotonic_regression
+
+    gaps = np.arange(len(places)) / max(len(places), 15)
+    return (np.clip(isotonic_regression(np.asarray(places) - gaps).x, 0, 1 - gaps[-1]) + gaps).tolist()
 
 
 @checked

@@ -19,7 +19,7 @@ import numpy as np
 
 from jaxcmh import results
 from jaxcmh.checks import PathLike, checked, filled
-from jaxcmh.results import figures, tables
+from jaxcmh.results import figures, significance, tables
 
 __all__ = ["Items", "Ranking", "page", "write"]
 
@@ -326,6 +326,14 @@ def _tables(study: figures.Study, folder: Path, stem: str) -> tuple[list[dict[st
         made.append(_tabled(title, table, folder, f"{stem}-{kind}"))
     if study.kind == "scaling":
         made.insert(0, _tabled("Seconds", tables.seconds(study.lines), folder, f"{stem}-seconds"))
+    controlled = any(line["method"].startswith(tables.CONTROL) for line in study.lines)
+    if study.kind == "paired" and controlled:
+        try:
+            gains = significance.beside_control(significance.pairs(study.lines))
+        except ValueError as error:
+            skipped.append(f"{study.name}: {error}")
+        else:
+            made.insert(0, _tabled("Gain over random codewords", gains, folder, f"{stem}-control"))
     return made, skipped
 
 

@@ -12,8 +12,12 @@ from typing import Annotated, Any, NamedTuple, Protocol, runtime_checkable
 import numpy as np
 
 from jaxcmh import brief, results
-from jaxcmh.checks import PathLike, checked, instance
+from jaxcmh.checks import Count, PathLike, checked, instance
+from jaxcmh.datasets.identity import Database
+from jaxcmh.learning.encoders import of_view
+from jaxcmh.model import Model, measured
 from jaxcmh.parsing import json_value, read_arrays, reason
+from jaxcmh.retrieval.metrics import Ties
 from jaxcmh.store import folder, plain, write_json, write_text
 
 FILES = ("config.json", "environment.json", "results.jsonl", "per_query.csv", "codes.npz", "model.safetensors")
@@ -274,8 +278,19 @@ def train_ids(run: Run) -> np.ndarray:
 
 
 @checked
-def train_names(run: Run) -> np.ndarray:
-    """Names of the training items; ids where two share a name, the data have none, or 0.1.0 kept none.
+def evaluate(
+    run: Run, model: Model, kind: Database, *, ties: Ties = "expected", at: Count | None = None
+) -> dict[str, Any]:
+    """Evaluate the model of a run again, on the queries and labels that its folder keeps; report as `jaxcmh.evaluate`.
+
+    Args:
+        run: from `read_run`.
+        model: its model.
+        kind: "learned" or "encoded" where the training items are the database, else the kind that was evaluated.
+        ties, at: arguments of `jaxcmh.evaluate`.
+
+    Raises:
+        ValueError: the run does not keep them (of version 0.1.0), or has no such codes; the message says so.
 
     Example:
         >>> import tempfile, jaxcmh
@@ -283,11 +298,48 @@ def train_names(run: Run) -> np.ndarray:
         >>> split = jaxcmh.load_dataset("synthetic", train=60, query=10)
         >>> outcome = runs.run(split, "dcgh", bits=8, data="synthetic")
         >>> with tempfile.TemporaryDirectory() as folder:
-        ...     train_names(read_run(keep(f"{folder}/run", outcome, {"data": "synthetic"}))).shape
-        (60,)
+        ...     run = read_run(keep(f"{folder}/run", outcome, {"data": "synthetic"}))
+        >>> evaluate(run, outcome.model, "encoded")["i2t"] == outcome.reports["encoded"]["i2t"]
+        True
     """
-    names = run.codes.get("train_names")
-    return train_ids(run) if names is None or len(np.unique(names)) < len(names) else names
+    views = range(len(model.maps))
+    own = "database_labels" in run.codes
+    missing = [name for name in ("query_labels", *(f"asked_{m}" for m in views)) if name not in run.codes]
+    if missing or (model.catalogue is None and not own):
+        raise ValueError(f"run: expected one that keeps its queries and labels; got none in {run.model.parent}")
+    there = dict.fromkeys(line["database"] for line in run.records[:1]) if own else ("learned", "encoded")
+    if kind not in there:
+        raise ValueError(f"database: this data set allows {' and '.join(there)} codes; got {kind!r}")
+    labels = run.codes["database_labels"] if own else model.catalogue.labels  # pyright: ignore[reportOptionalMemberAccess]
+    items = [run.codes[f"database_{m}"] for m in views] if own else model.encoded
+    items = [of_view(model.codes, m) for m in views] if kind == "learned" else items
+    queries = [run.codes[f"asked_{m}"] for m in views]
+    return measured(model, queries, items, run.codes["query_labels"], labels, database=kind, ties=ties, at=at)
+
+
+@checked
+def things(run: Run, model: Model) -> tuple[np.ndarray, np.ndarray]:
+    """Rows of the training items, one of each picture that has several texts, and their names.
+
+    Ids take the place of names where two pictures share one, the data have none, or 0.1.0 kept none.
+
+    Example:
+        >>> import tempfile, jaxcmh
+        >>> from jaxcmh.studies import runs
+        >>> split = jaxcmh.load_dataset("synthetic", train=60, query=10)
+        >>> outcome = runs.run(split, "dcgh", bits=8, data="synthetic")
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     run = read_run(keep(f"{folder}/run", outcome, {"data": "synthetic"}))
+        >>> rows, names = things(run, outcome.model)
+        >>> rows.shape, names.shape
+        ((60,), (60,))
+    """
+    ids, names = train_ids(run), run.codes.get("train_names")
+    rows = np.arange(len(ids)) if model.catalogue is None else np.unique(model.catalogue.things, return_index=True)[1]
+    rows = np.sort(rows)
+    if names is None or len(np.unique(names[rows])) < len(rows):
+        return rows, ids[rows]
+    return rows, names[rows]
 
 
 def _read(path: Path, reader: Callable[[Path], Any]) -> Any:

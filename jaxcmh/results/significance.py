@@ -9,6 +9,7 @@ import numpy as np
 from jaxcmh import results
 from jaxcmh.checks import Array, Iterations, PathLike, Share, checked, filled
 from jaxcmh.results import runs, tables
+from jaxcmh.results.lines import Lines
 
 LEVEL = 0.05
 RESAMPLES = 9_999  # sign flips of a test; p is never below 1 / (RESAMPLES + 1)
@@ -175,6 +176,124 @@ def _columns(stored: Sequence[runs.Run], databases: Sequence[str] | None) -> lis
         # per_query.csv holds the evaluation a run was made with, which is the first line of its kind
         results.one_protocol([next(line for line in run.records if line["database"] == kind) for run in stored])
     return common
+
+
+class Pairs(NamedTuple):
+    """The differences of all methods in one direction and kind of database codes.
+
+    Attributes:
+        database, direction: where they were compared.
+        methods: names of k methods, the best first.
+        means: (k,) mAP over queries and seeds.
+        differences: (k, k) mAP of the row's method less that of the column's.
+        holm: (k, k) two-sided p of paired permutation tests over queries, Holm's correction over all pairs.
+        seeds, queries: how many of each the AP is of; fewest seeds of any method.
+    """
+
+    database: str
+    direction: str
+    methods: tuple[str, ...]
+    means: np.ndarray
+    differences: np.ndarray
+    holm: np.ndarray
+    seeds: int
+    queries: int
+
+
+@checked
+def pairs(records: Lines, resamples: Iterations = RESAMPLES) -> list[Pairs]:
+    """Compare methods pair by pair by result lines that keep the AP of every query, see `studies.run`.
+
+    Args:
+        records: lines of one data set and code length with "ap"; those of a method differ in nothing but the seed.
+        resamples: random sign flips, the same for all pairs.
+    Returns:
+        One for each kind of database codes and direction.
+    Raises:
+        ValueError: a line without AP, other protocols, or fewer than two methods.
+    Example:
+        >>> import jaxcmh
+        >>> from jaxcmh.studies.runs import run
+        >>> split, lines = jaxcmh.load_dataset("synthetic", train=60, query=10), []
+        >>> for name in ("dcgh", "dcgh-d"):
+        ...     outcome = run(split, name, bits=8, data="synthetic")
+        ...     ap = {"i2t": runs.per_query(outcome)["learned i2t"].tolist()}
+        ...     lines.append({**outcome.records[0], "ap": ap})
+        >>> [(sorted(one.methods), one.direction, one.queries) for one in pairs(lines, 100)]
+        [(['dcgh', 'dcgh-d'], 'i2t', 10)]
+    """
+    groups: dict[tuple[str, str], dict[str, dict[int, list]]] = {}
+    results.one_protocol(records, ("database",))
+    for line in records:
+        if "ap" not in line:
+            raise ValueError(f"records: expected lines with the AP of every query; got one of {line['method']} without")
+        for direction, ap in line["ap"].items():
+            own = groups.setdefault((line["database"], direction), {}).setdefault(line["method"], {})
+            if own.setdefault(line["seed"], ap) != ap:
+                raise ValueError(f"records: two results of {line['method']}, seed {line['seed']}, disagree")
+    return [_pairs(*place, own, resamples) for place, own in groups.items()]
+
+
+def _pairs(database: str, direction: str, own: Mapping[str, Mapping[int, list]], resamples: int) -> Pairs:
+    if len(own) < 2:
+        raise ValueError(f"records: a comparison needs two methods; got {', '.join(own)}")
+    aps = np.array([np.mean(np.array(list(seeds.values()), float), axis=0) for seeds in own.values()])
+    aps = aps[:, np.isfinite(aps).all(0)]
+    order = np.argsort(-aps.mean(1), kind="stable")
+    aps, names = aps[order], list(own)
+    first, second = np.triu_indices(len(aps), 1)
+    gaps = aps[first] - aps[second]
+    flips = np.random.default_rng(0).choice(np.array([-1, 1], np.float32), (resamples, gaps.shape[1]))
+    # Equal gaps flipped give equal means but for rounding, which the slack forgives.
+    extreme = np.abs(flips @ gaps.T.astype(np.float32)) >= np.abs(gaps.sum(1)) * (1 - 1e-4)
+    differences, p = np.zeros((len(aps),) * 2), np.ones((len(aps),) * 2)
+    differences[first, second] = gaps.mean(1)
+    p[first, second] = p[second, first] = holm(((1 + extreme.sum(0)) / (1 + resamples)).tolist())
+    seeds, methods = min(map(len, own.values())), tuple(names[i] for i in order)
+    return Pairs(database, direction, methods, aps.mean(1), differences - differences.T, p, seeds, gaps.shape[1])
+
+
+@checked
+def beside_control(found: Annotated[Sequence[Pairs], filled]) -> tables.Grid:
+    """What each method gains over the control, as a table to print; bold where the corrected p is below `LEVEL`.
+
+    Raises:
+        ValueError: the control is not among the methods.
+
+    Example:
+        >>> means, p = np.array([0.5, 0.3]), np.array([[1.0, 0.01], [0.01, 1.0]])
+        >>> differences = np.array([[0.0, 0.2], [-0.2, 0.0]])
+        >>> found = [Pairs("learned", "i2t", ("dcgh", "random_codewords"), means, differences, p, seeds=1, queries=9)]
+        >>> beside_control(found).rows
+        ((('dcgh',), (('+0.200', True),)), (('random_codewords',), (('0', False),)))
+    """
+    heads = [f"{results.direction_name(one.direction)}, {one.database} codes" for one in found]
+    rows: dict[str, list[tuple[str, bool]]] = {name: [("-", False)] * len(found) for name in found[0].methods}
+    for column, one in enumerate(found):
+        control = next((i for i, name in enumerate(one.methods) if name.startswith(tables.CONTROL)), None)
+        if control is None:
+            raise ValueError(f"found: expected {tables.CONTROL} among the methods; got {', '.join(one.methods)}")
+        for name, gap, p in zip(one.methods, one.differences[:, control], one.holm[:, control]):
+            rows[name][column] = f"{gap:+.3f}" if one.methods[control] != name else "0", bool(p < LEVEL)
+    caption = f"mAP less that of {found[0].methods[control]}, {tested(found)}"
+    body = tuple(((name,), tuple(cells)) for name, cells in rows.items())
+    return tables.Grid(("method",), (tuple((head, 1) for head in heads),), body, caption, f"corrected p below {LEVEL}")
+
+
+@checked
+def tested(found: Annotated[Sequence[Pairs], filled]) -> str:
+    """How the differences were tested, in words.
+
+    Example:
+        >>> means, p = np.array([0.5, 0.3]), np.array([[1.0, 0.01], [0.01, 1.0]])
+        >>> differences = np.array([[0.0, 0.2], [-0.2, 0.0]])
+        >>> found = [Pairs("learned", "i2t", ("dcgh", "random_codewords"), means, differences, p, seeds=1, queries=9)]
+        >>> tested(found).split(";")[0]
+        'a single seed, so that nothing is known of its spread'
+    """
+    one = found[0]
+    words = f"mean of {one.seeds} seeds" if one.seeds > 1 else "a single seed, so that nothing is known of its spread"
+    return f"{words}; paired permutation tests over {one.queries} queries, Holm's correction over all pairs of methods"
 
 
 @checked

@@ -27,6 +27,7 @@ __all__ = [
     "against",
     "grid",
     "html",
+    "printed",
     "published",
     "render",
     "seconds",
@@ -42,7 +43,14 @@ PUBLISHED_AS = {"nuswide10": "nuswide"}
 GREEK = {unicodedata.name(letter).split()[-1].lower(): letter for letter in "αβγδεζηθικλμνξπρστφχψω"} | {"lambda": "λ"}
 COMPARED = ("bits", "ablation", "unpaired", "deep")  # kinds of studies that papers print numbers of
 # Settings of the copy that are repeated on data sets of their own, by the split these are named for.
+# What the papers call methods of ours, where it is not their name; FCMH is DCGH's variant c too.
+CALLED = {"scm": ("scm-seq", "scms"), "fcmh": ("fcmh", "dcgh-c")}
 SIZES = {"aah-deep": ("10,000 training pairs and 2,000 queries", "training size of the deep methods")}
+CONTROL = "random_codewords"
+MEANING = (
+    f"{CONTROL} learns no codes: where items have a single label and database codes are learned, mAP measures features "
+    "and hash functions, not codes"
+)
 REACHED = 0.01  # a mean this little below the published value, or two standard deviations, counts as reached
 
 
@@ -99,7 +107,9 @@ def study(records: Lines) -> results.Table:
         table = results.table(records, rows=rows, columns=("direction", "bits"))
     methods = list(dict.fromkeys(head[0] for head, _ in table.rows))
     order = lambda row: [methods.index(row[0][0]), *((isinstance(v, str), v) for v in row[0][1:])]  # noqa: E731
-    return beside(table._replace(rows=tuple(sorted(table.rows, key=order))), records)
+    controlled = any(method.startswith(CONTROL) for method in methods)
+    caption = f"{table.caption}; {MEANING}" if controlled else table.caption
+    return beside(table._replace(rows=tuple(sorted(table.rows, key=order)), caption=caption), records)
 
 
 @checked
@@ -108,6 +118,7 @@ def seconds(records: Lines) -> Grid:
 
     Args:
         records: result lines; those of one training have the same times. "train" is all stages of training together.
+            Beside the times stands the peak memory of the process, where it is a training's own: in studies of times.
     Returns:
         The table, mean ± standard deviation over seeds.
     Raises:
@@ -129,6 +140,11 @@ def seconds(records: Lines) -> Grid:
         cells = rows.setdefault(tuple(value(line, name) for name in names), {})
         for stage, spent in line["times"].items():
             cells.setdefault(stage, {})[line["seed"]] = spent
+    alone = all(line.get("study", {}).get("kind") == "scaling" and "peak_memory_gb" in line for line in records)
+    for line in records if alone else ():
+        place = tuple(value(line, name) for name in names)
+        rows[place].setdefault("peak memory, GB", {})[line["seed"]] = line["peak_memory_gb"]
+    stages += ["peak memory, GB"] if alone else []
     words = tuple(
         (
             tuple(map(_word, place)),
@@ -239,25 +255,53 @@ def published(
     >>> published("dcgh", "wiki", "i2t", 32)
     (0.3884, 'fully paired')
     """
-    unpaired = (setting or {}).get("unpaired", 0.0)
-    if set(setting or {}) - {"unpaired"} or unpaired not in (0.0, 0.5):
-        return None
-    name, _, detail = data.partition(":")
-    base = method.partition("-")[0]
+    base, detail = method.partition("-")[0], data.partition(":")[2]
     called = f"{method}-d" if detail == "deep" else method  # as the one paper with such a table calls it
+    rows = [row for row in _rows((called,), data, direction, bits, setting) if row["paper"] == base]
+    return (float(rows[0]["map"]), rows[0]["setting"]) if rows else None
+
+
+@checked
+def printed(
+    method: str, data: str, direction: str, bits: Bits, setting: Mapping[str, Any] | None = None
+) -> list[tuple[str, float, str]]:
+    """What papers print for a method: its own, as `published`, or others in their comparisons.
+
+    Args:
+        method, data, direction, bits, setting: as for `published`; of a paper's own split only that paper counts.
+    Returns:
+        Paper and what it calls the method, such as "dcgh: BATCH"; the value; and the copy's remark.
+
+    >>> printed("srlch", "wiki", "i2t", 32)
+    [('imads: SRLCH', 0.3424, '')]
+    """
+    own, paper = published(method, data, direction, bits, setting), data.partition(":")[2]
+    if own:
+        return [(method.partition("-")[0], *own)]
+    rows = _rows(CALLED.get(method, (method,)), data, direction, bits, setting)
+    rows = [row for row in rows if row["paper"] != method.partition("-")[0] and paper in ("", row["paper"])]
+    return [(f"{row['paper']}: {row['method']}", float(row["map"]), row["setting"]) for row in rows]
+
+
+def _rows(
+    called: Sequence[str], data: str, direction: str, bits: int, setting: Mapping[str, Any] | None
+) -> list[dict[str, str]]:
+    """Rows of the copy under some names, those of a method in an ablation last; none for data no paper has."""
+    unpaired = (setting or {}).get("unpaired", 0.0)
+    name, _, detail = data.partition(":")
+    if set(setting or {}) - {"unpaired"} or unpaired not in (0.0, 0.5) or detail == "tags":
+        return []
     rows = [
         row
         for row in _printed()
-        if row["paper"] == base
-        and row["method"].lower().replace("_", "-") == called
+        if row["method"].lower().replace("_", "-") in called
         and row["dataset"] == PUBLISHED_AS.get(name, name)
         and (row["task"], row["bits"]) == (direction, str(bits))
         and (row["setting"] == "50 % unpaired") == (unpaired == 0.5)
         and ("VGG" in row["setting"]) == (detail == "deep")
         and all((row["setting"] in settings) == (detail == split) for split, settings in SIZES.items())
     ]
-    rows.sort(key=lambda row: row["setting"] == "ablation")
-    return (float(rows[0]["map"]), rows[0]["setting"]) if rows else None
+    return sorted(rows, key=lambda row: row["setting"] == "ablation")
 
 
 def repeats(line: Mapping[str, Any]) -> bool:
@@ -290,11 +334,11 @@ def beside(table: results.Table, records: Sequence[Mapping[str, Any]]) -> result
         for top, cell in zip(table.columns, cells):
             place = dict(zip(names, head + top))
             setting = {name: place.get(name, shared) for name, shared in settings.items()}
-            printed = published(
+            known = published(
                 place["method"], place.get("data", records[0]["data"]), place["direction"], place["bits"], setting
             )
-            repeated |= bool(cell and printed)
-            row.append(cell and cell._replace(published=printed[0] if printed else None))
+            repeated |= bool(cell and known)
+            row.append(cell and cell._replace(published=known[0] if known else None))
         rows.append((head, tuple(row)))
     caption = table.caption + ("; in parentheses the value the method's paper prints" if repeated else "")
     return table._replace(rows=tuple(rows), caption=caption)
@@ -303,12 +347,14 @@ def beside(table: results.Table, records: Sequence[Mapping[str, Any]]) -> result
 class Verdict(NamedTuple):
     """One published number and ours: mean and standard deviation (nan for one seed) over `seeds`, and what comes of it.
 
+    `paper` is the method's own, or another and what that calls it, such as "dcgh: BATCH".
     `verdict` is "reached" (not below the published value by more than `REACHED` or two standard deviations, whichever
     is more), "explained: ..." (below, and the copy of the published values says what is different) or "not reached".
     """
 
     data: str
     method: str
+    paper: str
     direction: str
     bits: int
     published: float
@@ -325,7 +371,9 @@ def against(records: Lines, reasons: Mapping[tuple[str, str], str] | None = None
 
     Args:
         records: result lines; only those are compared that `repeats` says are measured as papers do.
-        reasons: (method, data) -> why its published values are not reached, beside those the copy itself remarks.
+        reasons: (method, data) -> why its published values are not reached, beside those the copy itself remarks; of
+            what another paper prints (paper, data), such as ("acqh: DCH", "wiki").
+
     Example:
         >>> import jaxcmh
         >>> from jaxcmh.studies import runs
@@ -335,17 +383,17 @@ def against(records: Lines, reasons: Mapping[tuple[str, str], str] | None = None
         []
     """
     reasons = reasons or {}
-    cells: dict[tuple[str, str, int], dict[int, float]] = {}
+    cells: dict[tuple[str, str, int, str], dict[int, float]] = {}
     first: dict[tuple, tuple[Mapping[str, Any], float, str]] = {}  # line, published value and remark
     for line in records:
         study = line.get("study", {"kind": "bits"})
         if not repeats(line) or study.get("vary") or study["kind"] not in COMPARED:
             continue
         for direction, score in line["map"].items():
-            printed = published(line["method"], line["data"], direction, line["bits"], line.get("setting"))
-            if printed:
-                place = _configuration(line), direction, line["bits"]
-                first.setdefault(place, (line, *printed))
+            asked = line["method"], line["data"], direction, line["bits"], line.get("setting")
+            for paper, target, remark in printed(*asked):
+                place = _configuration(line), direction, line["bits"], paper
+                first.setdefault(place, (line, target, remark))
                 cells.setdefault(place, {})[line["seed"]] = score
     variants: dict[tuple, dict[str, None]] = {}
     for (configuration, *_), (line, *_) in first.items():
@@ -359,12 +407,12 @@ def against(records: Lines, reasons: Mapping[tuple[str, str], str] | None = None
         label = _called(line, several=len(variants[data, method]) > 1)
         slack = max(REACHED, 0.0 if math.isnan(cell.sd) else 2 * cell.sd)
         verdict = "reached" if cell.mean >= target - slack else "not reached"
-        reason = reasons.get((method, data)) or _reason(remark, data)
+        _, direction, bits, paper = place
+        reason = reasons.get((paper if ":" in paper else method, data)) or _reason(remark, data)
         if verdict == "not reached" and reason:
             verdict = f"explained: {reason}"
-        _, direction, bits = place
         beside = target, cell.mean, cell.sd, cell.seeds, cell.mean - target
-        outcomes.append(Verdict(data, label, direction, bits, *beside, verdict))
+        outcomes.append(Verdict(data, label, paper, direction, bits, *beside, verdict))
     return outcomes
 
 
@@ -404,7 +452,7 @@ def verdicts(outcomes: Sequence[Verdict]) -> Grid:
     numbers = {reason: i for i, reason in enumerate(filter(None, dict.fromkeys(reasons)), 1)}
     rows = tuple(
         (
-            (v.data, v.method, results.direction_name(v.direction), str(v.bits)),
+            (v.data, v.method, v.paper, results.direction_name(v.direction), str(v.bits)),
             (
                 (f"{v.published:.3f}", False),
                 (results.show(results.Cell(v.ours, v.sd, v.seeds)), False),
@@ -421,7 +469,7 @@ def verdicts(outcomes: Sequence[Verdict]) -> Grid:
         "published value"
     )
     caption += "".join(f"; ({number}) {reason.rstrip('.')}" for reason, number in numbers.items())
-    return Grid(("data", "method", "direction", "bits"), (tuple((h, 1) for h in heads),), rows, caption)
+    return Grid(("data", "method", "paper", "direction", "bits"), (tuple((h, 1) for h in heads),), rows, caption)
 
 
 # -- formats ----------------------------------------------------------------------------------------------------------

@@ -8,7 +8,9 @@ order of float32 sums.
 import resource
 import sys
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from functools import partial
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
@@ -217,7 +219,13 @@ def scores(
     return measured
 
 
+def forget_peak() -> None:
+    """Let the peak of `peak_memory` begin anew, where the system can: Linux."""
+    with suppress(OSError):
+        Path("/proc/self/clear_refs").write_text("5")
+
+
 def peak_memory() -> float:
-    """GB of memory that this process had at its peak."""
+    """GB of memory that this process had at its peak, since `forget_peak` if that was called."""
     unit = 1 if sys.platform == "darwin" else 1024
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 1e9

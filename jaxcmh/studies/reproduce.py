@@ -5,19 +5,21 @@ from pathlib import Path
 from typing import Any
 
 from jaxcmh import store, studies
-from jaxcmh.checks import PathLike, Positive, checked
+from jaxcmh.checks import Count, PathLike, Positive, checked
 from jaxcmh.datasets import Split, load_dataset
+from jaxcmh.methods import find
 from jaxcmh.progress import Progress
+from jaxcmh.results.tables import CONTROL
 from jaxcmh.retrieval.metrics import Ties
 from jaxcmh.studies import Study, runs
 from jaxcmh.studies.plans import inside
-from jaxcmh.studies.plans.plan import Plan
+from jaxcmh.studies.plans.plan import Plan, feature_map, parameters
 
-__all__ = ["deep_pictures", "run", "shortened", "wanted"]
+__all__ = ["deep_pictures", "run", "shortened", "wanted", "with_control"]
 
 CURVES = "curves"  # the studies of this name keep precision-recall and topN curves
 # Kinds whose lines are compared with printed values get every kind of database codes; the others only the first.
-COMPARED = ("bits", "ablation", "unpaired", "deep")
+COMPARED = ("bits", "ablation", "unpaired", "deep", "paired")
 
 
 @checked
@@ -63,6 +65,29 @@ def shortened(study: Study) -> Study:
         vary={name: few(values) for name, values in study.vary.items()},
         settings=few(study.settings),
     )
+
+
+@checked
+def with_control(plan_studies: Sequence[Study], data: str, rows: Count) -> list[Study]:
+    """The studies with the control `random_codewords` in each that makes a table of mAP, if it is not there.
+
+    Args:
+        plan_studies: from a plan.
+        data, rows: what the plan was asked for.
+
+    >>> study = Study("bits", "bits", "dcgh", bits=(16, 32))
+    >>> [(one.name, one.method, one.bits) for one in with_control([study], "wiki", 2173)]
+    [('bits', 'dcgh', (16, 32)), ('bits', 'random_codewords', (16, 32))]
+    """
+    there = {study.name for study in plan_studies if find(study.method).name.startswith(CONTROL)}
+    complete = []
+    for study in plan_studies:
+        complete.append(study)
+        if study.kind in ("bits", "unpaired") and study.name not in (CURVES, *there):
+            there.add(study.name)
+            choices = {"params": parameters(CONTROL, data), "features": feature_map(CONTROL, data, rows)}
+            complete.append(study._replace(method=CONTROL, vary={}, max_iterations=None, tolerance=None, **choices))
+    return complete
 
 
 def few(values: Sequence[Any]) -> tuple:
@@ -154,6 +179,6 @@ def run(
             kinds = None if study.kind in COMPARED else runs.kinds(studies.conditions(on, study.settings[0]))[:1]
             options = {"data": name, "ties": ties, "databases": kinds, "memory": memory}
             options |= {"progress": progress, "log": log}
-            alone = study.kind == "scaling"  # its times are a run's own
-            lines += studies.run(study, on, path, curves=study.name == CURVES, alone=alone, **options)
+            options |= {"curves": study.name == CURVES, "per_query": study.kind == "paired"}
+            lines += studies.run(study, on, path, alone=study.kind == "scaling", **options)  # whose times are its own
     return lines

@@ -11,7 +11,7 @@ from jaxcmh.checks import Bits, Count, checked
 from jaxcmh.datasets import Split
 from jaxcmh.datasets.identity import Database, kinds
 from jaxcmh.learning.core import Method
-from jaxcmh.model import Model
+from jaxcmh.model import Model, query_vectors
 from jaxcmh.progress import Stages
 from jaxcmh.results.runs import FILES, Run, folder, free, keep, per_query, read_run, stored
 from jaxcmh.retrieval.metrics import Ties
@@ -62,6 +62,7 @@ def run(
     at: Count | None = None,
     times: Mapping[str, float] | None = None,
     say: Callable[[str], None] = lambda _: None,
+    thumbnails: bool = False,
     **options: Any,
 ) -> Outcome:
     """Train on a split and evaluate with every kind of database codes it allows.
@@ -74,6 +75,7 @@ def run(
         ties, at: arguments of `jaxcmh.evaluate`.
         times: seconds spent before, such as {"load": 1.2}, kept with the result.
         say: called with what is being done.
+        thumbnails: the model keeps a small picture of each item.
     Raises:
         ValueError: see `jaxcmh.train` and `jaxcmh.evaluate`.
     Example:
@@ -91,6 +93,7 @@ def run(
         )
     with stages("train"):
         model = jaxcmh.train(method, split.train.views, split.train.labels, bits=bits, **options)
+    model = model.with_catalogue(split, thumbnails)
     say("evaluating")
     with stages("evaluate"):
         reports = {kind: evaluate(model, split, kind, ties=ties, at=at) for kind in kinds(split)}
@@ -103,21 +106,31 @@ def run(
             **learned,
             **{f"encoded_{m}": np.asarray(codes) for m, codes in enumerate(model.encoded)},
             **{f"query_{m}": np.asarray(jaxcmh.encode(model, x, m)) for m, x in enumerate(split.query.views)},
+            **{f"asked_{m}": np.asarray(query_vectors(model, x, m)) for m, x in enumerate(split.query.views)},
+            "query_labels": split.query.labels,
         }
+        if split.database is not split.train:
+            codes |= {
+                f"database_{m}": np.asarray(jaxcmh.encode(model, x, m)) for m, x in enumerate(split.database.views)
+            }
+            codes["database_labels"] = split.database.labels
         if len(split.items.names):
             codes["train_names"] = np.array([str(split.items.names[i]) for i in split.train.ids])
     spent = {**(times or {}), **stages.seconds}
     hashes = hashes or (results.data_hash(split), results.split_hash(split))
     chance = results.chance(split.query.labels, split.database.labels)
     of_the_run = {"data": data, "hashes": hashes, "times": spent}
-    records = [results.record(model, {**report, "chance": chance}, **of_the_run) for report in reports.values()]
+    trained = bool(np.isin(split.query.ids, split.train.ids).all())
+    said = {"chance": chance, **({"queries": "trained"} if trained else {})}
+    records = [results.record(model, {**report, **said}, **of_the_run) for report in reports.values()]
     binary = learned if model.codebooks is None else {}
     doubts = {
         f"{line['database']} database: {doubt}": None
         for line in records
         for doubt in results.doubts(line["map"], chance)
     }
-    return Outcome(model, reports, records, codes, [*doubts, *results.doubts({}, chance, binary)])
+    seen = ["the queries were trained on: the scores do not say how new ones will be answered"] if trained else []
+    return Outcome(model, reports, records, codes, [*seen, *doubts, *results.doubts({}, chance, binary)])
 
 
 @checked

@@ -72,6 +72,7 @@ def run(
     databases: Sequence[str] | None = None,
     memory: Positive | None = None,
     curves: bool = False,
+    per_query: bool = False,
     alone: bool = False,
     progress: Progress | None = None,
     log: Callable[[dict], None] | None = None,
@@ -87,8 +88,9 @@ def run(
         databases: kinds of database codes; all that the split allows if None.
         memory: GB that the process may have at its peak: fewer runs go side by side, down to one; no bound if None.
         curves: keep precision-recall and topN curves of the runs computed now; they make lines fifty times as long.
+        per_query: keep the average precision of every query, to three decimals, as "ap": direction -> (n_q,).
         alone: every run by itself, as `jaxcmh.train` and `jaxcmh.evaluate` do it, and twice, so that its times are its
-            own and those of compiled programs.
+            own and those of compiled programs, and its "peak_memory_gb" that of the training where the system tells it.
             Else runs share what they have in common, and "times" are shares of what was spent together; and what
             another study of the file has already is not computed again.
         progress: shows what is being done; if None, a bar of its own does.
@@ -116,7 +118,8 @@ def run(
     shown = jaxcmh.progress.progress(0) if steps is None else nullcontext(steps)
     with store.parents(path), store.only_writer(path, wait=0), shown as steps:
         stored = results.read(path) if path.exists() else []
-        known = {line["key"]: line for line in stored if ("curves" in line) == curves}
+        usable = [line for line in stored if ("curves" in line) == curves and ("ap" in line) >= per_query]
+        known = {line["key"]: {k: v for k, v in line.items() if per_query or k != "ap"} for line in usable}
         done = {line["key"]: line for line in stored if line.get("study", {}).get("name") == study.name}
         named = {"name": study.name, "kind": study.kind, "vary": list(study.vary)}
 
@@ -140,7 +143,7 @@ def run(
                 if not all(key in done for key in keys):
                     missing.add(number)
             steps.total += len(missing)
-            task = _Task(study, find(study.method), changed, protocol, kinds, curves, memory, steps)
+            task = _Task(study, find(study.method), changed, protocol, kinds, curves, per_query, memory, steps)
             for line in (_alone if alone else _together)(task, group, missing):
                 if line["key"] not in done:
                     keep(line)
@@ -301,6 +304,7 @@ class _Task(NamedTuple):
     protocol: Mapping[str, Any]
     kinds: Sequence[Database]
     curves: bool
+    per_query: bool
     memory: float | None
     steps: Progress
 
@@ -308,8 +312,10 @@ class _Task(NamedTuple):
         """The result line of one kind of database codes."""
         maps = {direction: getattr(value, "map", value) for direction, value in measured.items()}
         hashes = self.protocol["data_hash"], self.protocol["split_hash"]
-        report = {**self.protocol, "database": kind, "metrics": measured, **maps}
-        more |= {"setting": dict(point.setting), "peak_memory_gb": round(lanes.peak_memory(), 2)}
+        report = {**self.protocol, "database": kind, "metrics": measured if self.curves else maps, **maps}
+        more = {"peak_memory_gb": round(lanes.peak_memory(), 2), **more, "setting": dict(point.setting)}
+        if self.per_query:
+            more["ap"] = {direction: np.round(value.ap, 3) for direction, value in measured.items()}
         info = _info(self.study, point, self.split)
         return results.line(info, report, data=self.protocol["data"], hashes=hashes, **more)
 
@@ -320,6 +326,7 @@ def _alone(task: _Task, points: Sequence[Point], missing: Set[int]) -> Iterator[
         task.steps.step(f"{task.study.name}: {_described(task.study, point)}")
         for _ in range(2):  # the first time compiles, the second is timed
             stages = Stages()
+            lanes.forget_peak()
             with stages("train"):
                 model = train(
                     task.method,
@@ -332,17 +339,18 @@ def _alone(task: _Task, points: Sequence[Point], missing: Set[int]) -> Iterator[
                     tolerance=task.study.tolerance,
                     features=task.study.features,
                 )
+            peak = round(lanes.peak_memory(), 2)
             reports, options = {}, {"ties": task.protocol["ties"], "at": task.protocol["at"]}
             with stages("evaluate"):
                 for kind in task.kinds:
                     reports[kind] = runs.evaluate(model, task.split, kind, **options)
         for kind, report in reports.items():
-            kept = report["metrics"] if task.curves else {name: m.map for name, m in report["metrics"].items()}
             times = {**model.times, **stages.seconds}
             yield task.line(
                 point,
                 kind,
-                kept,
+                report["metrics"],
+                peak_memory_gb=peak,
                 times=times,
                 objective=model.objective,
                 converged=model.converged,
@@ -427,7 +435,7 @@ def _measured(
         say(f"no finite solution, so no line: {_described(task.study, point)}")
         return []
     labels = task.split.query.labels, task.split.database.labels
-    options = {"ties": task.protocol["ties"], "at": task.protocol["at"], "curves": task.curves}
+    options = {"ties": task.protocol["ties"], "at": task.protocol["at"], "curves": task.curves or task.per_query}
     start = time.perf_counter()
     measured = {kind: lanes.scores(lane, kind, judged, labels, **options) for kind in task.kinds}
     outcome = {"objective": lane.objective, "converged": lane.converged, "diagnostics": lane.diagnostics}

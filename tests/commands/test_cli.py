@@ -20,6 +20,7 @@ import pytest
 import jaxcmh
 from jaxcmh import progress, results, store
 from jaxcmh.commands import cli
+from jaxcmh.commands.demo import prepared
 from jaxcmh.results import report, runs
 
 pytestmark = pytest.mark.xdist_group("cli")  # the trained runs are shared
@@ -310,12 +311,13 @@ def test_search_by_vectors_agrees_with_the_library(capsys, trained, tmp_path):
     code, out, _ = call(capsys, "search", trained, "--query", tmp_path / "q.npy", "-k", 3, "--json")
     listed = [json.loads(line) for line in out.splitlines()]
     assert code == 0
-    assert [(a["query"], a["rank"]) for a in listed] == [(f"row {i}", r) for i in (0, 1) for r in (1, 2, 3)]
+    assert [a["query"] for a in listed] == [f"row {i}" for i in (0, 1) for _ in range(3)]
     assert [a["distance"] for a in listed] == np.ravel(distances).tolist()
+    assert [a["rank"] for a in listed] == [1 + int((own < d).sum()) for own in np.asarray(distances) for d in own]
     assert [a["item"] for a in listed] == split.train.ids[np.ravel(ids)].tolist()
     code, out, _ = call(capsys, "search", trained, "--query", tmp_path / "q.npy", "-k", 3)
     assert code == 0
-    assert out.count("\n    1 ") == 2
+    assert out.count("\n    1 ") == sum(a["rank"] == 1 for a in listed)
     assert "distance" in out
 
 
@@ -420,7 +422,10 @@ def test_the_same_demo_again_is_shown_and_another_refused(capsys, demo):
     code, out, _ = call(capsys, *words)
     assert code == 0
     assert "cached: this demo was there already; remove shown to train anew" in out
-    assert f"jaxcmh search {demo}/best --text 'dog'" in out
+    proposed = re.search(rf"search it  jaxcmh search {demo}/best --text '(\w+)'", out)[1]
+    found = jaxcmh.load(f"{demo}/best").search(text=proposed, k=5)
+    assert sum(proposed in answer.text.split() for answer in found) >= 3
+    assert f"serve it   jaxcmh serve {demo}/best" in out
     assert Path(demo, "results.jsonl").read_bytes() == lines
     assert "is not this run" in refused(capsys, *words, "--tolerance", "0.5")
 
@@ -428,7 +433,7 @@ def test_the_same_demo_again_is_shown_and_another_refused(capsys, demo):
 def test_the_page_of_the_demo_shows_the_first_answers(demo):
     text = Path(demo, "index.html").read_text()
     page = json.loads(re.search(r'id="data">(.*?)</script>', text, re.S)[1])
-    split, model = jaxcmh.load_dataset("icons"), jaxcmh.load(f"{demo}/best")
+    split, model = prepared(), jaxcmh.load(f"{demo}/best")
     ranking = next(r for r in page["rankings"] if (r["database"], r["direction"], r["bits"]) == ("learned", "t2i", 32))
     scores, ids = jaxcmh.search(model, split.query.views[1], 1, k=10)
     assert ranking["ids"] == np.asarray(ids).tolist()
@@ -446,16 +451,15 @@ def test_a_new_text_and_a_new_picture_are_searched_within_two_seconds(capsys, de
     ImageDraw.Draw(picture).polygon([(45, 5), (85, 50), (60, 50), (60, 85), (30, 85), (30, 50), (5, 50)], fill="black")
     picture.save(tmp_path / "arrow.png")
     readme = (Path(__file__).parents[2] / "README.md").read_text()
-    assert 'jaxcmh search runs/demo/best --text "happy smiling face"       # or --image' in readme
-    for words in (["--text", "happy smiling face"], ["--image", tmp_path / "arrow.png"]):
+    assert 'jaxcmh search runs/demo/best --text "currency"       # or --image' in readme
+    for words in (["--text", "currency"], ["--image", tmp_path / "arrow.png"]):
         code, out, _ = call(capsys, "search", f"{demo}/best", *words, "-k", 5)
         assert code == 0
         assert out.count("\n    ") >= 5
         searched = float(re.search(r"search ([\d.]+) s", out)[1])
         assert searched < 2
-    code, out, _ = call(capsys, "search", f"{demo}/best", "--text", "happy smiling face", "-k", 5, "--json")
-    labels = [json.loads(line)["labels"] for line in out.splitlines()]
-    assert sum("Emoji" in named for named in labels) >= 4
+    code, out, _ = call(capsys, "search", f"{demo}/best", "--text", "currency", "-k", 5, "--json")
+    assert ["Money" in "".join(json.loads(line)["labels"]) for line in out.splitlines()] == [True] * 5
 
 
 def test_search_refuses_raw_queries_it_cannot_read(capsys, demo, tmp_path):
@@ -598,6 +602,16 @@ def test_a_sweep_into_a_folder_that_is_being_written_is_refused(capsys, tmp_path
         assert pool.submit(cli.main, words).result() == 2
     assert "results.jsonl is being written by process" in capsys.readouterr().err
     assert os.listdir(tmp_path / "S") == []
+
+
+def test_several_devices_train_as_one(capsys, tmp_path):
+    options = "train", "dcgh", "--data", "synthetic", "--bits", BITS, "--json"
+    maps = [
+        [json.loads(line)["map"] for line in call(capsys, *options, *more, "--out", tmp_path / name)[1].splitlines()]
+        for name, more in (("one", ()), ("four", ("--devices", 4)))
+    ]
+    assert maps[1] == [pytest.approx(line, abs=0.01) for line in maps[0]]
+    assert "--devices: expected at most 8" in refused(capsys, *options, "--devices", 9, "--out", tmp_path / "nine")
 
 
 def test_a_training_is_kept_elsewhere_where_the_disk_is_full(capsys, tmp_path, monkeypatch):

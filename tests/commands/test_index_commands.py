@@ -73,7 +73,8 @@ def test_codes_are_built_added_and_searched(capsys, here):
     assert indexes.load("a.index").ids.values.tolist() == indexes.load("b.index").ids.values.tolist()
     listed = answers(capsys, "b.index", "--query", "more.npy", "-k", 4)
     distances, ids = indexes.search(indexes.load("b.index"), CODES[:3] ^ 1, 4)
-    assert [(a["query"], a["rank"]) for a in listed] == [(f"row {i}", r) for i in range(3) for r in range(1, 5)]
+    assert [a["query"] for a in listed] == [f"row {i}" for i in range(3) for _ in range(4)]
+    assert [a["rank"] for a in listed] == [1 + int((own < d).sum()) for own in distances for d in own]
     assert [a["distance"] for a in listed] == distances.ravel().tolist()
     assert [a["item"] for a in listed] == ids.ravel().tolist()
     table = call(capsys, "index", "search", "b.index", "--query", "more.npy", "-k", 2)
@@ -248,13 +249,34 @@ def test_mistakes_are_named_in_one_line_and_nothing_is_written(capsys, here, mon
     assert {file.name: file.read_bytes() for file in here.iterdir()} == before
 
 
-def test_numbers_with_zeros_in_front_are_names(capsys, here):
-    for text, first in (("000\n001\n", "000"), ("0\n1\n", 0), ("a\u2028b\r\n-0\r\n", "a\u2028b")):
+def test_ids_of_a_text_file_are_text_unless_told(capsys, here):
+    np.save("two.npy", CODES[:2])
+    for text, first, told in (
+        ("0\n1\n", "0", []),
+        ("a\u2028b\r\n-0\r\n", "a\u2028b", []),
+        ("0\n1\n", 0, ["--integer-ids"]),
+    ):
         (here / "ids.txt").write_text(text, "utf-8", newline="")
-        np.save("two.npy", CODES[:2])
-        call(capsys, "index", "build", "two.npy", "--ids", "ids.txt", "--out", "two.index")
+        call(capsys, "index", "build", "two.npy", "--ids", "ids.txt", "--out", "two.index", *told)
         assert indexes.load("two.index").ids.values.tolist()[0] == first
         (here / "two.index").unlink()
+    (here / "ids.txt").write_text("007\n1\n")
+    line = refused(capsys, "index", "build", "two.npy", "--ids", "ids.txt", "--out", "two.index", "--integer-ids")
+    assert "--ids: expected integers; got '007'" in line
+
+
+def test_an_index_with_integers_takes_integers_from_a_text_file(capsys, here):
+    call(capsys, "index", "build", "codes.npy", "--out", "a.index")
+    np.save("one.npy", CODES[:1])
+    (here / "ids.txt").write_text("77\n")
+    call(capsys, "index", "add", "a.index", "one.npy", "--ids", "ids.txt")
+    assert indexes.load("a.index").ids.values.tolist() == [*range(40), 77]
+    assert "39 items of 16 bits, 2 removed" in call(capsys, "index", "remove", "a.index", "3", "77")
+    assert "39 items of 16 bits, 0 removed" not in call(capsys, "index", "remove", "a.index", "5", "--out", "b.index")
+    assert indexes.load("a.index").ids.values.tolist() == [i for i in range(40) if i != 3]
+    assert "expected integers; got 'x'" in refused(capsys, "index", "remove", "a.index", "x")
+    assert "3 is not in the index" in refused(capsys, "index", "remove", "a.index", "3")
+    assert "expected ids behind the index, or a file" in refused(capsys, "index", "remove", "a.index")
 
 
 def test_control_characters_do_not_reach_the_terminal(capsys, here):

@@ -15,7 +15,12 @@ from jaxcmh.datasets import save_split, synthetic
 from jaxcmh.methods import registry
 
 pytestmark = pytest.mark.xdist_group("own_methods")
-METHOD = "from jaxcmh.methods import registry\nmethod = registry['dcgh']._replace(name='{}')\nnumber = 3\n"
+METHOD = """
+from jaxcmh.methods import registry
+method = registry['dcgh']._replace(name='{}')
+variants = {{'few-labels': method._replace(name='mine-few')}}
+number = 3
+"""
 PLAN = """
 from jaxcmh.studies import Study
 from jaxcmh.studies.plans.plan import Plan
@@ -71,6 +76,12 @@ def test_a_method_of_ones_own_is_trained_and_kept_under_its_name(capsys, module,
     assert err.splitlines()[-1] == "run folder: runs/mine-tiny-8-0-2"
 
 
+def test_a_variant_of_ones_own_goes_by_its_key(capsys, module):
+    assert call(capsys, "train", f"{module}:variants.few-labels", *TRAIN, "--out", "run")[0] == 0
+    assert jaxcmh.load("run").info.method == "mine-few"
+    assert "has no 'variants.none'; there is method" in refused(capsys, "train", f"{module}:variants.none")
+
+
 def test_its_model_serves_without_the_module(capsys, module, tmp_path):
     assert call(capsys, "train", f"{module}:method", *TRAIN)[0] == 0
     (tmp_path / f"{module}.py").unlink()
@@ -119,7 +130,7 @@ def test_a_plan_of_ones_own_is_run(capsys, module, tmp_path):
     [
         ("absent:method", ["no module 'absent' in", "nor installed"]),
         ("absent.sub:method", ["no module 'absent' in"]),
-        ("{}:methd", ["has no 'methd'; there is method"]),
+        ("{}:methd", ["has no 'methd'; there is method, variants.few-labels"]),
         ("{}:number", ["expected a jaxcmh.learning.core.Method", "got int; there is method"]),
         ("{}:registry", ["got dict"]),
         ("{}:", ["expected module:attribute"]),

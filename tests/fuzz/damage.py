@@ -376,6 +376,22 @@ def write_index(path: Path) -> None:
     index.save(an_index(), path)
 
 
+def write_known_model(path: Path) -> None:
+    from jaxcmh import model
+    from jaxcmh.datasets import Items, Maker, Part, Split
+    from jaxcmh.datasets.preparation import fit_centre
+
+    bare = model.load(FIXTURES / "acqh.safetensors")
+    n = bare.info.n
+    part = Part(
+        tuple(np.zeros((n, d)) for d in bare.info.dims), np.eye(3, dtype=np.uint8)[np.arange(n) % 3], np.arange(n)
+    )
+    makers = Maker("photo", (), (fit_centre(np.eye(3)),)), Maker("unit-words", ("a", "b"))
+    items = Items([f"item {i}" for i in range(n)], ["a b"] * n, np.full((n, 8, 8), 9, np.uint8))
+    split = Split(part, part, part, "set", ("image", "text"), ("x", "y", "z"), items, makers)
+    model.save(bare.with_catalogue(split, thumbnails=True), path)
+
+
 def read_model(path: Path) -> None:
     from jaxcmh import model
 
@@ -452,6 +468,7 @@ KINDS: dict[str, Kind] = {
     "model parts": Kind(
         lambda: {"acqh.model": (FIXTURES / "acqh.safetensors").read_bytes()}, read_model, damaged_stored("jaxcmh")
     ),
+    "model items": Kind(written("known.model", write_known_model), read_model, damaged_stored("jaxcmh")),
     "export npz": exported("jaxcmh.index.files", "write_npz", "read_npz", "items.npz"),
     "export npz member": exported("jaxcmh.index.files", "write_npz", "read_npz", "items.npz", True)._replace(
         damage=damaged_member

@@ -45,6 +45,16 @@ def test_a_training_within_jit_and_vmap(quick):
     np.testing.assert_array_equal(jax.vmap(lambda key: fitted(key).state.H)(keys)[1], one)
 
 
+def test_products_with_a_matrix_of_equal_numbers_are_right(quick):
+    V, X = np.full((500, 32), 2.0, np.float32), np.ones((500, 500), np.float32)
+    for number in (0.0, 1.0):
+        loss = jax.jit(
+            lambda V, X, number: ((X - V @ jnp.full((32, 500), number)) ** 2).sum(), static_argnames="number"
+        )
+        found = compilation.quickly(loss, V, X, number=number)
+        assert float(found) == pytest.approx(500 * 500 * (1 - 64 * number) ** 2, rel=1e-4)
+
+
 @pytest.mark.parametrize("flags", ["--xla_backend_optimization_level=3", "--xla_cpu_use_fusion_emitters=true"])
 def test_flags_of_the_environment_hold(quick, monkeypatch, flags):
     monkeypatch.setenv("XLA_FLAGS", flags)
@@ -52,6 +62,10 @@ def test_flags_of_the_environment_hold(quick, monkeypatch, flags):
 
 
 def test_options_that_the_compiler_does_not_know_are_left_out(quick, monkeypatch):
+    known = dict(list(compilation.QUICK.items())[:1])
+    monkeypatch.setattr(compilation, "QUICK", {"xla_no_such_option": True, **known})
+    assert compilation.options() == known
+    compilation.options.cache_clear()
     monkeypatch.setattr(compilation, "QUICK", {"xla_no_such_option": True})
     assert compilation.options() is None
     function = jax.jit(lambda x, k: x * k, static_argnames="k")

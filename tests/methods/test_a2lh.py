@@ -101,6 +101,9 @@ def test_diagnostics_tell_the_weights_and_which_term_decides():
     with jax.enable_x64(True):
         state, data = started()
         found = a2lh.diagnostics(state, data, a2lh.method.params)
-        np.testing.assert_allclose(found["weight of view 0"] + found["weight of view 1"], 1)
+        weights = np.array([found["weight of view 0"], found["weight of view 1"]])
+        np.testing.assert_allclose(np.sqrt(weights).sum(), 1)  # zeta = 2
+        equal = a2lh.diagnostics(state, data, a2lh.method.params._replace(zeta=jnp.array(0.0)))
+        assert equal["weight of view 0"] == equal["weight of view 1"] == 1
         assert 0.5 < found["codes that are signs of U C"] <= 1
         assert found["label term"] > 0

@@ -18,7 +18,7 @@ def study(lines):
 def undrawn(monkeypatch):
     """The arguments of every drawing, which is not made: what is drawn is tested here, how it looks elsewhere."""
     drawn = {}
-    for name in ("draw", "surface", "bars", "clouds", "answers"):
+    for name in ("draw", "surface", "bars", "clouds", "answers", "labelled", "matrix"):
 
         def keep(stem, *values, name=name, **options):
             drawn[stem.name] = (name, values, options)
@@ -56,10 +56,29 @@ def test_every_kind_draws(tmp_path, undrawn):
         assert skipped == []
     assert sorted(undrawn) == [
         "ablation", "bits-bits", "bits-convergence", "bits-pr-32", "bits-time", "bits-topn-32",
-        "convergence-convergence", "convergence-map", "convergence-stages", "deep", "pictures", "residuals",
+        "convergence-convergence", "convergence-map", "convergence-stages", "deep", "paired", "pictures", "residuals",
         "scaling-evaluate-rows", "scaling-train-rows", "sensitivity-alpha", "surface-surface", "training_size",
         "tsne", "unpaired",
     ]  # fmt: skip
+
+
+def test_methods_of_one_size_are_points_of_time_and_map(tmp_path, undrawn):
+    lines = fake_lines.times()
+    figures.draw(study(lines), tmp_path / "t", tmp_path)
+    ((name, (_, (panels,), options)),) = undrawn.items()
+    assert (name, options["marked"], len(panels)) == ("t-map", "random_codewords", 2)
+    own = [r["map"]["t2i"] for r in lines if r["method"] == "method 3"]
+    assert panels[1].lines["method 3"] == ([pytest.approx(10.0 ** (4 / 6))], [pytest.approx(np.mean(own))])
+    assert panels[1].spread["method 3"] == [pytest.approx(np.std(own, ddof=1))]
+
+
+def test_a_matrix_of_pairs_drops_what_all_names_have_in_common(tmp_path, undrawn):
+    figures.draw(study(fake_lines.paired()), tmp_path / "p", tmp_path)
+    _, (panels,), options = undrawn["p"]
+    assert panels[0].names == ["dcgh", "aah", "random_codewords"]
+    assert "all are NAME-common" in options["caption"]
+    assert [panel.title for panel in panels][:2] == ["image → text, learned codes", "text → image, learned codes"]
+    assert panels[0].sure.sum() == 6
 
 
 def test_sensitivity_is_the_mean_over_seeds_on_a_logarithmic_axis(tmp_path, undrawn):

@@ -73,6 +73,29 @@ def test_every_figure_in_every_format(tmp_path):
     assert sorted(p.name for p in tmp_path.iterdir()) == sorted(p.name for ps in drawn.values() for p in ps)
 
 
+def test_a_matrix_shows_which_differences_are_sure(tmp_path):
+    cells = np.array([[0.0, 0.2], [-0.2, 0.0]])
+    panel = plots.Matrix("a", ["one", "two"], ["0.5", "0.3"], cells, cells != 0)
+    assert [path.suffix for path in plots.matrix(tmp_path / "m", [panel], z="gap")] == [".png", ".svg", ".pdf", ".csv"]
+    assert [(p["row"], p["column"], float(p["gap"]), p["sure"]) for p in points(tmp_path / "m.csv")] == [
+        ("one", "one", 0.0, "0"),
+        ("one", "two", 0.2, "1"),
+        ("two", "one", -0.2, "1"),
+        ("two", "two", 0.0, "0"),
+    ]
+    for wrong in (panel._replace(cells=cells[:1]), panel._replace(names=["one"])):
+        with pytest.raises(ValueError, match="panel 'a': cells and sure must have shape"):
+            plots.matrix(tmp_path / "m", [wrong], z="gap")
+
+
+def test_labels_at_the_edge_do_not_overlap():
+    for heights in ([0.5] * 19, [0.0, 0.01, 0.02, 1.0], [0.3], np.linspace(0, 1, 19)):
+        places = plots._spread(heights)
+        assert min(np.diff(places), default=1) >= 1 / max(len(heights), 15) - 1e-9
+        assert -1e-9 <= min(places) <= max(places) <= 1 + 1e-9
+    assert plots._spread([0.1, 0.5, 0.9]) == pytest.approx([0.1, 0.5, 0.9])
+
+
 def test_the_csv_holds_the_points(tmp_path):
     plots.precision_recall([record("dcgh")], tmp_path / "pr")
     rows = points(tmp_path / "pr.csv")

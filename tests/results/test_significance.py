@@ -3,6 +3,7 @@
 import itertools
 import json
 
+import fake_lines
 import numpy as np
 import pytest
 from fake_lines import line
@@ -120,3 +121,54 @@ def test_runs_that_do_not_compare_are_refused(tmp_path):
         significance.compare([one, one])
     with pytest.raises(ValueError, match=r"database: the runs have learned codes; got 'encoded'"):
         significance.compare([one, folder(tmp_path / "other", "aah", 0, 0)], ["encoded"])
+
+
+def test_pairs_of_lines_are_tested_as_pairs_of_run_folders_are():
+    lines = fake_lines.paired()
+    found = {(one.database, one.direction): one for one in significance.pairs(lines)}
+    assert set(found) == {(kind, d) for kind in ("learned", "encoded") for d in ("i2t", "t2i")}
+    one = found["learned", "i2t"]
+    assert one.methods == ("dcgh-common", "aah-common", "random_codewords-common")
+    assert (one.seeds, one.queries) == (2, 19)
+    aps = [
+        np.mean([x["ap"]["i2t"][1:] for x in lines if (x["method"], x["database"]) == (m, "learned")], axis=0)
+        for m in one.methods
+    ]
+    places = list(itertools.combinations(range(3), 2))
+    tested = [significance.paired(aps[i], aps[j]) for i, j in places]
+    assert [one.differences[place] for place in places] == pytest.approx([gap for gap, *_ in tested])
+    assert [one.holm[place] for place in places] == pytest.approx(significance.holm([p for *_, p in tested]), abs=3e-4)
+    np.testing.assert_array_equal(one.differences, -one.differences.T)
+    np.testing.assert_array_equal(one.holm, one.holm.T)
+    np.testing.assert_allclose(one.means, [ap.mean() for ap in aps])
+
+
+def test_methods_that_do_not_differ_are_not_told_apart():
+    lines = fake_lines.paired(("dcgh", "random_codewords"), seeds=1)
+    same = [{**x, "ap": lines[0]["ap"]} for x in lines]
+    assert all((one.holm == 1).all() and not one.differences.any() for one in significance.pairs(same))
+    text = tables.render(significance.beside_control(significance.pairs(same)), "text")
+    assert "*" not in text
+    assert "a single seed" in text
+
+
+def test_gains_are_over_the_control():
+    text = tables.render(significance.beside_control(significance.pairs(fake_lines.paired())), "markdown")
+    assert "**+0.4" in text.split("dcgh-common")[1].splitlines()[0]
+    assert "| random_codewords-common | 0 | 0 | 0 | 0 |" in text
+    with pytest.raises(ValueError, match="found: expected random_codewords among the methods"):
+        significance.beside_control(significance.pairs(fake_lines.paired(("dcgh", "aah"))))
+
+
+@pytest.mark.parametrize(
+    ("lines", "message"),
+    [
+        ([line()], "one of dcgh without"),
+        (fake_lines.paired(("dcgh",)), "needs two methods; got dcgh"),
+        ([*fake_lines.paired(), {**fake_lines.paired()[0], "data_hash": "other"}], "mix protocols"),
+        ([*fake_lines.paired(), {**fake_lines.paired()[2], "seed": 0}], "dcgh-common, seed 0, disagree"),
+    ],
+)
+def test_lines_that_cannot_be_compared_are_refused(lines, message):
+    with pytest.raises(ValueError, match=message):
+        significance.pairs(lines)

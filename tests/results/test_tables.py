@@ -209,6 +209,40 @@ def test_times_are_a_table_of_seconds():
         tables.seconds([])
 
 
+def test_memory_stands_beside_times_that_are_a_trainings_own():
+    text = tables.render(tables.seconds(fake_lines.times()), "markdown")
+    assert "| method | train | evaluate | peak memory, GB |" in text
+    assert "| random_codewords | 1.00 ± 0.00 | 1.00 ± 0.00 | 1.00 ± 0.00 |" in text
+    shared = [fake_lines.line(seed=seed, peak_memory_gb=1.0) for seed in (0, 1)]  # of a process that ran others too
+    assert "memory" not in tables.render(tables.seconds(shared), "text")
+
+
+def test_rows_that_other_papers_print_are_judged_too():
+    assert tables.printed("batch", "wiki", "i2t", 16) == [("dcgh: BATCH", 0.3437, "fully paired")]
+    assert [row for row, *_ in tables.printed("lcmfh", "wiki", "i2t", 16)] == ["imads: LCMFH", "dcgh: LCMFH"]
+    assert [row for row, *_ in tables.printed("lcmfh", "wiki:dcgh", "i2t", 16)] == ["dcgh: LCMFH"]
+    assert [row for row, *_ in tables.printed("fcmh", "wiki", "i2t", 64)] == ["dcgh: FCMH", "dcgh: DCGH-c"]
+    assert [row for row, *_ in tables.printed("scm", "wiki", "i2t", 16)] == ["aah: SCM-seq", "imads: SCMs"]
+    assert [row for row, *_ in tables.printed("dcgh", "wiki", "i2t", 16)] == ["dcgh"]  # its own paper's
+    for method, data in (("batch", "mirflickr25k:tags"), ("batch-common", "wiki"), ("random_codewords", "wiki")):
+        assert tables.printed(method, data, "i2t", 16) == []
+    scores = {"i2t": 0.2, "t2i": 0.7167}
+    lines = [fake_lines.line("dch", 16, data="wiki", study=("bits", "bits", []), map=scores)]
+    found = {(v.paper, v.direction): v.verdict for v in tables.against(lines, {("aah: DCH", "wiki"): "other images"})}
+    assert found == {
+        ("acqh: DCH", "i2t"): "not reached",
+        ("acqh: DCH", "t2i"): "reached",
+        ("aah: DCH", "i2t"): "explained: other images",
+        ("aah: DCH", "t2i"): "reached",
+    }
+
+
+def test_a_table_with_the_control_says_what_it_means():
+    lines = [fake_lines.line(method) for method in ("dcgh", "random_codewords")]
+    assert tables.MEANING in tables.study(lines).caption
+    assert tables.MEANING not in tables.study(lines[:1]).caption
+
+
 def test_a_remark_on_sizes_is_of_the_data_set_that_has_them():
     printed = [row for row in tables._printed() if row["paper"] == "imads" and "training pairs" in row["setting"]]
     assert {row["dataset"] for row in printed} == {"nuswide"}
