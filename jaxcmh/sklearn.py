@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from jaxcmh import checks
 from jaxcmh.datasets.identity import Database
 from jaxcmh.extras import require
 from jaxcmh.learning.core import Method
@@ -162,6 +163,7 @@ class CrossModalHasher(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
             True
         """
         check_is_fitted(self)
+        checks.choice(self.database, "database", ("learned", "encoded"))
         X, y = validate_data(self, X, y, accept_sparse="csr", multi_output=True, reset=False)
         if self.classes_ is not None:
             y = np.ravel(y)

@@ -96,6 +96,11 @@ def test_starts_that_are_no_columns_are_refused(starts):
         clone(HASHER).set_params(starts=starts).fit(X, Y)
 
 
+def test_items_that_the_estimator_does_not_know_cannot_be_searched(fitted):
+    with pytest.raises(ValueError, match="database: expected one of learned, encoded; got 'held_out'"):
+        clone(fitted).set_params(database="held_out").fit(X, Y).score(QUERIES, THEIRS)
+
+
 # -- with scikit-learn's tools ----------------------------------------------------------------------------------------
 
 
