@@ -18,7 +18,7 @@ import jaxcmh
 from jaxcmh import brief, checks, store
 from jaxcmh.checks import Bits, Iterations, Labels, Pairs, PathLike, Rows, Seed, Views, Weight, checked
 from jaxcmh.datasets.identity import Database
-from jaxcmh.learning import core
+from jaxcmh.learning import core, one_row
 from jaxcmh.learning import features as feature_maps
 from jaxcmh.learning.core import Method, Precision
 from jaxcmh.learning.encoders import MLP, Translated, Unlabelled, ask, mlp, nearest_words, of_view, project
@@ -86,6 +86,12 @@ class Model:
     def fingerprint(self) -> str:
         """What tells two models apart that would encode items differently: a hash of hash functions and codebooks."""
         return store.digest(("", leaf) for leaf in jax.tree.leaves((self.encoders, self.codebooks)))[:16]
+
+    @cached_property
+    def row_hashes(self) -> tuple[one_row.RowHash | None, ...]:
+        """What encodes one row of a view on the host, where it can be done there."""
+        possible = self.codebooks is None and jax.default_backend() == "cpu"
+        return tuple(one_row.row_hash(fitted, W) if possible else None for fitted, W in zip(self.maps, self.encoders))
 
     @cached_property
     def blocks(self) -> tuple[topk.Blocks, ...]:
@@ -330,9 +336,9 @@ def encode(model: Model, x: Rows, view: int) -> Array:
         True
     """
     if model.codebooks is None or model.unlabelled is None:
-        return _by_rows(model, x, view, pack_signs)
+        return jax.device_put(_by_rows(model, x, view, pack_signs))
     codebooks, items = model.codebooks, model.unlabelled
-    return _by_rows(model, x, view, lambda phi, _: choose_words(phi, view, codebooks, items))
+    return jax.device_put(_by_rows(model, x, view, lambda phi, _: choose_words(phi, view, codebooks, items)))
 
 
 @checked
@@ -341,19 +347,30 @@ def query_vectors(model: Model, x: Rows, view: int) -> Array:
 
     Args, errors: as for `encode`.
     """
+    return jax.device_put(asked_with(model, x, view))
+
+
+def asked_with(model: Model, x: Any, view: int) -> np.ndarray:
+    """`query_vectors` of rows that are checked already, on the host."""
     return _by_rows(model, x, view, pack_queries if model.codebooks is None else jnp.matmul)
 
 
-def _by_rows(model: Model, x: Any, view: int, represent: Any) -> Array:
+def _by_rows(model: Model, x: Any, view: int, represent: Any) -> np.ndarray:
     view = checks.Whole(0, len(model.maps) - 1)(view, "view")
     if x.shape[1] != model.info.dims[view]:
         raise ValueError(f"x: expected {model.info.dims[view]} columns, as in training; got shape {x.shape}")
+    row = model.row_hashes[view]
+    wide = jax.config.jax_enable_x64  # pyright: ignore[reportAttributeAccessIssue]
+    if row is not None and x.shape[0] == 1 and not scipy.sparse.issparse(x) and not wide:
+        code = one_row.code(row, np.asarray(x))
+        if code is not None:
+            return code
     blocks = []
     for i in range(0, x.shape[0], ENCODE_ROWS):
         rows = x[i : i + ENCODE_ROWS]
         found = represent(feature_maps.mapped(model.maps[view], _filled_up(rows)), model.encoders[view])
         blocks.append(np.asarray(found)[: rows.shape[0]])
-    return jax.device_put(np.concatenate(blocks))
+    return np.concatenate(blocks)
 
 
 def _filled_up(rows: Any) -> Any:
@@ -482,10 +499,10 @@ def search(model: Model, x: Rows, view: int, k: int) -> tuple[Array, Array]:
         >>> bool((distances[:, 0] <= distances[:, 4]).all())
         True
     """
-    queries = query_vectors(model, x, view)
+    queries = asked_with(model, x, view)
     blocks = model.blocks[(view + 1) % len(model.blocks)]
     if model.codebooks is None:
-        return topk.hamming_topk(queries, blocks, k)
+        return jax.device_put(topk.nearest(queries, blocks, k))
     return topk.lookup_topk(queries, blocks, model.codebooks, k)
 
 

@@ -18,7 +18,7 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from jaxcmh import brief, checks, store
 from jaxcmh.checks import Array, Books, Count, Natural, PathLike, checked
-from jaxcmh.model import Model, encode, query_vectors
+from jaxcmh.model import Model, asked_with, encode
 from jaxcmh.retrieval import topk
 
 KIND = "jaxcmh_index"
@@ -235,7 +235,7 @@ def search(
     _check_model(index, model)
     queries = _queries(index, queries, model, view)
     if index.codebooks is None:
-        scores, at = topk.hamming_topk(queries, index.blocks, k, mask=mask, mesh=mesh)
+        scores, at = topk.nearest(queries, index.blocks, k, mask, mesh)
     else:
         scores, at = topk.lookup_topk(queries, index.blocks, index.codebooks, k, mask=mask, mesh=mesh)
     return np.asarray(scores), index.ids.values[np.asarray(at)]
@@ -410,12 +410,12 @@ def _queries(index: Index, queries: Any, model: Model | None, view: int | None) 
     if model is not None:
         if view is None:
             raise ValueError("view: expected with a model, the view that the features are of")
-        return query_vectors(model, queries, view)
+        return asked_with(model, checks.rows(queries, "x"), view)
     if view is not None:
         raise ValueError("view: expected with a model only; without one, queries are codes")
     if index.codebooks is None:
         queries = checks.codes(queries, "queries")
-        if queries.shape[1] == index.blocks.words.shape[1]:
+        if index.bits % 8 and queries.shape[1] == index.blocks.words.shape[1]:
             check_padding("queries", queries, index.bits)
     return queries
 

@@ -10,11 +10,13 @@ import numpy as np
 from numba import njit
 from numba.extending import intrinsic
 
+ALL, NARROW, WIDE = np.empty((0, 1, 1), bool), np.empty(0, np.uint8), np.empty(0, np.uint16)
+THREAD_PAIRS = 1 << 20  # queries x items from which on a thread is worth its start
 TILE = 8192  # items whose distances stay in the first cache while the bytes of their codes are gone through
 
 
 def nearest(
-    words: np.ndarray, n: int, queries: np.ndarray, present: np.ndarray, k: int, threads: int
+    words: np.ndarray, n: int, queries: np.ndarray, present: np.ndarray | None, k: int, threads: int
 ) -> tuple[np.ndarray, np.ndarray]:
     """The k nearest items of every query, ties by ascending id.
 
@@ -22,26 +24,29 @@ def nearest(
         words: (chunks, bytes, C, S) uint8, as in `topk.Blocks`.
         n: number of items.
         queries: (n_q, bytes) uint8.
-        present: (chunks, C, S) bool, the items to search; (0, C, S) for all.
+        present: (chunks, C, S) bool, the items to search; None for all.
         k: at most the number of items to search.
-        threads: queries are shared out to so many.
+        threads: queries are shared out to so many, if there is work for them.
 
     Returns:
         (n_q, k) int32 distances and ids.
 
     Example:
         >>> words = np.uint8([[[[0, 7, 3]] * 32]])  # three columns of 32 equal items
-        >>> nearest(words, 96, np.uint8([[7]]), np.empty((0, 32, 3), bool), 2, threads=1)[1].tolist()
+        >>> nearest(words, 96, np.uint8([[7]]), None, 2, threads=1)[1].tolist()
         [[32, 33]]
     """
-    bits = 8 * words.shape[1]
+    present, kind = ALL if present is None else present, NARROW if words.shape[1] < 32 else WIDE
     distances, ids = np.empty((len(queries), k), np.int32), np.empty((len(queries), k), np.int32)
-    kind = np.empty(0, np.uint8 if bits < 255 else np.uint16)
+    threads = max(1, min(threads, len(queries), len(queries) * n // THREAD_PAIRS))
+    if threads == 1:
+        _nearest(words, n, queries, present, k, kind, distances, ids)
+        return distances, ids
 
     def run(part: slice) -> None:
         _nearest(words, n, queries[part], present, k, kind, distances[part], ids[part])
 
-    share = max(1, -(-len(queries) // threads))
+    share = -(-len(queries) // threads)
     with ThreadPoolExecutor(threads) as pool:
         list(pool.map(run, [slice(i, i + share) for i in range(0, len(queries), share)]))
     return distances, ids

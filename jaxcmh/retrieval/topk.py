@@ -38,7 +38,6 @@ from jaxcmh.checks import Books, Codes, Copies, Natural, checked
 
 # A chunk's codes, and a batch's distances to a chunk, should stay in the cache.
 CHUNK_BYTES, CHUNK_ITEMS, BATCH_PAIRS = 1 << 22, 1 << 18, 1 << 21
-NUMBA_PAIRS = 1 << 25  # queries x items from which on the second that numba takes to load is worth it
 LANES = 64  # columns come in multiples of this: XLA leaves loops scalar that it cannot split evenly over threads
 LOOKUP_BATCH = 32  # queries whose table entries lie side by side: whole registers of floats
 RANGE_QUERIES = 256  # queries whose items within a radius are sought together
@@ -226,7 +225,8 @@ def hamming_topk(
         mask: (n,) bool, True for the items to search; all of them if None.
         mesh: spread the database over these devices; each searches its part, and the result is the same.
         engine: "jax", or "numba" (extra `fast`; on a CPU, without a mesh, not inside jit), or "auto": numba where it is
-            installed, can be used and is worth its start, namely in large searches. The result is the same.
+            installed and can be used, for it is faster at every size, and loads as soon as JAX compiles for one or two
+            k. The result is the same.
 
     Returns:
         distances: (n_q, k) int32, ascending, in bits.
@@ -240,15 +240,26 @@ def hamming_topk(
         >>> hamming_topk(np.uint8([[7]]), np.uint8([[0], [7], [3]]), 2)[0].tolist()
         [[0, 1]]
     """
+    return jax.device_put(nearest(query_codes, database_codes, k, mask, mesh, engine))
+
+
+def nearest(
+    query_codes: Any, database_codes: Any, k: int, mask: Any = None, mesh: Mesh | None = None, engine: Engine = "auto"
+) -> tuple[Any, Any]:
+    """`hamming_topk` of arrays that are arrays already, for callers in this package: its answers stay where they are.
+
+    Example:
+        >>> nearest(np.uint8([[7]]), arrange(np.uint8([[0], [7], [3]])), 2)[1].tolist()
+        [[1, 2]]
+    """
     queries, blocks = _hamming_input(query_codes, database_codes, mesh)
     available, mask = _available(mask, blocks)
     k = checks.Whole(1, available)(k, "k")
     compiled = _compiled(engine, queries, blocks, mesh)
     if compiled is not None:
         words = np.asarray(blocks.words)
-        present = np.empty((0, *words.shape[2:]), bool) if mask is None else np.asarray(_chunks(blocks, mask)[3])
-        nearest = compiled(words, int(blocks.n), np.asarray(queries), present, k, _cpus())
-        return jax.device_put(nearest[0]), jax.device_put(nearest[1])
+        present = None if mask is None else np.asarray(_chunks(blocks, mask)[3])
+        return compiled(words, int(blocks.n), np.asarray(queries), present, k, 1 if len(queries) == 1 else _cpus())
     batch = max(8, min(64, BATCH_PAIRS * len(blocks.words) // _slots(blocks)))
     return _search(_hamming, queries, (), blocks, mask, k, batch, mesh)
 
@@ -338,7 +349,7 @@ def lookup_topk(
         raise ValueError(f"queries: expected {codebooks.shape[2]} dimensions, as codebooks has; got {queries.shape[1]}")
     available, mask = _available(mask, blocks)
     k = checks.Whole(1, available)(k, "k")
-    return _search(_lookup, queries, (codebooks,), blocks, mask, k, LOOKUP_BATCH, mesh)
+    return jax.device_put(_search(_lookup, queries, (codebooks,), blocks, mask, k, LOOKUP_BATCH, mesh))
 
 
 def _search(
@@ -350,7 +361,7 @@ def _search(
     k: int,
     batch: int,
     mesh: Mesh | None,
-) -> tuple[jax.Array, jax.Array]:
+) -> tuple[Any, Any]:
     """Run `_program`, on a CPU in as many threads as there may be: XLA itself spreads only its largest steps."""
     if len(queries) == 0:
         return jnp.zeros((0, k), jnp.int32 if kernel is _hamming else jnp.float32), jnp.zeros((0, k), jnp.int32)
@@ -382,7 +393,7 @@ def _search(
         with ThreadPoolExecutor(threads) as pool:
             list(pool.map(run, range(threads)))
     scores, ids = (np.asarray(whole)[:asked, :k] for whole in nearest)
-    return jax.device_put(scores), jax.device_put(ids)
+    return scores, ids
 
 
 @partial(jax.jit, static_argnames=("share", "batch", "kernel", "k", "mesh"))
@@ -411,7 +422,10 @@ def _program(
 
     def of_chunks(queries: jax.Array, *data: jax.Array) -> tuple[jax.Array, jax.Array]:
         def of_batch(batch: jax.Array) -> tuple[jax.Array, jax.Array]:
-            scores, ids = (x.swapaxes(0, 1) for x in lax.map(partial(of_chunk, batch), data))
+            each = partial(of_chunk, batch)
+            # The chunks of one query side by side: out of a loop XLA computes on a slice one item at a time.
+            found = jax.vmap(each)(data) if len(batch) == 1 and kernel is _hamming else lax.map(each, data)
+            scores, ids = (x.swapaxes(0, 1) for x in found)
             scores, ids = (x.reshape(x.shape[0], -1) for x in (scores, ids))
             return (scores, ids) if len(data[0]) == 1 else _best(scores, ids, min(k, scores.shape[1]))
 
@@ -478,8 +492,9 @@ def _distances(queries: jax.Array, words: jax.Array, present: jax.Array) -> jax.
             total = total + sum(differing[1:], differing[0]).astype(dtype)
         return jnp.where(present, total, dtype(8 * width + 1))
 
-    # A loop over queries, because its result is a buffer: without, XLA computes distances again at each use.
-    return lax.map(of_query, queries).reshape(-1, run, columns)
+    # A loop over queries and a barrier for one of them, because their result is a buffer: without, XLA computes
+    # distances again at each use.
+    return lax.optimization_barrier(lax.map(of_query, queries)).reshape(-1, run, columns)
 
 
 def _over_run(distance: jax.Array, of: Callable, combine: Callable) -> jax.Array:
@@ -726,23 +741,23 @@ def _concrete(x: Any) -> bool:
 
 
 def _compiled(engine: str, queries: jax.Array | np.ndarray, blocks: Blocks, mesh: Mesh | None) -> Callable | None:
-    """`numba_topk.nearest` where it is asked for, or where it may be used and is worth it."""
+    """`numba_topk.nearest` where it is not ruled out."""
+    if engine == "jax":
+        return None
     possible = mesh is None and _concrete(queries) and _concrete(blocks.words) and jax.default_backend() == "cpu"
-    slots = _slots(blocks)
-    worth_it = len(queries) * slots >= NUMBA_PAIRS
     if engine == "numba":
         if not possible:
             raise ValueError("engine: numba searches on a CPU only, without a mesh, and not inside jit")
         if _numba() is None:
             raise ValueError('engine: numba is not installed (python -m pip install "jaxcmh[fast]")')
-    return _numba() if engine == "numba" or (engine == "auto" and possible and worth_it) else None
+    return _numba() if possible else None
 
 
 @cache
 def _numba() -> Callable | None:
     try:
         from jaxcmh.retrieval import numba_topk
-    except ImportError:
+    except (ImportError, RuntimeError):  # it is not there, or finds no folder to keep its programs in
         return None
     return numba_topk.nearest
 

@@ -9,6 +9,13 @@ from jaxcmh.retrieval import topk
 from jaxcmh.retrieval.topk import arrange, codes_of, hamming_range, hamming_topk, lookup_topk, pack, unpack
 
 
+@pytest.fixture(autouse=True)
+def by_jax(request, monkeypatch):
+    """Searches are those of JAX, which numba would take over where it is installed, but in tests of numba."""
+    if "numba" not in request.node.name:
+        monkeypatch.setattr(topk, "_numba", lambda: None)
+
+
 def codes(seed: int, n: int, bits: int) -> np.ndarray:
     return np.random.default_rng(seed).integers(0, 256, (n, bits // 8), dtype=np.uint8)
 
@@ -69,6 +76,11 @@ def test_a_database_spread_over_devices_gives_the_same(n, k, masked):
         np.testing.assert_array_equal(one, many)
 
 
+@pytest.mark.parametrize("k", [3, 200])
+def test_one_query_over_several_chunks(k):
+    check_hamming(codes(0, 1, 1024), codes(1, 9000, 1024), k)
+
+
 def test_queries_shared_out_to_threads_give_the_same():
     queries, database = codes(0, 203, 16), codes(1, 70_000, 16)
     whole = hamming_topk(queries, database, 3)
@@ -108,7 +120,7 @@ def test_numba_gives_the_same(bits, n, k, masked):
     np.testing.assert_array_equal(distances, np.take_along_axis(distance, order, axis=1))
 
 
-def test_numba_is_chosen_for_large_searches_only(monkeypatch):
+def test_numba_is_chosen_wherever_it_can_be_used(monkeypatch):
     used = []
 
     def nearest(words, n, queries, present, k, threads):
@@ -116,13 +128,15 @@ def test_numba_is_chosen_for_large_searches_only(monkeypatch):
         return np.zeros((len(queries), k), np.int32), np.zeros((len(queries), k), np.int32)
 
     monkeypatch.setattr(topk, "_numba", lambda: nearest)
-    database = arrange(codes(1, 18_000, 16))
-    for n_q, k in ((2000, 10), (2000, 100), (1, 100)):
+    database = arrange(codes(1, 200, 16))
+    for n_q, k in ((20, 10), (1, 100)):
         hamming_topk(codes(0, n_q, 16), database, k)
-    hamming_topk(codes(0, 2000, 16), database, 100, engine="jax")
-    assert used == [(2000, 10), (2000, 100)]
+    hamming_topk(codes(0, 20, 16), database, 100, engine="jax")
+    hamming_topk(codes(0, 20, 16), codes(1, 200, 16), 100, mesh=mesh.row_mesh())
+    jax.jit(lambda queries: hamming_topk(queries, database, 100))(codes(0, 20, 16))
+    assert used == [(20, 10), (1, 100)]
     monkeypatch.setattr(topk, "_numba", lambda: None)
-    assert hamming_topk(codes(0, 2000, 16), database, 100)[0].shape == (2000, 100)
+    assert hamming_topk(codes(0, 20, 16), database, 100)[0].shape == (20, 100)
     with pytest.raises(ValueError, match="engine: numba is not installed"):
         hamming_topk(codes(0, 1, 16), database, 1, engine="numba")
 
