@@ -96,7 +96,8 @@ class Model:
     @cached_property
     def blocks(self) -> tuple[topk.Blocks, ...]:
         """The codes learned with the labels, arranged for search: for all views, or for each its own."""
-        return tuple(map(topk.arrange, self.codes if self.codes.ndim == 3 else [self.codes]))
+        arranged = topk.distinct if self.codebooks is None else topk.arrange
+        return tuple(map(arranged, self.codes if self.codes.ndim == 3 else [self.codes]))
 
 
 @checked

@@ -8,6 +8,7 @@ Every function returns a new index and leaves the one it was given as it was. Ad
 nothing. An item takes bits / 8 bytes (one byte per book for look-up codes) and its id.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
@@ -112,7 +113,8 @@ def build(
     bits = checks.Whole(whole - 7, whole)(bits, "bits")
     check_padding("items", codes, bits)
     checked = _ids(ids, len(codes), np.zeros(0, np.int64))
-    return Index(topk.arrange(codes), codebooks, bits, Ids(checked), "" if model is None else model.fingerprint)
+    blocks = _arranging(codebooks)(codes)
+    return Index(blocks, codebooks, bits, Ids(checked), "" if model is None else model.fingerprint)
 
 
 @checked
@@ -147,7 +149,8 @@ def add(index: Index, items: Any, ids: Any = None, *, model: Model | None = None
         topk.check_lookup(codes, index.codebooks)
     ids = np.concatenate([index.ids.values, _ids(ids, len(codes), index.ids.values)])
     known = "" if model is None and len(codes) else index.model_fingerprint
-    return replace(index, blocks=topk.extended(index.blocks, codes), ids=Ids(ids), model_fingerprint=known)
+    blocks = topk.extended(index.blocks, codes, _arranging(index.codebooks))
+    return replace(index, blocks=blocks, ids=Ids(ids), model_fingerprint=known)
 
 
 @checked
@@ -168,8 +171,8 @@ def remove(index: Index, ids: Any) -> Index:
         >>> remove(build(np.uint8([[0], [7]]), ids=[10, 20]), [10]).ids.values.tolist()
         [20]
     """
-    keep = ~members(index, ids)
-    return replace(index, blocks=topk.arrange(index.codes[keep]), ids=Ids(index.ids.values[keep]))
+    gone = members(index, ids)
+    return replace(index, blocks=topk.without(index.blocks, gone), ids=Ids(index.ids.values[~gone]))
 
 
 @checked
@@ -390,6 +393,11 @@ def check_padding(name: str, codes: checks.Codes, bits: Count) -> None:
         wrong = np.asarray(codes[:, -1] >> bits % 8) != 0
         if wrong.any():
             raise ValueError(f"{name}: expected zeros behind bit {bits} of a code; row {wrong.argmax()} has ones")
+
+
+def _arranging(codebooks: Any) -> Callable[[Any], topk.Blocks]:
+    """Packed codes are searched once each where they repeat."""
+    return topk.distinct if codebooks is None else topk.arrange
 
 
 def _encoded(items: Any, model: Model | None, view: int | None) -> Any:
