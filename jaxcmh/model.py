@@ -409,6 +409,7 @@ def evaluate(
     ties: metrics.Ties = "expected",
     at: int | None = None,
     database_views: Views | None = None,
+    divisor: metrics.Divisor = "retrieved",
 ) -> dict[str, Any]:
     """Mean average precision of every direction, with all that says how it was measured.
 
@@ -423,6 +424,7 @@ def evaluate(
         ties: "expected" (mean over all orders of tied items) or "stable" (database order).
         at: cut the ranking at this rank; the whole database if None.
         database_views: one (n_db, d_m) array a view, for "held_out" only.
+        divisor: of a cut-off average precision, see `metrics.hamming_metrics`.
 
     Returns:
         dict with the mAP of each direction ("i2t", "t2i"; "view0->view2" and so on for more than two views),
@@ -449,7 +451,7 @@ def evaluate(
         items = [encode(model, x, view) for view, x in enumerate(database_views)]
     else:
         items = [model.encoded[m] if database == "encoded" else of_view(model.codes, m) for m in range(views)]
-    options: dict[str, Any] = {"ties": ties, "at": at}
+    options: dict[str, Any] = {"ties": ties, "at": at, "divisor": divisor}
     measured = {}
     for name, (a, b) in directions(views).items():
         if model.codebooks is None:
@@ -469,6 +471,7 @@ def evaluate(
         "database": database,
         "ties": ties,
         "at": at,
+        "divisor": divisor,
         "metrics": measured,
     }
 
