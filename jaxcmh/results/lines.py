@@ -251,6 +251,10 @@ def line(
 
     Where the report's "metrics" are just numbers, the line has no curves.
     """
+    if report.get("divisor", "retrieved") != "retrieved":
+        raise ValueError(
+            f"report: expected mAP divided by the items retrieved, as all lines have; got {report['divisor']}"
+        )
     metrics = report["metrics"]
     curves = {direction: measured for direction, measured in metrics.items() if hasattr(measured, "topn")}
     record = {

@@ -299,8 +299,9 @@ def _figure(
         if caption:
             wrapped = textwrap.fill(caption, int(18 * wide))
             figure.supxlabel(wrapped, fontsize=7, color="#777777", x=0.01, ha="left")
-        for text in figure.findobj(lambda artist: isinstance(artist, Text) and artist.get_text()):
-            text.set_parse_math(False)  # a name may hold dollar signs; numbers along the axes are still to come
+        for text in figure.findobj(Text):
+            if text.get_text():  # numbers along the axes are still to come
+                text.set_parse_math(False)  # a name may hold dollar signs
         figure.draw_without_rendering()
         figure.set_layout_engine("none")  # laid out once, not again for every file
         stem = Path(stem)
