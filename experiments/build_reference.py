@@ -27,7 +27,8 @@ PAGES = (
 
 def main(folder: Path) -> None:
     # pdoc looks at what a module holds, and the package's own names come on first use.
-    vars(jaxcmh).update({name: getattr(jaxcmh, name) for name in jaxcmh.__all__})
+    for name in jaxcmh.__all__:
+        setattr(jaxcmh, name, getattr(jaxcmh, name))
     for module in list(map(import_module, ("jaxcmh", *(f"jaxcmh.{page}" for page in PAGES)))):
         for value in vars(module).values():
             if getattr(value, "__module__", "").startswith("jaxcmh") and (inspect.isclass(value) or callable(value)):

@@ -100,7 +100,14 @@ class Info(NamedTuple):
 )
 @dataclass(frozen=True)
 class Model:
-    """A trained model; a pytree.  `lookup` models keep word indices and codebooks, the others packed bits."""
+    """A trained model; a pytree.  `lookup` models keep word indices and codebooks, the others packed bits.
+
+    Example:
+        >>> split = jaxcmh.load_dataset("synthetic", train=200, query=20)
+        >>> model = train("dcgh", split.train.views, split.train.labels, bits=16)
+        >>> model.info.method, model.codes.shape, len(model.encoders)
+        ('dcgh', (200, 2), 2)
+    """
 
     maps: tuple[FeatureMap, ...]  # one per view
     encoders: tuple[Array | MLP | Translated, ...]  # hash functions, one per view: (q_m, bits) where linear
@@ -507,6 +514,12 @@ def query_vectors(model: Model, x: Rows, view: int) -> Array:
     """What a query is searched with: packed codes, or real vectors (n, bits) for a look-up model.
 
     Args, errors: as for `encode`.
+
+    Example:
+        >>> split = jaxcmh.load_dataset("synthetic", train=200, query=20)
+        >>> model = train("dcgh", split.train.views, split.train.labels, bits=16)
+        >>> query_vectors(model, split.query.views[1], 1).shape
+        (20, 2)
     """
     return jax.device_put(asked_with(model, x, view))
 

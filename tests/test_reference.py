@@ -1,5 +1,7 @@
 """The API reference, which is made of the docstrings."""
 
+import importlib
+import inspect
 import os
 import re
 import subprocess
@@ -12,6 +14,36 @@ from test_border import FUNCTIONS
 import jaxcmh
 
 ROOT = Path(__file__).parents[1]
+# Their examples are shown and not run.
+NEEDS_MORE = {
+    **dict.fromkeys(("image_embeddings", "image_classes", "text_embeddings"), "weights and seconds; see test_deep.py"),
+    **dict.fromkeys(("upload", "connect", "search"), "a server; see test_export.py"),
+}
+
+
+def examples(documented):
+    """Lines of the examples of a docstring."""
+    return re.findall(r">>> .+", inspect.getdoc(documented) or "")
+
+
+def test_every_public_name_has_an_example_that_runs():
+    named = {name: getattr(jaxcmh, name) for name in jaxcmh.__all__ if name != "methods"}
+    documented = {**FUNCTIONS, **named}
+    assert [name for name, value in documented.items() if not examples(value)] == []
+    idle = {name for name, value in documented.items() if any("+SKIP" in line for line in examples(value))}
+    assert {name.rpartition(".")[2] for name in idle} == set(NEEDS_MORE)
+    assert {name.rpartition(".")[0] for name in idle} == {"datasets.deep", "index.milvus"}
+
+
+def test_every_public_module_and_class_says_what_it_is():
+    homes = {name.rpartition(".")[0] for name in FUNCTIONS}
+    modules = [importlib.import_module(f"jaxcmh.{home}") for home in homes]
+    known = [(value, module) for module in modules for value in vars(module).values() if inspect.isclass(value)]
+    public = [one for one, module in known if one.__module__ == module.__name__ and not one.__name__.startswith("_")]
+    assert len(public) > 30
+    assert [module.__name__ for module in modules if not module.__doc__] == []
+    # A NamedTuple without a docstring of its own gets one that lists its fields.
+    assert [one.__name__ for one in public if not one.__doc__ or one.__doc__.startswith(f"{one.__name__}(")] == []
 
 
 def test_the_reference_is_built_without_warnings_and_has_every_public_name(tmp_path):

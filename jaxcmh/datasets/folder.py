@@ -331,6 +331,18 @@ def check_folder(folder: PathLike, captions: PathLike | None = None) -> dict[str
         "labels per item", "texts per item", "words per text", "picture sizes", "parts".
     Raises:
         FileNotFoundError, ValueError, ModuleNotFoundError: as `read_folder`.
+    Example:
+        >>> import tempfile
+        >>> from PIL import Image
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     with open(f"{folder}/metadata.csv", "w") as file:
+        ...         print("file_name,text,labels", file=file)
+        ...         for name in ("red", "lime", "blue"):
+        ...             Image.new("RGB", (32, 32), name).save(f"{folder}/{name}.png")
+        ...             print(f"{name}.png,a {name} square,{name}", file=file)
+        ...     found = check_folder(folder)
+        >>> found["items"], found["labels"], found["suspicious"]
+        (3, {'red': 1, 'lime': 1, 'blue': 1}, ['pictures of one colour: 3: red.png; lime.png; blue.png'])
     """
     listing = read_folder(folder, captions)
     bad = sum(map(len, listing.problems.values()))
@@ -398,6 +410,18 @@ def load_folder(
     Raises:
         FileNotFoundError, ValueError: as `read_folder`; unusable lines, a picture that cannot be read, only one class.
         ModuleNotFoundError: an extra is not installed.
+    Example:
+        >>> import tempfile
+        >>> from PIL import Image
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     with open(f"{folder}/metadata.csv", "w") as file:
+        ...         print("file_name,text,labels", file=file)
+        ...         for name in ("red", "lime", "blue"):
+        ...             Image.new("RGB", (32, 32), name).save(f"{folder}/{name}.png")
+        ...             print(f"{name}.png,a {name} square,{name}", file=file)
+        ...     split = load_folder(folder, query=1)
+        >>> [view.shape for view in split.train.views], split.label_names
+        ([(2, 1828), (2, 2)], ('blue', 'lime', 'red'))
     """
     for name, kind, kinds in (("image", image, IMAGE_KINDS), ("text", text, TEXT_KINDS)):
         if kind not in kinds:
@@ -484,6 +508,14 @@ def save_split(split: Split, path: PathLike) -> None:
         path: the file; replaced when it is there.
     Raises:
         ValueError: sparse or prepared views, or a file name that does not end in .npz.
+    Example:
+        >>> import tempfile
+        >>> import jaxcmh
+        >>> split = jaxcmh.load_dataset("synthetic", train=60, query=10)
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     save_split(split, f"{folder}/pairs.npz")
+        ...     jaxcmh.load_dataset(f"{folder}/pairs.npz").train.labels.shape
+        (60, 10)
     """
     path = Path(path)
     if path.suffix != ".npz":

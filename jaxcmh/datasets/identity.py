@@ -17,7 +17,14 @@ AnyLabels = Annotated[Any, partial(classes, some=False)]
 
 @checked
 def data_hash(split: Split) -> str:
-    """16 hex digits over every view, label and id of the split's three parts, in their order."""
+    """16 hex digits over every view, label and id of the split's three parts, in their order.
+
+    Example:
+        >>> import jaxcmh
+        >>> split = jaxcmh.load_dataset("synthetic", train=60, query=10)
+        >>> len(data_hash(split)), data_hash(split) == data_hash(split._replace(query=split.train))
+        (16, False)
+    """
     arrays: list[Any] = []
     for part in (split.train, split.query, split.database):
         for view in part.views:
@@ -32,7 +39,14 @@ def data_hash(split: Split) -> str:
 
 @checked
 def split_hash(split: Split) -> str:
-    """16 hex digits over which items (ids) are training, query and database rows, in their order."""
+    """16 hex digits over which items (ids) are training, query and database rows, in their order.
+
+    Example:
+        >>> import jaxcmh
+        >>> split, other = (jaxcmh.load_dataset("synthetic", train=60, query=10, seed=seed) for seed in (0, 1))
+        >>> split_hash(split) == split_hash(other)  # other numbers, but the same rows are queries
+        True
+    """
     return _digest(part.ids for part in (split.train, split.query, split.database))
 
 
@@ -65,7 +79,12 @@ def chance(query_labels: AnyLabels, database_labels: AnyLabels) -> float:
 
 @checked
 def mean_share(share: Shares) -> float:
-    """`chance`, from what `relevant_share` returned."""
+    """`chance`, from what `relevant_share` returned.
+
+    Example:
+        >>> mean_share([0.5, 0.25, 0.0])
+        0.375
+    """
     some = [one for one in share if one > 0]
     return float(np.mean(some)) if some else 0.0
 
@@ -96,6 +115,11 @@ def kinds(split: Split) -> tuple[Database, ...]:
 
     A database that is not the training set but shares items with it is called encoded, for its items are not all
     unseen.
+
+    Example:
+        >>> import jaxcmh
+        >>> kinds(jaxcmh.load_dataset("synthetic", train=60, query=10))
+        ('learned', 'encoded')
     """
     if split.database is split.train:
         return "learned", "encoded"

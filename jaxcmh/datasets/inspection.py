@@ -31,6 +31,13 @@ def inspect_files(
     Raises:
         FileNotFoundError: a file is not there.
         ValueError: a file cannot be read at all, or `keys` does not fit.
+    Example:
+        >>> import tempfile
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     np.savez(f"{folder}/pairs.npz", image=np.eye(40), text=np.eye(40)[:, :9], labels=np.arange(40) % 4)
+        ...     facts = inspect_files(f"{folder}/pairs.npz")
+        >>> facts["parts"]
+        {'train': '36 rows, 40 x float64, 9 x float64', 'query': '4 rows, 40 x float64, 9 x float64'}
     """
     files = files_of(paths)
     recognised, _ = recognise_all(files, keys)
@@ -58,7 +65,14 @@ def inspect_files(
 
 @checked
 def describe(split: Split) -> dict[str, Any]:
-    """Parts, views, labels and hashes of a data set, as JSON types."""
+    """Parts, views, labels and hashes of a data set, as JSON types.
+
+    Example:
+        >>> import jaxcmh
+        >>> facts = describe(jaxcmh.load_dataset("synthetic", train=60, query=10))
+        >>> sorted(facts)
+        ['chance mAP', 'classes', 'data hash', 'labels', 'notes', 'parts', 'split hash']
+    """
     counts, sizes = split.train.labels.sum(1, dtype=int), split.train.labels.sum(0, dtype=int)
     order, names = np.argsort(-sizes, kind="stable").tolist(), split.label_names or tuple(map(str, range(len(sizes))))
     shown = {"classes": order} if len(order) <= 2 * SHOWN else {}

@@ -157,6 +157,10 @@ def load_named(
     Raises:
         FileNotFoundError: files are missing; the message says which to get and where to put them.
         ValueError: an unknown paper, or files that are not what they should be.
+    Example:
+        >>> load_named("wiki", "/nowhere")  # doctest: +ELLIPSIS
+        Traceback (most recent call last):
+        FileNotFoundError: wiki: /nowhere: no such file or folder; put into /nowhere: raw_features.mat, ...
     """
     root = Path(root)
     named = NAMED[choice(name, "name", tuple(NAMED))]

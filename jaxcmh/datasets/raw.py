@@ -84,6 +84,11 @@ def drawing_features(pictures: Annotated[Sequence[Any], filled]) -> np.ndarray:
     Raises:
         FileNotFoundError: a file is not there.
         ValueError: a file is not a picture, or the picture is blank.
+    Example:
+        >>> picture = np.full((32, 32), 255, np.uint8)
+        >>> picture[8:24, 8:24] = 0
+        >>> drawing_features([picture]).shape
+        (1, 1764)
     """
     require("icons", "PIL", "skimage")
     squares = []
@@ -106,6 +111,9 @@ def photo_features(pictures: Annotated[Sequence[Any], filled]) -> np.ndarray:
     Raises:
         FileNotFoundError: a file is not there.
         ValueError: a file is not a picture.
+    Example:
+        >>> photo_features([np.arange(3 * 32 * 32, dtype=np.uint8).reshape(32, 32, 3)]).shape
+        (1, 1828)
     """
     require("icons", "PIL", "skimage")
     from PIL import Image
@@ -199,6 +207,10 @@ def text_features(
 
     Raises:
         ValueError: a text without any word of the vocabulary.
+
+    Example:
+        >>> text_features(["A dog and a dog", "one cat"], ["cat", "dog"]).tolist()
+        [[0.0, 1.0], [1.0, 0.0]]
     """
     bags = bag_of_words(texts, vocabulary, cut)
     empty = np.flatnonzero(~bags.any(1))
@@ -250,6 +262,12 @@ def featurise(split: Split, view: int | str, raw: Annotated[Sequence[Any], fille
     Raises:
         ValueError: no such view, the data set holds only features and cannot make new ones, or an object is unusable.
         FileNotFoundError: a picture file is not there.
+    Example:
+        >>> from jaxcmh.datasets import Maker, load_dataset
+        >>> split = load_dataset("synthetic", train=60, query=10, dims=(6, 2))
+        >>> split = split._replace(makers=(Maker("drawing"), Maker("words", ("cat", "dog"))))
+        >>> featurise(split, "text", ["a dog"]).tolist()
+        [[0.0, 1.0]]
     """
     return rows_of(split, view, raw)
 

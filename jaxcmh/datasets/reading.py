@@ -62,6 +62,13 @@ def load_files(
     Raises:
         FileNotFoundError: a file is not there.
         ValueError: naming file and key of what is missing, damaged, misaligned, not finite, or no label.
+    Example:
+        >>> import tempfile
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     np.savez(f"{folder}/pairs.npz", pixels=np.eye(40), text=np.eye(40)[:, :9], labels=np.arange(40) % 4)
+        ...     split = load_files(f"{folder}/pairs.npz", keys={"all.image": "pixels"}, query=0.25)
+        >>> [view.shape for view in split.train.views], split.query.labels.shape
+        ([(30, 40), (30, 9)], (10, 4))
     """
     files = files_of(paths)
     recognised, facts = recognise_all(files, keys)

@@ -138,6 +138,13 @@ def write(index: Index, path: PathLike) -> None:
         ValueError: the folder of `path` does not exist.
         OSError: it cannot be written.
         ModuleNotFoundError: faiss is not installed.
+
+    Example:
+        >>> import tempfile
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     write(build(np.uint8([[0], [7]]), ids=["a", "b"]), f"{folder}/items.faiss")
+        ...     sorted(path.name for path in Path(folder).iterdir())
+        ['items.faiss', 'items.faiss.ids.json']
     """
     converted, faiss = to_faiss(index), _faiss()
     put = faiss.write_index if isinstance(converted, faiss.Index) else faiss.write_index_binary
@@ -168,6 +175,13 @@ def read(path: PathLike, bits: int | None = None) -> Index:
         FileNotFoundError: no such file.
         ValueError: the file is truncated, or of a kind that `from_faiss` refuses.
         ModuleNotFoundError: faiss is not installed.
+
+    Example:
+        >>> import tempfile
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     write(build(np.uint8([[0], [7]]), ids=["a", "b"]), f"{folder}/items.faiss")
+        ...     read(f"{folder}/items.faiss").ids.values.tolist()
+        ['a', 'b']
     """
     faiss = _faiss()
     path, names = Path(path), names_of(path)

@@ -62,6 +62,13 @@ def read_npz(path: PathLike) -> Index:
     Raises:
         FileNotFoundError: no such file.
         ValueError: the file is damaged or has another layout.
+
+    Example:
+        >>> import tempfile
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     np.savez(f"{folder}/items.npz", codes=np.uint8([[0], [7]]))
+        ...     read_npz(f"{folder}/items.npz").ids.values.tolist()
+        [0, 1]
     """
     _check_file(path)
     try:
@@ -120,6 +127,13 @@ def read_parquet(path: PathLike) -> Index:
         FileNotFoundError: no such file.
         ValueError: the file is damaged or has another layout.
         ModuleNotFoundError: pyarrow is not installed.
+
+    Example:
+        >>> import tempfile
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     write_parquet(build(np.uint8([[0], [7]])), f"{folder}/items.parquet")
+        ...     read_parquet(f"{folder}/items.parquet").codes.tolist()
+        [[0], [7]]
     """
     require("files", "pyarrow")
     import pyarrow as pa

@@ -65,6 +65,10 @@ def upload(
         ValueError: an argument is not as described, or the collection exists.
         OSError: Milvus cannot be reached, or refuses.
         ModuleNotFoundError: pymilvus is not installed, or milvus-lite for a local file.
+
+    Example:
+        >>> from jaxcmh.index import build
+        >>> pets = upload(build(np.uint8([[0], [7]])), "pets.db", "pets")  # doctest: +SKIP
     """
     if index.codebooks is not None:
         raise ValueError("index: Milvus takes packed codes; look-up codes can go to FAISS")
@@ -111,6 +115,9 @@ def connect(uri: str, collection: str, *, token: str = "") -> Collection:
         ValueError: no such collection, or not of this kind.
         OSError: Milvus cannot be reached, or refuses.
         ModuleNotFoundError: pymilvus is not installed, or milvus-lite for a local file.
+
+    Example:
+        >>> pets = connect("http://localhost:19530", "pets")  # doctest: +SKIP
     """
     _check_uri(uri)
     client = _connect(uri, token)
@@ -141,6 +148,10 @@ def search(collection: Collection, queries: SomeCodes, k: int) -> tuple[np.ndarr
     Raises:
         ValueError: an argument is not as described.
         OSError: Milvus cannot be reached, or refuses.
+
+    Example:
+        >>> pets = connect("http://localhost:19530", "pets")  # doctest: +SKIP
+        >>> distances, ids = search(pets, np.uint8([[3]]), k=1)  # doctest: +SKIP
     """
     client, name, bits = collection
     queries = np.asarray(queries)

@@ -47,6 +47,14 @@ def ridge(codes: Targets, data: Data, weight: Weight) -> tuple[Array, ...]:
 
     Returns:
         One (q_m, r) array per view.
+
+    Example:
+        >>> from jaxcmh.learning.core import prepare
+        >>> x = random.normal(random.key(0), (200, 4))
+        >>> data = prepare([x, -x], np.eye(2)[np.arange(200) % 2])
+        >>> first, second = ridge(data.features[0] @ jnp.eye(4), data, 0.1)
+        >>> bool(jnp.allclose(first, -second))
+        True
     """
     _check_rows(codes, data)
     B = data.coordinates(codes) if codes.ndim == 2 else jnp.stack([data.coordinates(B) for B in codes])

@@ -63,6 +63,14 @@ def studies(records: Lines) -> list[Study]:
 
     Raises:
         ValueError: a study that is none, or of a kind that does not exist.
+
+    Example:
+        >>> import jaxcmh
+        >>> from jaxcmh.studies import runs
+        >>> split = jaxcmh.load_dataset("synthetic", train=60, query=10)
+        >>> lines = runs.run(split, "dcgh", bits=8, data="synthetic").records
+        >>> [(study.name, study.kind, len(study.lines)) for study in studies(lines)]
+        [('runs', 'bits', 2)]
     """
     parted: dict[tuple, Study] = {}
     for line in records:
@@ -114,6 +122,15 @@ def draw(study: Study, stem: PathLike, folder: PathLike) -> tuple[list[Figure], 
         folder: where the arrays lie that lines name.
     Returns:
         The figures, and for each that could not be drawn a sentence that says why.
+    Example:
+        >>> import tempfile, jaxcmh
+        >>> from jaxcmh.studies import runs
+        >>> split = jaxcmh.load_dataset("synthetic", train=60, query=10)
+        >>> lines = runs.run(split, "dcgh", bits=8, data="synthetic").records
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     drawn, missing = draw(studies(lines)[0], f"{folder}/figure", folder)
+        >>> len(drawn) > 0, missing
+        (True, [])
     """
     stem, made, skipped = Path(stem), [], []
     for title, name, form in KINDS[study.kind](study, Path(folder)):

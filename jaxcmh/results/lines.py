@@ -124,7 +124,12 @@ def direction_name(direction: str) -> str:
 
 @checked
 def environment() -> dict[str, Any]:
-    """What a number was computed with: versions, machine, device and, in a git checkout of this package, the commit."""
+    """What a number was computed with: versions, machine, device and, in a git checkout of this package, the commit.
+
+    Example:
+        >>> {"cpus", "device", "machine", "platform", "versions"} <= set(environment())
+        True
+    """
     import jax
 
     device = jax.devices()[0]
@@ -141,7 +146,12 @@ def environment() -> dict[str, Any]:
 @checked
 @functools.cache
 def versions() -> Mapping[str, str]:
-    """Versions of Python and of the packages that numbers depend on; read once: it takes milliseconds."""
+    """Versions of Python and of the packages that numbers depend on; read once: it takes milliseconds.
+
+    Example:
+        >>> versions()["jaxcmh"] == jaxcmh.__version__
+        True
+    """
     numbers = {"python": platform.python_version(), "jaxcmh": jaxcmh.__version__}
     for name in PACKAGES:
         try:
@@ -154,7 +164,12 @@ def versions() -> Mapping[str, str]:
 @checked
 @functools.cache
 def commit() -> str | None:
-    """The commit of the checkout this package lies in, "+changes" where files differ from it; None outside one."""
+    """The commit of the checkout this package lies in, "+changes" where files differ from it; None outside one.
+
+    Example:
+        >>> commit() is None or len(commit()) >= 7
+        True
+    """
     root = Path(__file__).resolve().parents[2]
     if not (root / ".git").exists() or shutil.which("git") is None:
         return None
@@ -221,6 +236,14 @@ def record(
         A flat dict of JSON types, ready for `append`.
     Raises:
         ValueError: a score or the objective is not finite.
+    Example:
+        >>> from jaxcmh.studies import runs
+        >>> split = jaxcmh.load_dataset("synthetic", train=60, query=10)
+        >>> outcome = runs.run(split, "dcgh", bits=8, data="synthetic")
+        >>> report = outcome.reports["learned"]
+        >>> one = record(outcome.model, report, data="synthetic", hashes=("a", "b"), times={"train": 1.5})
+        >>> one["bits"], one["map"] == {name: report[name] for name in ("i2t", "t2i")}
+        (8, True)
     """
     return line(
         model.info,
@@ -250,6 +273,15 @@ def line(
     """`record` of a run of which there is no model: `info` is a `model.Info`, and `more` are fields of its own.
 
     Where the report's "metrics" are just numbers, the line has no curves.
+
+    Example:
+        >>> from jaxcmh.studies import runs
+        >>> split = jaxcmh.load_dataset("synthetic", train=60, query=10)
+        >>> outcome = runs.run(split, "dcgh", bits=8, data="synthetic")
+        >>> more = {"objective": [2.0, 1.0], "converged": 0, "diagnostics": {}, "note": "by hand"}
+        >>> hashes, report = ("a", "b"), {**outcome.reports["learned"], "chance": 0.3}
+        >>> line(outcome.model.info, report, data="synthetic", hashes=hashes, times={"train": 1.5}, **more)["note"]
+        'by hand'
     """
     if report.get("divisor", "retrieved") != "retrieved":
         raise ValueError(
@@ -303,7 +335,15 @@ def _curves(measured: Any) -> dict[str, np.ndarray]:
 
 @checked
 def key(record: Annotated[Mapping[str, Any], Has((*PROTOCOL, *CONFIGURATION, "seed"))]) -> str:
-    """16 hex digits over everything a result is determined by: equal keys mean the same experiment."""
+    """16 hex digits over everything a result is determined by: equal keys mean the same experiment.
+
+    Example:
+        >>> from jaxcmh.studies import runs
+        >>> split = jaxcmh.load_dataset("synthetic", train=60, query=10)
+        >>> lines = runs.run(split, "dcgh", bits=8, data="synthetic").records
+        >>> key(lines[0]) == lines[0]["key"] != key({**lines[0], "seed": 1})
+        True
+    """
     identity = {name: record[name] for name in (*PROTOCOL, *CONFIGURATION, "seed")}
     if record.get("setting"):  # conditions of the data, see `studies.conditions`
         identity["setting"] = record["setting"]
@@ -366,6 +406,15 @@ def append(path: PathLike, record: Record) -> None:
     Raises:
         ValueError: the record lacks a field, or holds a number that is not finite where it must be.
         BlockingIOError: another process is writing the file, see `store.only_writer`.
+    Example:
+        >>> import tempfile, jaxcmh
+        >>> from jaxcmh.studies import runs
+        >>> split = jaxcmh.load_dataset("synthetic", train=60, query=10)
+        >>> outcome = runs.run(split, "dcgh", bits=8, data="synthetic")
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     append(f"{folder}/results.jsonl", outcome.records[0])
+        ...     [line["database"] for line in read(folder)]
+        ['learned']
     """
     text = json.dumps(_nan_to_none(check(dict(record))), allow_nan=False, separators=(",", ":"))
     left = memoryview(text.encode() + b"\n")
@@ -414,6 +463,17 @@ def read(path: PathLike) -> list[dict]:
         FileNotFoundError: nothing there.
         ValueError: a line is not a result; the message names file, line and field. A last line without an end is what a
             killed process leaves and is passed over.
+
+    Example:
+        >>> import tempfile, jaxcmh
+        >>> from jaxcmh.studies import runs
+        >>> split = jaxcmh.load_dataset("synthetic", train=60, query=10)
+        >>> outcome = runs.run(split, "dcgh", bits=8, data="synthetic")
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     for record in outcome.records:
+        ...         append(f"{folder}/results.jsonl", record)
+        ...     [line["database"] for line in read(folder)]
+        ['learned', 'encoded']
     """
     path = Path(path)
     if path.is_dir():
@@ -446,6 +506,14 @@ def one_protocol(records: Lines, free: Sequence[str] = ()) -> dict[str, Any]:
 
     Raises:
         ValueError: a protocol field differs. Numbers of different protocols do not compare.
+
+    Example:
+        >>> from jaxcmh.studies import runs
+        >>> split = jaxcmh.load_dataset("synthetic", train=60, query=10)
+        >>> lines = runs.run(split, "dcgh", bits=8, data="synthetic").records
+        >>> protocol = one_protocol(lines, free=["database"])
+        >>> protocol["data"], protocol["n_queries"], "database" in protocol
+        ('synthetic', 10, False)
     """
     records = list(records)
     shared = {}
@@ -466,7 +534,12 @@ def one_protocol(records: Lines, free: Sequence[str] = ()) -> dict[str, Any]:
 
 @checked
 def score(at: Count | None) -> str:
-    """The name of the score: mAP over the whole ranking, or cut off."""
+    """The name of the score: mAP over the whole ranking, or cut off.
+
+    Example:
+        >>> score(None), score(50)
+        ('mAP over all items', 'mAP@50')
+    """
     return "mAP over all items" if at is None else f"mAP@{at}"
 
 

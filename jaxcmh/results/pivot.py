@@ -105,7 +105,12 @@ def _atom(value: Any) -> Any:
 
 @checked
 def averaged(values: Mapping[int, float] | None) -> Cell | None:
-    """The cell of one value per seed; None of no value."""
+    """The cell of one value per seed; None of no value.
+
+    Example:
+        >>> averaged({0: 0.5, 1: 1.5})
+        Cell(mean=1.0, sd=0.7071067811865476, seeds=2, published=None)
+    """
     if not values:
         return None
     numbers = list(values.values())
@@ -124,7 +129,16 @@ def head(field: str, value: Any) -> str:
 
 @checked
 def best(table: Table, digits: Digits = 3) -> set[tuple[int, int]]:
-    """(row, column) of the best cells; ties at the printed precision are all best."""
+    """(row, column) of the best cells; ties at the printed precision are all best.
+
+    Example:
+        >>> import jaxcmh
+        >>> from jaxcmh.studies import runs
+        >>> split = jaxcmh.load_dataset("synthetic", train=60, query=10)
+        >>> lines = runs.run(split, "dcgh", bits=8, data="synthetic").records
+        >>> best(table(lines, rows=("database",), columns=("direction",))) <= {(0, 0), (0, 1), (1, 0), (1, 1)}
+        True
+    """
     places = set()
     for j in range(len(table.columns)):
         column = [round(cell.mean, digits) if cell else -math.inf for cell in (cells[j] for _, cells in table.rows)]
@@ -148,7 +162,16 @@ def show(cell: Cell | None, digits: Digits = 3) -> str:
 
 @checked
 def to_csv(table: Table) -> str:
-    """The table as long CSV: index fields, column fields, mean, sd (empty for one seed), seeds, published if known."""
+    """The table as long CSV: index fields, column fields, mean, sd (empty for one seed), seeds, published if known.
+
+    Example:
+        >>> import jaxcmh
+        >>> from jaxcmh.studies import runs
+        >>> split = jaxcmh.load_dataset("synthetic", train=60, query=10)
+        >>> lines = runs.run(split, "dcgh", bits=8, data="synthetic").records
+        >>> print(to_csv(table(lines, rows=("database",), columns=("direction",))).splitlines()[0])
+        database,direction,map,sd,seeds
+    """
     text = StringIO()
     writer = csv.writer(text, lineterminator="\n")
     cells = [(*head, *top, cell) for head, row in table.rows for top, cell in zip(table.columns, row) if cell]

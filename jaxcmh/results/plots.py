@@ -127,6 +127,12 @@ def draw(
         The paths written.
     Raises:
         ValueError: nothing to draw, or x and y of a line differ in length.
+    Example:
+        >>> import tempfile
+        >>> panel = Panel("loss", {"mine": ([1, 2, 3], [0.9, 0.5, 0.4])})
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     [path.name for path in draw(f"{folder}/figure", [panel], x="iteration", y="loss")]
+        ['figure.png', 'figure.svg', 'figure.pdf', 'figure.csv']
     """
     if not panels or not all(panel.lines for panel in panels):
         raise ValueError("nothing to draw: every panel needs at least one line")
@@ -299,9 +305,8 @@ def _figure(
         if caption:
             wrapped = textwrap.fill(caption, int(18 * wide))
             figure.supxlabel(wrapped, fontsize=7, color="#777777", x=0.01, ha="left")
-        for text in figure.findobj(Text):
-            if text.get_text():  # numbers along the axes are still to come
-                text.set_parse_math(False)  # a name may hold dollar signs
+        for text in filter(Text.get_text, figure.findobj(Text)):
+            text.set_parse_math(False)  # a name may hold dollar signs; numbers along the axes are still to come
         figure.draw_without_rendering()
         figure.set_layout_engine("none")  # laid out once, not again for every file
         stem = Path(stem)
@@ -348,6 +353,12 @@ def surface(
         caption: small print under the figure.
     Raises:
         ValueError: nothing to draw, or cells of another shape than the axes.
+    Example:
+        >>> import tempfile
+        >>> panel = Surface("i2t", [0.1, 1.0], [1.0, 10.0], [[0.3, 0.4], [0.5, 0.2]])
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     [path.name for path in surface(f"{folder}/figure", [panel], x="alpha", y="beta", z="mAP")]
+        ['figure.png', 'figure.svg', 'figure.pdf', 'figure.csv']
     """
     if not panels:
         raise ValueError("nothing to draw: a surface needs at least one panel")
@@ -480,6 +491,12 @@ def bars(
         caption: small print under the figure.
     Raises:
         ValueError: nothing to draw, too many series, or a series that does not fit the groups.
+    Example:
+        >>> import tempfile
+        >>> panel = Bars("i2t", ["16 bits", "32 bits"], {"dcgh": [0.5, 0.6], "aah": [0.4, 0.6]})
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     [path.name for path in bars(f"{folder}/figure", [panel], x="mAP")]
+        ['figure.png', 'figure.svg', 'figure.pdf', 'figure.csv']
     """
     if not panels or not all(panel.series and panel.groups for panel in panels):
         raise ValueError("nothing to draw: every panel needs groups and at least one series")
@@ -559,6 +576,12 @@ def clouds(
         caption: small print under the figure.
     Raises:
         ValueError: nothing to draw, or arrays that do not fit each other.
+    Example:
+        >>> import tempfile
+        >>> panel = Cloud("codes", [[0.0, 0.0], [1.0, 0.5], [0.2, 0.1]], [0, 1, 0], [[0.1, 0.05], [1.0, 0.5]])
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     [path.name for path in clouds(f"{folder}/figure", [panel], ["cat", "dog"])]
+        ['figure.png', 'figure.svg', 'figure.pdf', 'figure.csv']
     """
     if not panels:
         raise ValueError("nothing to draw: a scatter needs at least one panel")
@@ -626,6 +649,12 @@ def answers(stem: PathLike, queries: Any, returned: Any, right: Any, *, caption:
         caption: small print under the figure.
     Raises:
         ValueError: shapes that do not fit each other.
+    Example:
+        >>> import tempfile
+        >>> shown = {"queries": ["a dog"], "returned": np.zeros((1, 2, 8, 8), np.uint8), "right": [[True, False]]}
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     [path.name for path in answers(f"{folder}/figure", **shown)]
+        ['figure.png', 'figure.svg', 'figure.pdf', 'figure.csv']
     """
     named = {"queries": queries, "returned": returned, "right": right}
     queries, returned, right = (np.asarray(array(value, name, "fiubUS")) for name, value in named.items())
@@ -717,6 +746,14 @@ def precision_recall(records: Lines, stem: PathLike) -> list[Path]:
     Args:
         records: result lines of one protocol and code length, at most one per method and kind of database codes.
         stem: path without an ending, see `draw`.
+    Example:
+        >>> import tempfile, jaxcmh
+        >>> from jaxcmh.studies import runs
+        >>> split = jaxcmh.load_dataset("synthetic", train=60, query=10)
+        >>> lines = runs.run(split, "dcgh", bits=8, data="synthetic").records
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     [path.name for path in precision_recall(lines, f"{folder}/figure")]
+        ['figure.png', 'figure.svg', 'figure.pdf', 'figure.csv']
     """
     panels, caption = _curves(records, lambda curve, _: (curve["recall"], curve["precision"]))
     return draw(stem, panels, x="recall", y="precision", caption=caption, ends=(0, 1))
@@ -724,7 +761,17 @@ def precision_recall(records: Lines, stem: PathLike) -> list[Path]:
 
 @checked
 def topn(records: Lines, stem: PathLike) -> list[Path]:
-    """Precision of the first N answers against N, one line per method; arguments as `precision_recall`."""
+    """Precision of the first N answers against N, one line per method; arguments as `precision_recall`.
+
+    Example:
+        >>> import tempfile, jaxcmh
+        >>> from jaxcmh.studies import runs
+        >>> split = jaxcmh.load_dataset("synthetic", train=60, query=10)
+        >>> lines = runs.run(split, "dcgh", bits=8, data="synthetic").records
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     [path.name for path in topn(lines, f"{folder}/figure")]
+        ['figure.png', 'figure.svg', 'figure.pdf', 'figure.csv']
+    """
     panels, caption = _curves(records, lambda curve, line: (line["topn"], curve["topn_precision"]))
     return draw(stem, panels, x="N", y="precision of the first N", caption=caption, log_x=True)
 
@@ -736,6 +783,14 @@ def bits(records: Lines, stem: PathLike) -> list[Path]:
     Args:
         records: result lines of one protocol; each kind of database codes gets panels of its own.
         stem: path without an ending, see `draw`.
+    Example:
+        >>> import tempfile, jaxcmh
+        >>> from jaxcmh.studies import runs
+        >>> split = jaxcmh.load_dataset("synthetic", train=60, query=10)
+        >>> lines = runs.run(split, "dcgh", bits=8, data="synthetic").records
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     [path.name for path in bits(lines, f"{folder}/figure")]
+        ['figure.png', 'figure.svg', 'figure.pdf', 'figure.csv']
     """
     records = list(records)
     kinds = list(dict.fromkeys(r["database"] for r in records))
@@ -771,6 +826,14 @@ def convergence(records: Lines, stem: PathLike) -> list[Path]:
     Args:
         records: result lines; of one training evaluated in several ways the first counts.
         stem: path without an ending, see `draw`.
+    Example:
+        >>> import tempfile, jaxcmh
+        >>> from jaxcmh.studies import runs
+        >>> split = jaxcmh.load_dataset("synthetic", train=60, query=10)
+        >>> lines = runs.run(split, "dcgh", bits=8, data="synthetic").records
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     [path.name for path in convergence(lines, f"{folder}/figure")]
+        ['figure.png', 'figure.svg', 'figure.pdf', 'figure.csv']
     """
     records = sorted(records, key=lambda line: line["bits"])
     lines: dict[str, dict[str, tuple]] = {}
@@ -888,6 +951,14 @@ def time(records: Lines, stem: PathLike) -> list[Path]:
     Args:
         records: result lines of one protocol.
         stem: path without an ending, see `draw`.
+    Example:
+        >>> import tempfile, jaxcmh
+        >>> from jaxcmh.studies import runs
+        >>> split = jaxcmh.load_dataset("synthetic", train=60, query=10)
+        >>> lines = runs.run(split, "dcgh", bits=8, data="synthetic").records
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     [path.name for path in time(lines, f"{folder}/figure")]
+        ['figure.png', 'figure.svg', 'figure.pdf', 'figure.csv']
     """
     records = list(records)
     kinds = list(dict.fromkeys(r["database"] for r in records))

@@ -98,6 +98,13 @@ def page(
     Raises:
         ValueError: no ranking, shapes that do not fit each other, or a page above 5 MB.
         ModuleNotFoundError: jinja2 is not installed (extra `plots`).
+    Example:
+        >>> import tempfile
+        >>> ranking = Ranking("dcgh", 8, "learned", "i2t", np.array([[1, 0]]), np.array([[0, 3]]), None)
+        >>> shown = {"title": "Pets", "lede": "One query.", "label_names": [], "rankings": [ranking]}
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     page(f"{folder}/pets.html", queries=Items(["q"]), database=Items(["a dog", "a cat"]), **shown).name
+        'pets.html'
     """
     if not rankings:
         raise ValueError("rankings is empty: a page shows at least one")
@@ -226,6 +233,16 @@ def write(folder: PathLike, reasons: Mapping[tuple[str, str], str] | None = None
         FileNotFoundError: no results there.
         ValueError: a line is not a result.
         ModuleNotFoundError: jinja2 or matplotlib is not installed (extra `plots`).
+    Example:
+        >>> import tempfile, jaxcmh
+        >>> from jaxcmh.studies import runs
+        >>> split = jaxcmh.load_dataset("synthetic", train=60, query=10)
+        >>> outcome = runs.run(split, "dcgh", bits=8, data="synthetic")
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     for line in outcome.records:
+        ...         results.append(f"{folder}/results.jsonl", line)
+        ...     write(folder).name
+        'report.html'
     """
     folder = Path(folder)
     if not folder.is_dir():

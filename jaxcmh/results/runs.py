@@ -42,7 +42,12 @@ AnOutcome = Annotated[Any, _outcome]
 
 @checked
 def names(path: PathLike) -> Iterator[Path]:
-    """The path, path-2, path-3, and so on."""
+    """The path, path-2, path-3, and so on.
+
+    Example:
+        >>> [path.name for path, _ in zip(names("runs/dcgh"), range(3))]
+        ['dcgh', 'dcgh-2', 'dcgh-3']
+    """
     path = Path(path)
     yield path
     yield from (path.with_name(f"{path.name}-{number}") for number in itertools.count(2))
@@ -50,7 +55,15 @@ def names(path: PathLike) -> Iterator[Path]:
 
 @checked
 def free(path: PathLike) -> Path:
-    """The path, or path-2, path-3, ... : the first that does not exist."""
+    """The path, or path-2, path-3, ... : the first that does not exist.
+
+    Example:
+        >>> import tempfile
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     (Path(folder) / "run").mkdir()
+        ...     free(f"{folder}/run").name
+        'run-2'
+    """
     return next(candidate for candidate in names(path) if not candidate.exists())
 
 
@@ -62,6 +75,15 @@ def stored(path: PathLike, asked: Mapping[str, Any], data_hash: str, below: str 
         path: as for `free`.
         asked, data_hash: as for `holds`.
         below: where the run lies in such a folder.
+    Example:
+        >>> import tempfile, jaxcmh
+        >>> from jaxcmh.studies import runs
+        >>> split = jaxcmh.load_dataset("synthetic", train=60, query=10)
+        >>> outcome = runs.run(split, "dcgh", bits=8, data="synthetic")
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     kept = keep(f"{folder}/run", outcome, {"data": "synthetic"})
+        ...     stored(f"{folder}/run", {"data": "synthetic"}, results.data_hash(split)).name
+        'run'
     """
     for place in itertools.takewhile(Path.exists, names(path)):
         if holds(place / below, asked, data_hash):
@@ -77,6 +99,15 @@ def holds(path: PathLike, asked: Mapping[str, Any], data_hash: str | None = None
         path: the folder.
         asked: fields of the run's configuration.
         data_hash: of the data; of any data if None.
+    Example:
+        >>> import tempfile, jaxcmh
+        >>> from jaxcmh.studies import runs
+        >>> split = jaxcmh.load_dataset("synthetic", train=60, query=10)
+        >>> outcome = runs.run(split, "dcgh", bits=8, data="synthetic")
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     kept = keep(f"{folder}/run", outcome, {"data": "synthetic"})
+        ...     holds(kept, {"data": "synthetic"}), holds(kept, {"data": "wiki"})
+        (True, False)
     """
     try:
         run = read_run(path)
@@ -110,6 +141,15 @@ def keep(path: PathLike, outcome: AnOutcome, config: Mapping[str, Any]) -> Path:
         config: what was asked for.
     Raises:
         FileExistsError: there is something at `path`.
+    Example:
+        >>> import tempfile, jaxcmh
+        >>> from jaxcmh.studies import runs
+        >>> split = jaxcmh.load_dataset("synthetic", train=60, query=10)
+        >>> outcome = runs.run(split, "dcgh", bits=8, data="synthetic")
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     kept = keep(f"{folder}/run", outcome, {"data": "synthetic"})
+        ...     jaxcmh.load(kept).info.bits
+        8
     """
     from jaxcmh.model import save
 
@@ -126,7 +166,16 @@ def keep(path: PathLike, outcome: AnOutcome, config: Mapping[str, Any]) -> Path:
 
 @checked
 def per_query(outcome: AnOutcome) -> dict[str, np.ndarray]:
-    """Column -> values: ids of the queries, and their AP by database kind and direction (nan: nothing relevant)."""
+    """Column -> values: ids of the queries, and their AP by database kind and direction (nan: nothing relevant).
+
+    Example:
+        >>> import jaxcmh
+        >>> from jaxcmh.studies import runs
+        >>> split = jaxcmh.load_dataset("synthetic", train=60, query=10)
+        >>> outcome = runs.run(split, "dcgh", bits=8, data="synthetic")
+        >>> {name: values.shape for name, values in per_query(outcome).items()}
+        {'query': (10,), 'learned i2t': (10,), 'learned t2i': (10,), 'encoded i2t': (10,), 'encoded t2i': (10,)}
+    """
     columns = {"query": outcome.codes["query_ids"]}
     for kind, report in outcome.reports.items():
         columns |= {f"{kind} {direction}": measured.ap for direction, measured in report["metrics"].items()}
@@ -152,6 +201,16 @@ def read_run(path: PathLike) -> Run:
     Raises:
         FileNotFoundError: the folder, or a file in it, is missing.
         ValueError: a file is damaged or was written by a later version.
+
+    Example:
+        >>> import tempfile, jaxcmh
+        >>> from jaxcmh.studies import runs
+        >>> split = jaxcmh.load_dataset("synthetic", train=60, query=10)
+        >>> outcome = runs.run(split, "dcgh", bits=8, data="synthetic")
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     run = read_run(keep(f"{folder}/run", outcome, {"data": "synthetic"}))
+        >>> len(run.records), run.config["data"]
+        (2, 'synthetic')
     """
     path = Path(path)
     if not path.is_dir():
@@ -182,6 +241,15 @@ def data_of(run: Run) -> str:
 
     Raises:
         ValueError: it does not say; the message names the file.
+
+    Example:
+        >>> import tempfile, jaxcmh
+        >>> from jaxcmh.studies import runs
+        >>> split = jaxcmh.load_dataset("synthetic", train=60, query=10)
+        >>> outcome = runs.run(split, "dcgh", bits=8, data="synthetic")
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     data_of(read_run(keep(f"{folder}/run", outcome, {"data": "synthetic"})))
+        'synthetic'
     """
     if not run.config.get("data"):
         raise ValueError(f"{run.model.with_name('config.json')}: data: expected the name of the data set, got none")
@@ -194,6 +262,15 @@ def train_ids(run: Run) -> np.ndarray:
 
     Raises:
         ValueError: they are not there; the message names the file.
+
+    Example:
+        >>> import tempfile, jaxcmh
+        >>> from jaxcmh.studies import runs
+        >>> split = jaxcmh.load_dataset("synthetic", train=60, query=10)
+        >>> outcome = runs.run(split, "dcgh", bits=8, data="synthetic")
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     train_ids(read_run(keep(f"{folder}/run", outcome, {"data": "synthetic"}))).shape
+        (60,)
     """
     if "train_ids" not in run.codes:
         raise ValueError(f"{run.model.with_name('codes.npz')}: train_ids: expected the ids of the items, got none")
@@ -214,6 +291,17 @@ def evaluate(
 
     Raises:
         ValueError: the run does not keep them (of version 0.1.0), or has no such codes; the message says so.
+
+    Example:
+        >>> import tempfile, jaxcmh
+        >>> from jaxcmh.studies import runs
+        >>> split = jaxcmh.load_dataset("synthetic", train=60, query=10)
+        >>> outcome = runs.run(split, "dcgh", bits=8, data="synthetic")
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     kept = keep(f"{folder}/run", outcome, {"data": "synthetic"})
+        ...     report = evaluate(read_run(kept), jaxcmh.load(kept), "learned")
+        >>> report["i2t"] == outcome.reports["learned"]["i2t"]
+        True
     """
     views = range(len(model.maps))
     own = "database_labels" in run.codes
@@ -235,6 +323,17 @@ def things(run: Run, model: Model) -> tuple[np.ndarray, np.ndarray]:
     """Rows of the training items, one of each picture that has several texts, and their names.
 
     Ids take the place of names where two pictures share one, the data have none, or 0.1.0 kept none.
+
+    Example:
+        >>> import tempfile, jaxcmh
+        >>> from jaxcmh.studies import runs
+        >>> split = jaxcmh.load_dataset("synthetic", train=60, query=10)
+        >>> outcome = runs.run(split, "dcgh", bits=8, data="synthetic")
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     kept = keep(f"{folder}/run", outcome, {"data": "synthetic"})
+        ...     rows, names = things(read_run(kept), jaxcmh.load(kept))
+        >>> rows.tolist() == list(range(60)), len(names)
+        (True, 60)
     """
     ids, names = train_ids(run), run.codes.get("train_names")
     rows = np.arange(len(ids)) if model.catalogue is None else np.unique(model.catalogue.things, return_index=True)[1]

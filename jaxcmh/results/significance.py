@@ -114,6 +114,17 @@ def compare(folders: Annotated[Sequence[PathLike], filled], databases: Sequence[
     Raises:
         ValueError: fewer than two configurations, other data, other queries or another protocol.
         FileNotFoundError: a folder is missing, or is no run folder.
+    Example:
+        >>> import tempfile, jaxcmh
+        >>> from jaxcmh.studies.runs import run
+        >>> split = jaxcmh.load_dataset("synthetic", train=60, query=10)
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     for name in ("dcgh", "dcgh-d"):
+        ...         outcome = run(split, name, bits=8, data="synthetic")
+        ...         _ = runs.keep(f"{folder}/{name}", outcome, {"data": "synthetic"})
+        ...     compared = compare([f"{folder}/dcgh", f"{folder}/dcgh-d"], ["learned"])
+        >>> [(one.first, one.second, one.direction, one.queries) for one in compared]
+        [('dcgh', 'dcgh-d', 'i2t', 10), ('dcgh', 'dcgh-d', 't2i', 10)]
     """
     groups: dict[str, dict[int, runs.Run]] = {}
     stored = [runs.read_run(folder) for folder in folders]
@@ -262,7 +273,14 @@ def tested(found: Annotated[Sequence[Pairs], filled]) -> str:
 
 @checked
 def grid(comparisons: Annotated[Sequence[Comparison], filled]) -> tables.Grid:
-    """Comparisons as a table to print; the difference is bold where the corrected p is below `LEVEL`."""
+    """Comparisons as a table to print; the difference is bold where the corrected p is below `LEVEL`.
+
+    Example:
+        >>> one = Comparison("a", "b", "learned", "i2t", (0.5, 0.4), 0.1, 0.0, 0.2, 0.03, 0.06, (1, 1), 9)
+        >>> print(tables.render(grid([one]), "csv"), end="")
+        method,other,database,direction,mAP,mAP of other,difference,95 % interval,p,p (Holm),seeds
+        a,b,learned,image → text,0.500,0.400,+0.1000,+0.0000 to +0.2000,0.0300,0.0600,1 / 1 single seed!
+    """
     heads = ("mAP", "mAP of other", "difference", "95 % interval", "p", "p (Holm)", "seeds")
     rows = tuple(
         (
@@ -291,5 +309,11 @@ def grid(comparisons: Annotated[Sequence[Comparison], filled]) -> tables.Grid:
 
 @checked
 def as_dict(comparison: Comparison) -> Mapping[str, Any]:
-    """A comparison as JSON types, with `single_seed` to be seen by programs."""
+    """A comparison as JSON types, with `single_seed` to be seen by programs.
+
+    Example:
+        >>> one = Comparison("a", "b", "learned", "i2t", (0.5, 0.4), 0.1, 0.0, 0.2, 0.03, 0.06, (1, 1), 9)
+        >>> as_dict(one)["holm"], as_dict(one)["single_seed"]
+        (0.06, True)
+    """
     return {**comparison._asdict(), "single_seed": min(comparison.seeds) == 1}

@@ -87,6 +87,13 @@ def study(records: Lines) -> results.Table:
         a single method, rows are its code lengths.
     Raises:
         ValueError: no lines, or lines of different protocols.
+    Example:
+        >>> import jaxcmh
+        >>> from jaxcmh.studies import runs
+        >>> split = jaxcmh.load_dataset("synthetic", train=60, query=10)
+        >>> lines = runs.run(split, "dcgh", bits=8, data="synthetic").records
+        >>> study(lines[:1]).index, study(lines[:1]).fields
+        (('method', 'bits'), ('direction',))
     """
     records = [_named(line) for line in records]
     rows = ("method", *differing(records))
@@ -116,6 +123,13 @@ def seconds(records: Lines) -> Grid:
         The table, mean ± standard deviation over seeds.
     Raises:
         ValueError: no lines.
+    Example:
+        >>> import jaxcmh
+        >>> from jaxcmh.studies import runs
+        >>> split = jaxcmh.load_dataset("synthetic", train=60, query=10)
+        >>> lines = runs.run(split, "dcgh", bits=8, data="synthetic").records
+        >>> "train" in [head for head, _ in seconds(lines).levels[-1]]
+        True
     """
     records = [_named(line) for line in records]
     names = ["method", *differing(records)]
@@ -359,6 +373,13 @@ def against(records: Lines, reasons: Mapping[tuple[str, str], str] | None = None
         records: result lines; only those are compared that `repeats` says are measured as papers do.
         reasons: (method, data) -> why its published values are not reached, beside those the copy itself remarks; of
             what another paper prints (paper, data), such as ("acqh: DCH", "wiki").
+    Example:
+        >>> import jaxcmh
+        >>> from jaxcmh.studies import runs
+        >>> split = jaxcmh.load_dataset("synthetic", train=60, query=10)
+        >>> lines = runs.run(split, "dcgh", bits=8, data="synthetic").records
+        >>> against(lines)  # no paper has numbers of generated data
+        []
     """
     reasons = reasons or {}
     cells: dict[tuple[str, str, int, str], dict[int, float]] = {}
@@ -419,7 +440,12 @@ def _reason(remark: str, data: str) -> str:
 
 @checked
 def verdicts(outcomes: Sequence[Verdict]) -> Grid:
-    """The outcome of `against` as a table to print."""
+    """The outcome of `against` as a table to print.
+
+    Example:
+        >>> print(render(verdicts([]), "csv"), end="")
+        data,method,direction,bits,published,ours,seeds,difference,outcome
+    """
     heads = ("published", "ours", "seeds", "difference", "outcome")
     reasons = [v.verdict.partition(": ")[2] for v in outcomes]  # each said once, under the table
     numbers = {reason: i for i, reason in enumerate(filter(None, dict.fromkeys(reasons)), 1)}
@@ -450,7 +476,17 @@ def verdicts(outcomes: Sequence[Verdict]) -> Grid:
 
 @checked
 def grid(table: results.Table, digits: Digits = 3) -> Grid:
-    """The table in words: heads of equal neighbours joined, best cells bold (all that tie at the printed precision)."""
+    """The table in words: heads of equal neighbours joined, best cells bold (all that tie at the printed precision).
+
+    Example:
+        >>> import jaxcmh
+        >>> from jaxcmh.studies import runs
+        >>> split = jaxcmh.load_dataset("synthetic", train=60, query=10)
+        >>> lines = runs.run(split, "dcgh", bits=8, data="synthetic").records
+        >>> table = results.table(lines, rows=("database",), columns=("direction",))
+        >>> [head for head, _ in grid(table).rows]
+        [('learned',), ('encoded',)]
+    """
     levels = []
     for level, field in enumerate(table.fields):
         joined: list[tuple[str, int]] = []
@@ -620,7 +656,12 @@ def _csv(grid: Grid) -> str:
 
 @checked
 def html(grid: Grid) -> str:
-    """The table as an HTML element with its caption; the classes are those of the pages' style sheet."""
+    """The table as an HTML element with its caption; the classes are those of the pages' style sheet.
+
+    Example:
+        >>> print(html(Grid(("method",), ((("mAP", 1),),), ((("dcgh",), (("0.391", True),)),), "wiki")).splitlines()[5])
+        <tr><th>dcgh</th><td class="best">0.391</td></tr>
+    """
     from html import escape
 
     lines = ['<div class="scroll"><table>', "<thead>"]

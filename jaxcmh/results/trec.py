@@ -45,6 +45,14 @@ def export(
     Raises:
         FileExistsError: the folder is there already.
         ValueError: the split does not allow this kind of database codes, or a depth below 1.
+    Example:
+        >>> import tempfile, jaxcmh
+        >>> from jaxcmh.studies import runs
+        >>> split = jaxcmh.load_dataset("synthetic", train=60, query=10)
+        >>> outcome = runs.run(split, "dcgh", bits=8, data="synthetic")
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     [path.name for path in export(f"{folder}/trec", outcome.model, split, depth=5)]
+        ['i2t.run', 'i2t.qrels', 't2i.run', 't2i.qrels']
     """
     if database not in kinds(split):
         raise ValueError(f"database: this data set allows {' and '.join(kinds(split))} codes; got {database!r}")

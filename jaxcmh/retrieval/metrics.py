@@ -175,6 +175,10 @@ def judge(query_labels: Labels, database_labels: Labels) -> Judged:
     Args:
         query_labels: (n_q, c) of 0 and 1, or (n_q,) classes.
         database_labels: (n, c) or (n,), of the same kind.
+    Example:
+        >>> judged = judge([0, 1], [0, 0, 1])
+        >>> hamming_map(np.uint8([[0], [7]]), np.uint8([[0], [1], [7]]), judged)
+        1.0
     """
     query_sets, item_sets = _label_sets(query_labels, database_labels, len(query_labels), len(database_labels))
     item_sets = jnp.asarray(item_sets)

@@ -22,6 +22,16 @@ def to_optuna(lines: Lines, *, storage: str | None = None, name: str = "jaxcmh")
     Raises:
         ValueError: no lines, lines of several methods or kinds of database codes, or nothing varies in them.
         ModuleNotFoundError: optuna is not installed (the extra `optuna`).
+
+    Example:
+        >>> import tempfile, jaxcmh
+        >>> from jaxcmh.studies import Study, run
+        >>> split = jaxcmh.load_dataset("synthetic", train=60, query=10)
+        >>> study = Study("weights", "sensitivity", "dcgh", bits=(8,), seeds=1, vary={"alpha": [1, 10]})
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     lines = run(study, split, f"{folder}/weights.jsonl", data="synthetic", databases=["learned"])
+        >>> [trial.params["alpha"] for trial in to_optuna(lines).trials]
+        [1.0, 10.0]
     """
     lines = list(lines)
     for field in ("method", "database", "data_hash"):

@@ -28,6 +28,11 @@ def wanted(plan: Plan, tables: Sequence[int], figures: Sequence[int], names: Seq
 
     Raises:
         ValueError: no such table, figure or study; the message lists what there is.
+
+    Example:
+        >>> from jaxcmh.studies.plans import find
+        >>> wanted(find("dcgh"), tables=[2], figures=[], names=[])
+        {'half unpaired'}
     """
     own = dict.fromkeys(study.name for data in ("wiki", *plan.datasets) for study in plan.studies(data, 10_000))
     for name in names:
@@ -101,6 +106,12 @@ def deep_pictures(split: Split) -> Split:
     Raises:
         ValueError: the data set has no pictures.
         ModuleNotFoundError: the extra `deep` is not installed.
+
+    Example:
+        >>> import jaxcmh
+        >>> deep_pictures(jaxcmh.load_dataset("synthetic", train=60, query=10))
+        Traceback (most recent call last):
+        ValueError: no pictures to compute deep features of; name a file that has them with --deep
     """
     if not len(split.items.pictures):
         raise ValueError("no pictures to compute deep features of; name a file that has them with --deep")
@@ -140,6 +151,15 @@ def run(
         The lines of these studies.
     Raises:
         BlockingIOError: another process is writing the file of results.
+    Example:
+        >>> import tempfile, jaxcmh
+        >>> split = jaxcmh.load_dataset("synthetic", train=60, query=10)
+        >>> study = Study("weights", "sensitivity", "dcgh", bits=(8,), seeds=1, vary={"alpha": [1, 10]})
+        >>> options = {"data": "synthetic", "ties": "expected", "progress": jaxcmh.progress.Progress(2)}
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     lines = run([study], split, folder, **options)
+        >>> len(lines)
+        2
     """
     path, lines = Path(folder) / "results.jsonl", []
     with store.parents(path), store.only_writer(path, wait=0):

@@ -78,6 +78,11 @@ def run(
         thumbnails: the model keeps a small picture of each item.
     Raises:
         ValueError: see `jaxcmh.train` and `jaxcmh.evaluate`.
+    Example:
+        >>> split = jaxcmh.load_dataset("synthetic", train=60, query=10)
+        >>> outcome = run(split, "dcgh", bits=8, data="synthetic")
+        >>> [(line["database"], line["bits"]) for line in outcome.records]
+        [('learned', 8), ('encoded', 8)]
     """
     stages = Stages()
     say("training")
@@ -136,6 +141,12 @@ def evaluate(
 
     Raises:
         ValueError: the split does not allow this kind.
+
+    Example:
+        >>> split = jaxcmh.load_dataset("synthetic", train=60, query=10)
+        >>> model = jaxcmh.train("dcgh", split.train.views, split.train.labels, bits=8)
+        >>> evaluate(model, split, "encoded")["database"]
+        'encoded'
     """
     if kind not in kinds(split):
         raise ValueError(f"database: this data set allows {' and '.join(kinds(split))} codes; got {kind!r}")

@@ -37,6 +37,16 @@ def logger(tracker: str, folder: PathLike) -> Callable[[Line], None]:
     Raises:
         ModuleNotFoundError: naming the extra that installs the tracker.
         ValueError: no such tracker.
+    Example:
+        >>> import tempfile, jaxcmh
+        >>> from jaxcmh.studies import runs
+        >>> split = jaxcmh.load_dataset("synthetic", train=60, query=10)
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     log = logger("tensorboard", folder)
+        ...     outcome = runs.run(split, "dcgh", bits=8, data="synthetic")
+        ...     log(outcome.records[0])
+        ...     len(list(Path(folder, "tensorboard").iterdir()))
+        1
     """
     if tracker not in NEEDED:
         raise ValueError(f"log: expected one of {', '.join(NEEDED)}; got {tracker!r}")
