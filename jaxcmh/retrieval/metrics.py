@@ -345,7 +345,9 @@ def hamming_ndcg(
     """
     queries, items = _same_width(query_codes, database_codes)
     query_sets, item_sets = _label_sets(query_labels, database_labels, len(queries), len(items))
-    cuts, n, bits = _ranks(None, at, len(items))[1:], len(items), 8 * items.shape[1]
+    n, bits = len(items), 8 * items.shape[1]
+    rank = checks.Whole(1, n)
+    cuts = [rank(one, "at") for one in at]
     most = int(np.bitwise_count(query_sets).sum(axis=1).max())
     grades = roomy(max(2, most))
     chunks = tuple(jnp.asarray(_chunked(x)) for x in (_words(items), item_sets, np.ones((n, 1), np.int32)))
