@@ -37,7 +37,7 @@ def row_hash(fitted: FeatureMap, W: object) -> RowHash | None:
         return None
     mean, scale, anchors, on_host = (np.asarray(part) for part in (fitted.mean, fitted.scale, fitted.anchors, W))
     plain, linear = not mean.any() and (scale == 1).all(), fitted.kind in LINEAR
-    rate = np.float32(0.5 / (float(fitted.sigma) or 1.0) ** 2)
+    rate = np.float32(0.5 / (np.asarray(fitted.sigma).item() or 1.0) ** 2)
     return RowHash(
         None if plain else mean,
         None if plain else scale,
