@@ -53,8 +53,8 @@ class Whole(NamedTuple):
     most: int | None = None
 
     def __call__(self, value: Any, name: str) -> int:
-        value = _scalar(value)
-        fits = _is(value, numbers.Integral)
+        value = value if type(value) is int else _scalar(value)
+        fits = type(value) is int or _is(value, numbers.Integral)
         low, high = (-math.inf if self.least is None else self.least), (math.inf if self.most is None else self.most)
         if not (fits and low <= value <= high):
             raise ValueError(f"{name}: expected {self}; got {got(value)}")
@@ -198,7 +198,7 @@ def array(x: Any, name: str, kinds: str = "fiub") -> Any:
             x = np.asarray(x)
         except Exception:  # whatever a foreign object does when it is asked for an array
             raise ValueError(f"{name}: expected an array; got {got(x)}") from None
-    x = x.astype(np.float32) if x.dtype.name in ("float16", "bfloat16") else x
+    x = x.astype(np.float32) if x.dtype.itemsize == 2 and x.dtype.name in ("float16", "bfloat16") else x
     if x.dtype.kind not in kinds:
         raise ValueError(f"{name}: expected real numbers; got {x.dtype} of shape {x.shape}")
     return x
@@ -228,7 +228,7 @@ def rows(x: Any, name: str) -> Any:
     if sparse:
         x = x.tocsr()
         values = x.data
-        if values.dtype.name == "float16":
+        if values.dtype == np.float16:
             x = x.astype(np.float32)
             values = x.data
     else:
@@ -239,7 +239,10 @@ def rows(x: Any, name: str) -> Any:
         raise ValueError(f"{name}: expected a non-empty (n, d) array, rows are samples; got shape {x.shape}")
     # Extremes need no copy of large features, which stay on their device; NaN is its own minimum.
     if values.dtype.kind == "f" and values.size and not is_traced(values):
-        low, high = (float(np.asarray(extreme)) for extreme in (values.min(), values.max()))
+        if isinstance(values, np.ndarray):
+            low, high = np.minimum.reduce(values, None), np.maximum.reduce(values, None)
+        else:
+            low, high = (float(np.asarray(extreme)) for extreme in (values.min(), values.max()))
         if not (low >= -LARGEST and high <= LARGEST):
             dense = x.toarray() if sparse else np.asarray(x)
             bad = int(np.argmin((np.abs(dense) <= LARGEST).all(1)))
@@ -258,7 +261,7 @@ def codes(x: Any, name: str, least: int = 0) -> Any:
     """
     not_forked()
     x = array(x, name, "fiubcVOSUTmM")
-    if x.dtype.name != "uint8" or x.ndim != 2 or x.shape[1] == 0:
+    if x.dtype.char != "B" or x.ndim != 2 or x.shape[1] == 0:
         raise ValueError(f"{name}: expected uint8 codes of shape (n, bytes); got {x.dtype} of shape {x.shape}")
     if len(x) < least:
         raise ValueError(f"{name}: expected at least {least} code; got {got(x)}")
@@ -425,6 +428,13 @@ def checked(function: F) -> F:
     signature, own = inspect.signature(function), inspect.unwrap(function)
     checks: dict[str, Check] = {}
     read, usual = False, as_usual
+    plain = inspect.Parameter.POSITIONAL_OR_KEYWORD
+    named = all(
+        parameter.kind in (plain, inspect.Parameter.KEYWORD_ONLY) for parameter in signature.parameters.values()
+    )
+    known = signature.parameters.keys()
+    first = [name for name, parameter in signature.parameters.items() if parameter.kind == plain]
+    needed = {name for name, parameter in signature.parameters.items() if parameter.default is inspect.Parameter.empty}
 
     def border(args: tuple, kwargs: dict[str, Any]) -> tuple[tuple, dict[str, Any]]:
         nonlocal read
@@ -434,6 +444,11 @@ def checked(function: F) -> F:
                 if check := check_of(hints.get(name, Any)):
                     checks[name] = _each(check, parameter.kind)
             read = True
+        given = {*first[: len(args)], *kwargs}
+        # What binds so is what `bind` binds, which takes longer than a search.
+        if named and len(given) == len(args) + len(kwargs) and needed <= given <= known:
+            args = tuple(checks[name](value, name) if name in checks else value for name, value in zip(first, args))
+            return args, {n: checks[n](value, n) if n in checks else value for n, value in kwargs.items()}
         try:
             bound = signature.bind(*args, **kwargs)
         except TypeError:
@@ -464,8 +479,12 @@ def as_usual() -> AbstractContextManager:
     if jax is None:
         return nullcontext()
     config = jax.config
-    guards = (f"jax_transfer_guard_{way}" for way in ("host_to_device", "device_to_host", "device_to_device"))
-    free = all(getattr(config, guard) in (None, "allow") for guard in guards)
+    guards = (
+        config.jax_transfer_guard_host_to_device,
+        config.jax_transfer_guard_device_to_host,
+        config.jax_transfer_guard_device_to_device,
+    )
+    free = all(guard in (None, "allow") for guard in guards)
     if free and config.jax_numpy_rank_promotion == "allow" and str(config.jax_numpy_dtype_promotion) == "standard":
         return nullcontext()
     rules = ExitStack()

@@ -23,7 +23,7 @@ from jaxcmh.datasets import catalogue as catalogues
 from jaxcmh.datasets.catalogue import Catalogue
 from jaxcmh.datasets.identity import Database
 from jaxcmh.datasets.raw import rows_of, understood
-from jaxcmh.learning import core
+from jaxcmh.learning import core, one_row
 from jaxcmh.learning import features as feature_maps
 from jaxcmh.learning.compilation import quickly
 from jaxcmh.learning.core import Method, Precision
@@ -135,9 +135,16 @@ class Model:
         return store.digest(("", leaf) for leaf in jax.tree.leaves((self.encoders, self.codebooks)))[:16]
 
     @cached_property
+    def row_hashes(self) -> tuple[one_row.RowHash | None, ...]:
+        """What encodes one row of a view on the host, where it can be done there."""
+        possible = self.codebooks is None and jax.default_backend() == "cpu"
+        return tuple(one_row.row_hash(fitted, W) if possible else None for fitted, W in zip(self.maps, self.encoders))
+
+    @cached_property
     def blocks(self) -> tuple[topk.Blocks, ...]:
         """The codes learned with the labels, arranged for search: for all views, or for each its own."""
-        return tuple(map(topk.arrange, self.codes if self.codes.ndim == 3 else [self.codes]))
+        arranged = topk.distinct if self.codebooks is None else topk.arrange
+        return tuple(map(arranged, self.codes if self.codes.ndim == 3 else [self.codes]))
 
     @checked
     def with_catalogue(self, split: Split, thumbnails: bool = False) -> "Model":
@@ -497,9 +504,9 @@ def encode(model: Model, x: Rows, view: int) -> Array:
         True
     """
     if model.codebooks is None or model.unlabelled is None:
-        return _by_rows(model, x, view, pack_signs)
+        return jax.device_put(_by_rows(model, x, view, pack_signs))
     codebooks, items = model.codebooks, model.unlabelled
-    return _by_rows(model, x, view, lambda phi, _: choose_words(phi, codebooks, items, view=view))
+    return jax.device_put(_by_rows(model, x, view, lambda phi, _: choose_words(phi, codebooks, items, view=view)))
 
 
 @checked
@@ -514,6 +521,11 @@ def query_vectors(model: Model, x: Rows, view: int) -> Array:
         >>> query_vectors(model, split.query.views[1], 1).shape
         (20, 2)
     """
+    return jax.device_put(asked_with(model, x, view))
+
+
+def asked_with(model: Model, x: Any, view: int) -> np.ndarray:
+    """`query_vectors` of rows that are checked already, on the host."""
     return _by_rows(model, x, view, pack_queries if model.codebooks is None else jnp.matmul)
 
 
@@ -528,16 +540,22 @@ def _encode_all(model: Model, views: Sequence[Any]) -> np.ndarray:
     return np.concatenate(blocks)
 
 
-def _by_rows(model: Model, x: Any, view: int, represent: Any) -> Array:
+def _by_rows(model: Model, x: Any, view: int, represent: Any) -> np.ndarray:
     view = checks.Whole(0, len(model.maps) - 1)(view, "view")
     if x.shape[1] != model.info.dims[view]:
         raise ValueError(f"x: expected {model.info.dims[view]} columns, as in training; got shape {x.shape}")
+    row = model.row_hashes[view]
+    wide = jax.config.jax_enable_x64  # pyright: ignore[reportAttributeAccessIssue]
+    if row is not None and x.shape[0] == 1 and not scipy.sparse.issparse(x) and not wide:
+        code = one_row.code(row, np.asarray(x))
+        if code is not None:
+            return code
     blocks = []
     for i in range(0, x.shape[0], ENCODE_ROWS):
         rows = x[i : i + ENCODE_ROWS]
         found = represent(feature_maps.mapped(model.maps[view], _filled_up(rows)), model.encoders[view])
         blocks.append(np.asarray(found)[: rows.shape[0]])
-    return jax.device_put(np.concatenate(blocks))
+    return np.concatenate(blocks)
 
 
 def _filled_up(rows: Any) -> Any:
@@ -575,6 +593,7 @@ def evaluate(
     ties: metrics.Ties = "expected",
     at: int | None = None,
     database_views: Views | None = None,
+    divisor: metrics.Divisor = "retrieved",
 ) -> dict[str, Any]:
     """Mean average precision of every direction, with all that says how it was measured.
 
@@ -589,6 +608,7 @@ def evaluate(
         ties: "expected" (mean over all orders of tied items) or "stable" (database order).
         at: cut the ranking at this rank; the whole database if None.
         database_views: one (n_db, d_m) array a view, for "held_out" only.
+        divisor: of a cut-off average precision, see `metrics.hamming_metrics`.
 
     Returns:
         dict with the mAP of each direction ("i2t", "t2i"; "view0->view2" and so on for more than two views),
@@ -615,7 +635,8 @@ def evaluate(
         items = [encode(model, x, view) for view, x in enumerate(database_views)]
     else:
         items = [model.encoded[m] if database == "encoded" else of_view(model.codes, m) for m in range(views)]
-    return measured(model, queries, items, query_labels, database_labels, database=database, ties=ties, at=at)
+    options = {"database": database, "ties": ties, "at": at, "divisor": divisor}
+    return measured(model, queries, items, query_labels, database_labels, **options)
 
 
 def measured(
@@ -628,9 +649,10 @@ def measured(
     database: str,
     ties: metrics.Ties,
     at: int | None,
+    divisor: metrics.Divisor = "retrieved",
 ) -> dict[str, Any]:
     """`evaluate`, of what queries are searched with (`query_vectors`) and of codes of the items, one array a view."""
-    options: dict[str, Any] = {"ties": ties, "at": at}
+    options: dict[str, Any] = {"ties": ties, "at": at, "divisor": divisor}
     found = {}
     for name, (a, b) in directions(len(queries)).items():
         if model.codebooks is None:
@@ -650,6 +672,7 @@ def measured(
         "database": database,
         "ties": ties,
         "at": at,
+        "divisor": divisor,
         "metrics": found,
     }
 
@@ -681,10 +704,10 @@ def search(model: Model, x: Rows, view: int, k: int) -> tuple[Array, Array]:
         >>> bool((distances[:, 0] <= distances[:, 4]).all())
         True
     """
-    queries = query_vectors(model, x, view)
+    queries = asked_with(model, x, view)
     blocks = model.blocks[(view + 1) % len(model.blocks)]
     if model.codebooks is None:
-        return topk.hamming_topk(queries, blocks, k)
+        return jax.device_put(topk.nearest(queries, blocks, k))
     return topk.lookup_topk(queries, blocks, model.codebooks, k)
 
 

@@ -38,7 +38,8 @@ from jaxcmh.retrieval import metrics, topk
 # together and hands on. Of all others public is what `__all__` names, or where there is none, what has no underscore.
 INNER = (
     *("__main__", "checks", "store", "extras", "parsing", "brief", "progress", "commands", "learning.compilation"),
-    *("learning.linalg", "learning.reduction", "learning.graph", "retrieval.numba_topk", "studies.lanes"),
+    *("learning.linalg", "learning.reduction", "learning.graph", "learning.one_row", "retrieval.numba_topk"),
+    "studies.lanes",
     *("methods.a2lh", "methods.a2lh_multipliers", "methods.aah", "methods.acqh", "methods.dcgh", "methods.imads"),
     *("methods.imads_mapping", "studies.plans"),
     *(f"methods.{name}" for name in ("amsh", "dch", "dlfh", "fddh", "mtfh", "srlch", "batch")),
@@ -173,6 +174,9 @@ def good(folder: Path) -> dict[str, typing.Any]:
         "score_metrics.queries": BOOKS[0, :40],
         "radius": 2,
         "judged": metrics.judge(Y, Y),
+        "measured": metrics.hamming_metrics(CODES, CODES, Y, Y),
+        "hamming_ndcg.at": [3],
+        "known_item.items": np.arange(len(CODES)),
         "index": items,
         "items": CODES,
         "add.ids": None,

@@ -11,7 +11,7 @@ from jax import monitoring
 
 import jaxcmh
 from jaxcmh import index as indexes
-from jaxcmh.retrieval import topk
+from jaxcmh.retrieval import metrics, topk
 
 STATUS = Path("/proc/self/statm")
 
@@ -46,7 +46,8 @@ def model(split):
     return jaxcmh.train("dcgh", split.train.views, split.train.labels, bits=16)
 
 
-def test_searches_with_any_k_and_number_of_queries_share_a_few_programs(compiled):
+def test_searches_with_any_k_and_number_of_queries_share_a_few_programs(compiled, monkeypatch):
+    monkeypatch.setattr(topk, "_numba", lambda: None)
     codes = np.random.default_rng(0).integers(0, 256, (3000, 7), dtype=np.uint8)
     index = indexes.build(codes)
     mask = np.arange(3000) % 2 == 0
@@ -71,6 +72,27 @@ def test_encoding_any_number_of_rows_takes_a_few_programs(split, model, compiled
     for n in range(1, 65):
         np.testing.assert_array_equal(jaxcmh.encode(model, split.query.views[0][:n], 0), whole[:n])
     assert 0 < compiled["programs"] <= 14
+
+
+@pytest.mark.parametrize("ties", ["expected", "stable"])
+def test_evaluating_ever_more_items_takes_one_program(compiled, ties):
+    rng = np.random.default_rng(0)
+    codes, labels = rng.integers(0, 256, (1700, 4), dtype=np.uint8), rng.integers(0, 3, 1700)
+    books = rng.normal(size=(4, 256, 5)).astype(np.float32)
+
+    def measure(n: int) -> None:
+        metrics.hamming_metrics(codes[:9], codes[:n], labels[:9], labels[:n], ties=ties)
+        metrics.score_metrics(books[0, :9], codes[:n], books, labels[:9], labels[:n], ties=ties)
+        metrics.hamming_ndcg(codes[:9], codes[:n], labels[:9], labels[:n], at=[10])
+        metrics.known_item(codes[:9], codes[:n], ties=ties)
+
+    measure(1601)
+    compiled.clear()
+    for n in range(1602, 1650, 3):
+        measure(n)
+    assert compiled["programs"] == 0
+    measure(1700)
+    assert compiled["programs"] > 0  # it is counted at all
 
 
 def test_adding_one_item_again_and_again_compiles_nothing_and_grows_by_little(compiled):

@@ -199,6 +199,20 @@ STEPS = {
         Step("jaxcmh reproduce myplan:plan --dataset icons", instead="", why=IN_THE_GUIDE),
     ),
     EXPERIMENTS: (
+        Step("jaxcmh compare-methods --dataset wiki --root FOLDER", instead="", why=NEEDS_WIKI),
+        Step(
+            "jaxcmh compare-methods --dataset icons synthetic:hard --study paired",
+            (r"runs/compare/synthetic/report.html",),
+            "jaxcmh compare-methods --methods dcgh --dataset synthetic --study paired --quick",
+            "all methods on both take many minutes",
+            then=(("jaxcmh table runs/compare/synthetic --study paired", (r"mAP less that of random_codewords",)),),
+        ),
+        Step(
+            "jaxcmh table experiments/results/compare/wiki --study bits",
+            (r"random_codewords learns no codes",),
+            f"jaxcmh table {ROOT}/experiments/results/compare/wiki --study bits",
+            "the results lie in the repository",
+        ),
         Step("jaxcmh reproduce dcgh --dataset wiki --root FOLDER", instead="", why=NEEDS_WIKI),
         Step("jaxcmh reproduce dcgh --dataset wiki --figure 5", instead="", why=NEEDS_WIKI),
         Step("jaxcmh reproduce all --dataset wiki --study bits", instead="", why=NEEDS_WIKI),

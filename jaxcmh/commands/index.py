@@ -3,7 +3,7 @@
 import re
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from cyclopts import App, Parameter
 
@@ -319,7 +319,9 @@ def parquet(index: Path, /, *, out: NewPlace) -> None:
 
 
 @export_app.command
-def faiss(index: Path, /, *, out: NewPlace) -> None:
+def faiss(
+    index: Path, /, *, out: NewPlace, kind: Literal["flat", "ivf", "hnsw", "multihash"] = "flat", k: Count = 10
+) -> None:
     """Write a FAISS index with the same distances or scores. Needs the extra faiss.
 
     Ids that are strings are kept beside it in OUT.ids.json, one per row.
@@ -330,10 +332,22 @@ def faiss(index: Path, /, *, out: NewPlace) -> None:
         The index file.
     out
         The file to write; must not exist.
+    kind
+        flat is exact; the others, for packed codes, search a part of the items: how many of the nearest they find is
+        measured on up to 1,000 items of the index, and printed.
+    k
+        Nearest items of each that are counted.
     """
+    import jaxcmh.index
     from jaxcmh.index import faiss
 
-    _export(index, out, faiss.write)
+    _export(index, out, lambda items, path: faiss.write(items, path, kind))
+    if kind != "flat":
+        items = jaxcmh.index.load(index)
+        k = min(k, len(items))
+        if k:
+            queries = min(len(items), faiss.QUERIES)
+            print(f"recall@{k}: {faiss.recall(items, out, k):.4f}, for {queries:,} items of the index")
 
 
 @export_app.command

@@ -1,6 +1,7 @@
 """Indexes as FAISS indexes and back (extra `faiss`): binary for packed codes, additive for look-up codes.
 
-Packed codes become an `IndexBinaryFlat`; FAISS counts in bytes, so zeros fill the last one. Look-up codes become an
+Packed codes become an `IndexBinaryFlat`, or an index that searches a part of the items, which is faster and may miss
+some: `recall` measures how many it finds. FAISS counts in bytes, so zeros fill the last one. Look-up codes become an
 `IndexLocalSearchQuantizer` over the same codebooks and codes, searched by inner product through look-up tables. Ids
 that are not 0, 1, 2, ... come along in an `IndexBinaryIDMap2` or `IndexIDMap2`. FAISS has no other ids than integers:
 for strings it gets row numbers, and `index.ids.values[rows]` are the strings; `write` keeps them in a second file.
@@ -9,29 +10,37 @@ for strings it gets row numbers, and `index.ids.values[rows]` are the strings; `
 import importlib
 import json
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
-from jaxcmh import store
-from jaxcmh.checks import PathLike, checked
+from jaxcmh import checks, store
+from jaxcmh.checks import Codes, Count, PathLike, checked
 from jaxcmh.extras import require
-from jaxcmh.index import Index, build
+from jaxcmh.index import Index, build, search
 from jaxcmh.parsing import json_value, read_text, reason
+
+Kind = Literal["flat", "ivf", "hnsw", "multihash"]
+QUERIES = 1000  # that recall is measured with
 
 
 @checked
-def to_faiss(index: Index) -> Any:
+def to_faiss(index: Index, kind: Kind = "flat") -> Any:
     """An index as a FAISS index that returns the same distances (or scores) and ids.
 
     Args:
         index: an index; ids that are strings become row numbers.
+        kind: for packed codes "flat", which is exact, or one that searches a part of the items: "ivf" (the 1/16 of the
+            lists whose centres are nearest), "hnsw" (a graph of 32 neighbours), or "multihash" (items that agree with
+            the query in a group of bits but for two). What they leave out has distances as large as may be and id -1.
 
     Returns:
-        `IndexBinaryFlat` for packed codes, else `IndexLocalSearchQuantizer`; in an `IndexBinaryIDMap2` or
-        `IndexIDMap2` if it has integer ids other than 0, 1, 2, ...
+        `IndexBinaryFlat`, `IndexBinaryIVF`, `IndexBinaryHNSW` or `IndexBinaryMultiHash` for packed codes, else
+        `IndexLocalSearchQuantizer`; in an `IndexBinaryIDMap2` or `IndexIDMap2` if it has integer ids other than
+        0, 1, 2, ...
 
     Raises:
+        ValueError: look-up codes with another kind than "flat".
         ModuleNotFoundError: faiss is not installed.
 
     Example:
@@ -43,13 +52,15 @@ def to_faiss(index: Index) -> Any:
     codes, ids = index.codes, index.ids.values
     rows = ids.dtype.kind == "U" or np.array_equal(ids, np.arange(len(ids)))
     if index.codebooks is None:
-        flat = faiss.IndexBinaryFlat(8 * codes.shape[1])
+        flat = _binary(faiss, codes, kind)
         if rows:
             flat.add(codes)
             return flat
         whole = faiss.IndexBinaryIDMap2(flat)
         whole.add_with_ids(codes, ids)
         return whole
+    if kind != "flat":
+        raise ValueError(f"kind: expected flat, for look-up codes; got {kind!r}")
     books, words, width = index.codebooks.shape
     table = np.zeros((books, 256, width), np.float32)  # words that no code names fill a book
     table[:, :words] = index.codebooks
@@ -64,6 +75,62 @@ def to_faiss(index: Index) -> Any:
     whole = faiss.IndexIDMap2(flat)
     whole.add_sa_codes(codes, ids)
     return whole
+
+
+def _binary(faiss: Any, codes: np.ndarray, kind: Kind) -> Any:
+    """An empty index of packed codes, trained on these."""
+    n, bits = len(codes), 8 * codes.shape[1]
+    if kind == "hnsw":
+        return faiss.IndexBinaryHNSW(bits, 32)
+    if kind == "multihash":
+        group = min(bits, max(1, n.bit_length() - 1))
+        index = faiss.IndexBinaryMultiHash(bits, max(1, min(4, bits // group)), group)
+        index.nflip = min(2, group)
+        return index
+    flat = faiss.IndexBinaryFlat(bits)
+    if kind == "flat":
+        return flat
+    index = faiss.IndexBinaryIVF(flat, bits, max(1, min(int(4 * n**0.5), n // 39)))  # FAISS asks for 39 items a list
+    index.nprobe = -(-index.nlist // 16)
+    index.train(codes if n else np.zeros((1, codes.shape[1]), np.uint8))
+    return index
+
+
+@checked
+def recall(index: Index, faiss_index: Any, k: Count = 10, queries: Codes | None = None) -> float:
+    """Recall@k of a FAISS index: how many of the k nearest items it finds, equally distant ones being as good.
+
+    Args:
+        index: the index that it was made of, of packed codes.
+        faiss_index: from `to_faiss`, or the path of a file that `write` wrote.
+        k: items per query, at most those of the index.
+        queries: (n_q, bytes) uint8 codes; up to 1,000 items of the index, drawn by a fixed seed, if None.
+
+    Returns:
+        The mean share.
+
+    Raises:
+        ValueError: an argument is not as described.
+
+    Example:
+        >>> index = build(np.random.default_rng(0).integers(0, 256, (500, 4), dtype=np.uint8))
+        >>> recall(index, to_faiss(index))
+        1.0
+    """
+    if index.codebooks is not None:
+        raise ValueError("index: expected packed codes; look-up codes have a flat form only, which is exact")
+    faiss = _faiss()
+    if isinstance(faiss_index, str | Path):
+        faiss_index = _opened(faiss, checks.path(faiss_index, "faiss_index"))
+    bits = 8 * index.blocks.words.shape[1]
+    if not isinstance(faiss_index, faiss.IndexBinary) or faiss_index.d != bits:
+        raise ValueError(f"faiss_index: expected a binary FAISS index of {bits} bits; got {checks.got(faiss_index)}")
+    if queries is None:
+        drawn = np.random.default_rng(0).permutation(len(index))[:QUERIES]
+        queries = index.codes[np.sort(drawn)]
+    furthest = search(index, queries, k)[0][:, -1:]
+    distances, ids = faiss_index.search(np.ascontiguousarray(queries), k)
+    return float(((distances <= furthest) & (ids != -1)).mean())
 
 
 @checked
@@ -127,15 +194,16 @@ def names_of(path: PathLike) -> Path:
 
 
 @checked
-def write(index: Index, path: PathLike) -> None:
+def write(index: Index, path: PathLike, kind: Kind = "flat") -> None:
     """Write an index as a FAISS file, and ids that are strings beside it; each file appears whole or not at all.
 
     Args:
         index: an index.
         path: the FAISS file to write; one that is there is replaced.
+        kind: as for `to_faiss`; `read` reads what is flat.
 
     Raises:
-        ValueError: the folder of `path` does not exist.
+        ValueError: the folder of `path` does not exist, or look-up codes with another kind than "flat".
         OSError: it cannot be written.
         ModuleNotFoundError: faiss is not installed.
 
@@ -146,7 +214,7 @@ def write(index: Index, path: PathLike) -> None:
         ...     sorted(path.name for path in Path(folder).iterdir())
         ['items.faiss', 'items.faiss.ids.json']
     """
-    converted, faiss = to_faiss(index), _faiss()
+    converted, faiss = to_faiss(index, kind), _faiss()
     put = faiss.write_index if isinstance(converted, faiss.Index) else faiss.write_index_binary
     with store.replacing(path) as temporary:
         try:
@@ -185,16 +253,7 @@ def read(path: PathLike, bits: int | None = None) -> Index:
     """
     faiss = _faiss()
     path, names = Path(path), names_of(path)
-    if not path.is_file():
-        raise FileNotFoundError(f"path: no such file: {path}")
-    with path.open("rb") as file:
-        binary = file.read(2) == b"IB"
-    # Before it makes room for an array, FAISS compares what the file claims with this.
-    faiss.set_deserialization_vector_byte_limit(path.stat().st_size)
-    try:
-        stored = (faiss.read_index_binary if binary else faiss.read_index)(str(path))
-    except Exception:  # RuntimeError of its own, MemoryError, and those of its wrapper
-        raise ValueError(f"path: {path} is truncated or no FAISS file") from None
+    stored = _opened(faiss, path)
     try:
         ids = json_value(read_text(names)) if names.is_file() else None
         if ids is not None and not (isinstance(ids, list) and all(isinstance(word, str) for word in ids)):
@@ -205,6 +264,19 @@ def read(path: PathLike, bits: int | None = None) -> Index:
         return from_faiss(stored, ids, bits)
     except Exception as error:  # of an index whose parts do not fit each other
         raise ValueError(f"path: {path} ({reason(error)})") from None
+
+
+def _opened(faiss: Any, path: Path) -> Any:
+    if not path.is_file():
+        raise FileNotFoundError(f"path: no such file: {path}")
+    with path.open("rb") as file:
+        binary = file.read(2) == b"IB"
+    # Before it makes room for an array, FAISS compares what the file claims with this.
+    faiss.set_deserialization_vector_byte_limit(path.stat().st_size)
+    try:
+        return (faiss.read_index_binary if binary else faiss.read_index)(str(path))
+    except Exception:  # RuntimeError of its own, MemoryError, and those of its wrapper
+        raise ValueError(f"path: {path} is truncated or no FAISS file") from None
 
 
 def _faiss() -> Any:  # its types are incomplete

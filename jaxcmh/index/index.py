@@ -8,6 +8,7 @@ Every function returns a new index and leaves the one it was given as it was. Ad
 nothing. An item takes bits / 8 bytes (one byte per book for look-up codes) and its id.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
@@ -18,7 +19,7 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from jaxcmh import brief, checks, store
 from jaxcmh.checks import Array, Books, Count, Natural, PathLike, checked
-from jaxcmh.model import Model, encode, query_vectors
+from jaxcmh.model import Model, asked_with, encode
 from jaxcmh.retrieval import topk
 
 KIND = "jaxcmh_index"
@@ -112,7 +113,8 @@ def build(
     bits = checks.Whole(whole - 7, whole)(bits, "bits")
     check_padding("items", codes, bits)
     checked = _ids(ids, len(codes), np.zeros(0, np.int64))
-    return Index(topk.arrange(codes), codebooks, bits, Ids(checked), "" if model is None else model.fingerprint)
+    blocks = _arranging(codebooks)(codes)
+    return Index(blocks, codebooks, bits, Ids(checked), "" if model is None else model.fingerprint)
 
 
 @checked
@@ -147,7 +149,8 @@ def add(index: Index, items: Any, ids: Any = None, *, model: Model | None = None
         topk.check_lookup(codes, index.codebooks)
     ids = np.concatenate([index.ids.values, _ids(ids, len(codes), index.ids.values)])
     known = "" if model is None and len(codes) else index.model_fingerprint
-    return replace(index, blocks=topk.extended(index.blocks, codes), ids=Ids(ids), model_fingerprint=known)
+    blocks = topk.extended(index.blocks, codes, _arranging(index.codebooks))
+    return replace(index, blocks=blocks, ids=Ids(ids), model_fingerprint=known)
 
 
 @checked
@@ -168,8 +171,8 @@ def remove(index: Index, ids: Any) -> Index:
         >>> remove(build(np.uint8([[0], [7]]), ids=[10, 20]), [10]).ids.values.tolist()
         [20]
     """
-    keep = ~members(index, ids)
-    return replace(index, blocks=topk.arrange(index.codes[keep]), ids=Ids(index.ids.values[keep]))
+    gone = members(index, ids)
+    return replace(index, blocks=topk.without(index.blocks, gone), ids=Ids(index.ids.values[~gone]))
 
 
 @checked
@@ -235,7 +238,7 @@ def search(
     _check_model(index, model)
     queries = _queries(index, queries, model, view)
     if index.codebooks is None:
-        scores, at = topk.hamming_topk(queries, index.blocks, k, mask=mask, mesh=mesh)
+        scores, at = topk.nearest(queries, index.blocks, k, mask, mesh)
     else:
         scores, at = topk.lookup_topk(queries, index.blocks, index.codebooks, k, mask=mask, mesh=mesh)
     return np.asarray(scores), index.ids.values[np.asarray(at)]
@@ -386,6 +389,11 @@ def check_padding(name: str, codes: checks.Codes, bits: Count) -> None:
             raise ValueError(f"{name}: expected zeros behind bit {bits} of a code; row {wrong.argmax()} has ones")
 
 
+def _arranging(codebooks: Any) -> Callable[[Any], topk.Blocks]:
+    """Packed codes are searched once each where they repeat."""
+    return topk.distinct if codebooks is None else topk.arrange
+
+
 def _encoded(items: Any, model: Model | None, view: int | None) -> Any:
     if view is not None:
         if model is None:
@@ -404,12 +412,12 @@ def _queries(index: Index, queries: Any, model: Model | None, view: int | None) 
     if model is not None:
         if view is None:
             raise ValueError("view: expected with a model, the view that the features are of")
-        return query_vectors(model, queries, view)
+        return asked_with(model, checks.rows(queries, "x"), view)
     if view is not None:
         raise ValueError("view: expected with a model only; without one, queries are codes")
     if index.codebooks is None:
         queries = checks.codes(queries, "queries")
-        if queries.shape[1] == index.blocks.words.shape[1]:
+        if index.bits % 8 and queries.shape[1] == index.blocks.words.shape[1]:
             check_padding("queries", queries, index.bits)
     return queries
 

@@ -283,6 +283,10 @@ def line(
         >>> line(outcome.model.info, report, data="synthetic", hashes=hashes, times={"train": 1.5}, **more)["note"]
         'by hand'
     """
+    if report.get("divisor", "retrieved") != "retrieved":
+        raise ValueError(
+            f"report: expected mAP divided by the items retrieved, as all lines have; got {report['divisor']}"
+        )
     metrics = report["metrics"]
     curves = {direction: measured for direction, measured in metrics.items() if hasattr(measured, "topn")}
     record = {

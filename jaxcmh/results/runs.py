@@ -298,8 +298,9 @@ def evaluate(
         >>> split = jaxcmh.load_dataset("synthetic", train=60, query=10)
         >>> outcome = runs.run(split, "dcgh", bits=8, data="synthetic")
         >>> with tempfile.TemporaryDirectory() as folder:
-        ...     run = read_run(keep(f"{folder}/run", outcome, {"data": "synthetic"}))
-        >>> evaluate(run, outcome.model, "encoded")["i2t"] == outcome.reports["encoded"]["i2t"]
+        ...     kept = keep(f"{folder}/run", outcome, {"data": "synthetic"})
+        ...     report = evaluate(read_run(kept), jaxcmh.load(kept), "learned")
+        >>> report["i2t"] == outcome.reports["learned"]["i2t"]
         True
     """
     views = range(len(model.maps))
@@ -329,10 +330,10 @@ def things(run: Run, model: Model) -> tuple[np.ndarray, np.ndarray]:
         >>> split = jaxcmh.load_dataset("synthetic", train=60, query=10)
         >>> outcome = runs.run(split, "dcgh", bits=8, data="synthetic")
         >>> with tempfile.TemporaryDirectory() as folder:
-        ...     run = read_run(keep(f"{folder}/run", outcome, {"data": "synthetic"}))
-        >>> rows, names = things(run, outcome.model)
-        >>> rows.shape, names.shape
-        ((60,), (60,))
+        ...     kept = keep(f"{folder}/run", outcome, {"data": "synthetic"})
+        ...     rows, names = things(read_run(kept), jaxcmh.load(kept))
+        >>> rows.tolist() == list(range(60)), len(names)
+        (True, 60)
     """
     ids, names = train_ids(run), run.codes.get("train_names")
     rows = np.arange(len(ids)) if model.catalogue is None else np.unique(model.catalogue.things, return_index=True)[1]

@@ -373,7 +373,6 @@ def against(records: Lines, reasons: Mapping[tuple[str, str], str] | None = None
         records: result lines; only those are compared that `repeats` says are measured as papers do.
         reasons: (method, data) -> why its published values are not reached, beside those the copy itself remarks; of
             what another paper prints (paper, data), such as ("acqh: DCH", "wiki").
-
     Example:
         >>> import jaxcmh
         >>> from jaxcmh.studies import runs

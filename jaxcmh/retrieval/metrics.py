@@ -1,4 +1,5 @@
-"""How good a ranking is: mAP, precision-recall curve, topN precision, precision and recall within a Hamming radius.
+"""How good a ranking is: mAP, precision-recall curve, topN precision, precision and recall within a Hamming radius;
+NDCG, and where the one item that belongs to a query comes.
 
 An item is relevant to a query when the two share at least one label.  Codes of few bits tie many items at every
 distance, so a ranking needs a rule for ties:
@@ -28,10 +29,12 @@ from jax import Array, lax
 from scipy.special import gammaln
 
 from jaxcmh import brief, checks
-from jaxcmh.checks import Labels, Rows, SomeCodes, checked, filled
-from jaxcmh.retrieval.topk import roomy
+from jaxcmh.checks import Labels, Natural, Rows, SomeCodes, checked, filled
+from jaxcmh.retrieval.topk import hamming_topk, roomy
 
 Ties = Literal["expected", "stable"]
+Divisor = Literal["retrieved", "possible"]
+Gain = Literal["exponential", "linear"]
 Ranks = Annotated[Sequence[int], filled]
 
 # Ranks of topN precision unless told otherwise, as far as the database reaches.
@@ -67,6 +70,8 @@ class Metrics(NamedTuple):
     radius_recall: np.ndarray  # (bits + 1,) mean recall within Hamming radius 0, 1, ...; empty for look-up scores
     ties: str  # the rule that `ap` and `topn_precision` follow
     at: int | None  # rank at which `ap` is cut, None for the whole database
+    divisor: str  # of a cut-off `ap`: "retrieved" or "possible"
+    radius_found: np.ndarray  # (bits + 1,) share of queries with an item within radius 0, 1, ...; empty as those above
 
     __repr__ = brief.text
     _repr_html_ = brief.table
@@ -82,13 +87,15 @@ def hamming_metrics(
     ties: Ties = "expected",
     at: int | None = None,
     topn: Ranks | None = None,
+    divisor: Divisor = "retrieved",
 ) -> Metrics:
     """Measure the ranking of packed codes by Hamming distance.
 
     With P relevant items among the first R = `at` ranks, at ranks k_1 < ... < k_P, the average precision of a query is
     (1 / P) sum_i i / k_i.  So a cut-off AP is divided by the number of relevant items **retrieved**, as in the field's
-    evaluation code (trec_eval divides by all relevant items of the database); it is 0 where none is retrieved.  Under
-    `expected` ties it is the exact mean over all orders, of the divisor too.
+    evaluation code; it is 0 where none is retrieved.  Under `expected` ties it is the exact mean over all orders, of
+    the divisor too.  With divisor "possible" it is divided by the number that R ranks can hold at most, the smaller of
+    R and the relevant items of the database, as elsewhere (trec_eval divides by the latter alone).
 
     The precision-recall curve has a point for every radius: mean precision and recall of the items within it, where a
     query with nothing so near takes its nearest items.  `radius_precision` is that of a hash table look-up, where such
@@ -102,6 +109,8 @@ def hamming_metrics(
         ties: "expected" or "stable".
         at: rank from 1 to n at which average precision is cut; the whole database if None.
         topn: ranks from 1 to n for topN precision; 1, 2, 5, 10, ... 1000 as far as n reaches if None.
+        divisor: of a cut-off average precision: "retrieved" (relevant items up to rank `at`), or "possible" (the
+            smaller of `at` and the relevant items of the database).
 
     Returns:
         `Metrics` of NumPy arrays.
@@ -118,16 +127,13 @@ def hamming_metrics(
         >>> hamming_metrics(query, items, [3], [7, 3, 7], ties="stable").map
         0.5
     """
-    queries, items = np.asarray(query_codes), np.asarray(database_codes)
-    if queries.shape[1] != items.shape[1]:
-        raise ValueError(
-            f"query_codes: expected {items.shape[1]} bytes per code, as database_codes; got {queries.shape}"
-        )
+    queries, items = _same_width(query_codes, database_codes)
     query_sets, item_sets = _label_sets(query_labels, database_labels, len(queries), len(items))
     cuts = _ranks(at, topn, len(items))
     bits = 8 * items.shape[1]
-    queries, items, item_sets = _words(queries), jnp.asarray(_words(items)), jnp.asarray(item_sets)
-    chunks = _chunked(items), _chunked(item_sets), _chunked(jnp.ones((len(items), 1), jnp.int32))
+    n, queries, items = len(items), _words(queries), _words(items)
+    chunks = tuple(jnp.asarray(_chunked(x)) for x in (items, item_sets, np.ones((n, 1), np.int32)))
+    items, item_sets = (jnp.asarray(_filled(x, _room(n))) for x in (items, item_sets))
 
     def measure(queries: np.ndarray, query_sets: np.ndarray) -> tuple:
         counts = _count(queries, query_sets, *chunks, bits=bits)
@@ -137,18 +143,19 @@ def hamming_metrics(
 
     counts, *stable = _in_blocks(measure, queries, query_sets, size=_QUERIES)
     tied, relevant = counts.astype(np.int64).sum(axis=2), counts[:, :, 1].astype(np.int64)
+    possible = np.minimum(relevant.sum(axis=1), cuts[0]) if divisor == "possible" else None
     if stable:
         gain, hits = stable
-        ap = gain / np.maximum(hits[:, 0], 1)
+        ap = gain / np.maximum(hits[:, 0] if possible is None else possible, 1)
     else:
-        ap = _expected_ap(tied, relevant, cuts[0], _sums(len(items)))
+        ap = _expected_ap(tied, relevant, cuts[0], _sums(n), possible)
         hits = np.stack([_expected_hits(*row, cuts) for row in zip(tied, relevant)])
 
     within, relevant_so_far = np.cumsum(tied, axis=1), np.cumsum(relevant, axis=1)
     nearest = np.maximum(np.arange(bits + 1), np.argmax(tied > 0, axis=1)[:, None])
     radius = within, relevant_so_far
     curve = [np.take_along_axis(x, nearest, axis=1) for x in radius]
-    return _metrics(ap, relevant_so_far[:, -1], cuts[1:], hits[:, 1:], curve, radius, ties, at)
+    return _metrics(ap, relevant_so_far[:, -1], cuts[1:], hits[:, 1:], curve, radius, ties, at, divisor)
 
 
 class Judged(NamedTuple):
@@ -271,6 +278,185 @@ def _summed_gain(gain: Any, hits: Any, xp: Any) -> tuple[Any, Any]:
 
 
 @checked
+def precision_within(measured: Metrics, radius: Natural = 2, *, empty: Literal["zero", "left out"] = "zero") -> float:
+    """Mean precision of the items within a Hamming radius, in either public definition.
+
+    Args:
+        measured: from `hamming_metrics`.
+        radius: from 0 to the number of bits.
+        empty: what a query without an item so near counts as: "zero", precision 0; or "left out", not at all.
+
+    Raises:
+        ValueError: `measured` is of look-up scores, the radius is beyond its bits, or no query has an item so near and
+            those are left out.
+
+    Example:
+        >>> queries, items = np.array([[0], [255]], np.uint8), np.array([[0], [1], [3]], np.uint8)
+        >>> measured = hamming_metrics(queries, items, [3, 3], [3, 7, 3])
+        >>> precision_within(measured, 1), precision_within(measured, 1, empty="left out")
+        (0.25, 0.5)
+    """
+    if not len(measured.radius_found):
+        raise ValueError("measured: expected metrics of Hamming distances; look-up scores have no radius")
+    radius = checks.Whole(0, len(measured.radius_found) - 1)(radius, "radius")
+    precision, found = float(measured.radius_precision[radius]), float(measured.radius_found[radius])
+    if empty == "zero":
+        return precision
+    if not found:
+        raise ValueError(f"radius: no query has an item within {radius}, so none is left to average")
+    return precision / found
+
+
+@checked
+def hamming_ndcg(
+    query_codes: SomeCodes,
+    database_codes: SomeCodes,
+    query_labels: Labels,
+    database_labels: Labels,
+    *,
+    at: Ranks,
+    gain: Gain = "exponential",
+    ties: Ties = "expected",
+) -> np.ndarray:
+    """NDCG of packed codes ranked by Hamming distance, graded by the number of labels that query and item share.
+
+    DCG@k = sum over ranks r up to k of g(labels shared) / log2(r + 1); NDCG@k is its quotient by that of the best order
+    of the database. Means are over the queries that have a relevant item.
+
+    Args:
+        query_codes: (n_q, bits / 8) uint8.
+        database_codes: (n, bits / 8) uint8.
+        query_labels: (n_q, c) of 0 and 1, or (n_q,) classes.
+        database_labels: (n, c) or (n,), of the same kind.
+        at: ranks k, each from 1 to n.
+        gain: "exponential", g(s) = 2^s - 1, as hashing papers have it; or "linear", g(s) = s, as trec_eval has.
+        ties: "expected" or "stable".
+
+    Returns:
+        (len(at),) float64.
+
+    Raises:
+        ValueError: an argument is not as described, rows or widths do not match, or no query has any relevant item.
+
+    Example:
+        >>> query, items = np.array([[0]], np.uint8), np.array([[0], [255]], np.uint8)
+        >>> hamming_ndcg(query, items, [[1, 1]], [[1, 0], [1, 1]], at=[1]).round(3).tolist()
+        [0.333]
+    """
+    queries, items = _same_width(query_codes, database_codes)
+    query_sets, item_sets = _label_sets(query_labels, database_labels, len(queries), len(items))
+    n, bits = len(items), 8 * items.shape[1]
+    rank = checks.Whole(1, n)
+    cuts = [rank(one, "at") for one in at]
+    most = int(np.bitwise_count(query_sets).sum(axis=1).max())
+    grades = roomy(max(2, most))
+    chunks = tuple(jnp.asarray(_chunked(x)) for x in (_words(items), item_sets, np.ones((n, 1), np.int32)))
+    (counts,) = _in_blocks(
+        lambda *block: (_count(*block, *chunks, bits=bits, grades=grades),), _words(queries), query_sets, size=_QUERIES
+    )
+    shared = np.arange(grades + 1, dtype=np.float64)
+    gains = (np.exp2(shared) - 1 if gain == "exponential" else shared) * (shared <= most)
+    discounts = np.concatenate([[0.0], np.cumsum(1 / np.log2(np.arange(2, n + 2)))])
+    by_grade = counts.sum(axis=1, dtype=np.int64)[:, ::-1]
+    best = _dcg(by_grade, by_grade * gains[::-1], cuts, discounts)
+    measured = best[:, 0] > 0
+    if not measured.any():
+        raise ValueError("query_labels: expected labels that database_labels shares; no query has any relevant item")
+    if ties == "expected":
+        found = _dcg(counts.sum(axis=2, dtype=np.int64), counts @ gains, cuts, discounts)
+    else:
+        nearest = np.asarray(hamming_topk(queries, items, max(cuts))[1])
+        rows = (np.bitwise_count(one & item_sets[ids]).sum(axis=1) for one, ids in zip(query_sets, nearest))
+        found = np.stack([np.cumsum(gains[row] * np.diff(discounts)[: max(cuts)])[np.array(cuts) - 1] for row in rows])
+    return (found[measured] / best[measured]).mean(axis=0)
+
+
+def _dcg(tied: np.ndarray, gain: np.ndarray, cuts: Sequence[int], discounts: np.ndarray) -> np.ndarray:
+    """(b, len(cuts)) DCG up to each rank, the mean over orders within (b, buckets) buckets of items and their gains."""
+    end = np.cumsum(tied, axis=1)
+    each = gain / np.maximum(tied, 1)
+    spans = (discounts[np.minimum(end, k)] - discounts[np.minimum(end - tied, k)] for k in cuts)
+    return np.stack([(each * span).sum(axis=1) for span in spans], axis=1)
+
+
+class KnownItem(NamedTuple):
+    """Where the one item that belongs to a query comes."""
+
+    rank: np.ndarray  # (n_q,) float64 from 1 on; under expected ties the mean over all orders
+    ranks: tuple[int, ...]
+    recall: np.ndarray  # (len(ranks),) share of queries whose item is among the first 1, 5, 10, ...
+    median_rank: float
+    ties: str
+
+    __repr__ = brief.text
+    _repr_html_ = brief.table
+
+
+@checked
+def known_item(
+    query_codes: SomeCodes,
+    database_codes: SomeCodes,
+    items: checks.Array | None = None,
+    *,
+    ranks: Ranks = (1, 5, 10),
+    ties: Ties = "expected",
+) -> KnownItem:
+    """Known-item search by Hamming distance: instance-level Recall@k and the median rank of the paired item.
+
+    Args:
+        query_codes: (n_q, bits / 8) uint8.
+        database_codes: (n, bits / 8) uint8.
+        items: (n_q,) integers, the row of the database that belongs to each query; its own number if None.
+        ranks: the k of Recall@k, at least 1 each.
+        ties: "expected" or "stable".
+
+    Returns:
+        `KnownItem`.
+
+    Raises:
+        ValueError: an argument is not as described, or widths do not match.
+
+    Example:
+        >>> texts, images = np.array([[0], [255]], np.uint8), np.array([[0], [0]], np.uint8)
+        >>> found = known_item(texts, images)
+        >>> found.recall.tolist(), found.rank.tolist(), found.median_rank
+        ([0.5, 1.0, 1.0], [1.5, 1.5], 1.5)
+    """
+    queries, codes = _same_width(query_codes, database_codes)
+    n = len(codes)
+    rank = checks.Whole(1)
+    ranks = tuple(rank(one, "ranks") for one in ranks)
+    rows = np.arange(len(queries)) if items is None else np.asarray(items)
+    if rows.shape != (len(queries),) or rows.dtype.kind not in "iu" or rows.min() < 0 or rows.max() >= n:
+        raise ValueError(f"items: expected a row below {n} for each of {len(queries)} queries; got {checks.got(rows)}")
+    words = jnp.asarray(np.ascontiguousarray(_filled(_words(codes), _room(n)).T))
+    rows = rows.astype(np.int32)[:, None]
+    closer, tied, ahead = _in_blocks(
+        lambda *block: _places(*block, words, np.int32(n)), _words(queries), rows, size=_QUERIES
+    )
+    if ties == "stable":
+        closer, tied = closer + ahead, np.ones_like(tied)
+    among = (np.asarray(ranks) - closer[:, None]) / tied[:, None]
+    rank = closer + (tied + 1) / 2
+    return KnownItem(rank, ranks, np.clip(among, 0, 1).mean(axis=0), float(np.median(rank)), ties)
+
+
+@jax.jit
+def _places(queries: Array, rows: Array, items: Array, n: Array) -> tuple[Array, Array, Array]:
+    """Of each query: items nearer than its own, as near, and as near and before; items are (words, n or more)."""
+    at = jnp.arange(items.shape[1], dtype=jnp.int32)
+
+    def one(query: tuple[Array, Array]) -> tuple[Array, Array, Array]:
+        words, (row,) = query
+        distance = _distance(words, items)
+        own, there = distance[row], at < n
+        tied = there & (distance == own)
+        return (there & (distance < own)).sum(), tied.sum(), (tied & (at < row)).sum()
+
+    return lax.map(one, (queries, rows))
+
+
+@checked
 def score_metrics(
     queries: Rows,
     database_codes: SomeCodes,
@@ -281,6 +467,7 @@ def score_metrics(
     ties: Ties = "expected",
     at: int | None = None,
     topn: Ranks | None = None,
+    divisor: Divisor = "retrieved",
 ) -> Metrics:
     """Measure the ranking of look-up codes by score, sum_b query · codebooks[b, code of the item in book b].
 
@@ -297,6 +484,8 @@ def score_metrics(
         ties: "expected" or "stable".
         at: rank from 1 to n at which average precision is cut; the whole database if None.
         topn: ranks from 1 to n for topN precision; 1, 2, 5, 10, ... 1000 as far as n reaches if None.
+        divisor: of a cut-off average precision: "retrieved" (relevant items up to rank `at`), or "possible" (the
+            smaller of `at` and the relevant items of the database).
 
     Returns:
         `Metrics` of NumPy arrays.
@@ -321,24 +510,37 @@ def score_metrics(
         raise ValueError(f"database_codes: expected words below {books.shape[1]}, as codebooks; got {codes.max()}")
     query_sets, item_sets = _label_sets(query_labels, database_labels, len(queries), len(codes))
     cuts = _ranks(at, topn, len(codes))
-    points = np.unique(np.geomspace(1, len(codes), 100).round().astype(int))
-    sums = _sums(len(codes))
-    items = jnp.asarray(codes.T), jnp.asarray(item_sets.T), jnp.asarray(books, jnp.float32)
+    n = len(codes)
+    points = np.unique(np.geomspace(1, n, 100).round().astype(int))
+    sums, room = _sums(n), _room(n)
+    # The last item again fills them up, whose scores are finite if all are.
+    items = np.pad(codes, ((0, room - n), (0, 0)), "edge"), _filled(item_sets, room)
+    items = *(jnp.asarray(np.ascontiguousarray(x.T)) for x in items), jnp.asarray(books, jnp.float32)
 
     def measure(queries: np.ndarray, query_sets: np.ndarray) -> tuple:
         keys, relevant, finite = _scores(queries, query_sets, *items)
         if not finite:
             raise ValueError("queries: scores are beyond the range of float32; scale queries or codebooks down")
-        rows = [_ranked(*row, ties, [*cuts, *points], sums) for row in zip(np.asarray(keys), np.asarray(relevant))]
+        ranked = partial(_ranked, ties=ties, cuts=[*cuts, *points], sums=sums, divisor=divisor)
+        rows = [ranked(key[:n], related[:n]) for key, related in zip(np.asarray(keys), np.asarray(relevant))]
         return tuple(np.stack(column) for column in zip(*rows))
 
-    ap, n_relevant, hits = _in_blocks(measure, queries, query_sets, size=max(1, _SCORES // len(codes)))
+    ap, n_relevant, hits = _in_blocks(measure, queries, query_sets, size=max(1, _SCORES // room))
     curve = np.broadcast_to(points, (len(hits), len(points))), hits[:, len(cuts) :]
     empty = np.empty((len(hits), 0))
-    return _metrics(ap, n_relevant, cuts[1:], hits[:, 1 : len(cuts)], curve, (empty, empty), ties, at)
+    return _metrics(ap, n_relevant, cuts[1:], hits[:, 1 : len(cuts)], curve, (empty, empty), ties, at, divisor)
 
 
 # Border
+
+
+def _same_width(query_codes: Any, database_codes: Any) -> tuple[np.ndarray, np.ndarray]:
+    queries, items = np.asarray(query_codes), np.asarray(database_codes)
+    if queries.shape[1] != items.shape[1]:
+        raise ValueError(
+            f"query_codes: expected {items.shape[1]} bytes per code, as database_codes; got {queries.shape}"
+        )
+    return queries, items
 
 
 def _label_sets(query_labels: Any, database_labels: Any, n_queries: int, n: int) -> tuple[np.ndarray, np.ndarray]:
@@ -376,12 +578,21 @@ def _words(codes: np.ndarray) -> np.ndarray:
     return np.pad(codes, ((0, 0), (0, -codes.shape[1] % 4))).view(np.uint32)
 
 
-def _chunked(rows: Array) -> Array:
+def _room(n: int) -> int:
+    """The smallest of a few sizes that n items fit in: every size is a program to compile."""
+    return roomy(n) if n <= _ITEMS else -(-n // _ITEMS) * _ITEMS
+
+
+def _filled(rows: Any, n: int) -> Any:
+    """n rows: those given and zeros behind them."""
+    pad = np.pad if isinstance(rows, np.ndarray) else jnp.pad
+    return pad(rows, ((0, n - len(rows)), (0, 0)))
+
+
+def _chunked(rows: Any) -> Any:
     """(n, w) -> (chunks, w, items): chunks of equal size, zeros at the end."""
-    chunks = -(-len(rows) // _ITEMS)
-    items = -(-len(rows) // chunks)
-    padded = jnp.pad(rows, ((0, chunks * items - len(rows)), (0, 0)))
-    return padded.reshape(chunks, items, -1).transpose(0, 2, 1)
+    room = _room(len(rows))
+    return _filled(rows, room).reshape(-(-room // _ITEMS), min(room, _ITEMS), -1).transpose(0, 2, 1)
 
 
 def _in_blocks(function: Callable[..., tuple], *rows: np.ndarray, size: int) -> list[np.ndarray]:
@@ -418,6 +629,14 @@ def _relevant(query: Array, items: Array) -> Array:
     return shared != 0
 
 
+def _shared(query: Array, items: Array) -> Array:
+    """How many labels sets share, word by word: (words, ...) and (words, ...) -> uint32 (...)."""
+    shared = lax.population_count(query[0] & items[0])
+    for w in range(1, len(query)):
+        shared += lax.population_count(query[w] & items[w])
+    return shared
+
+
 def _distance(query: Array, items: Array) -> Array:
     """Hamming distance, word by word: (words, ...) and (words, ...) -> uint32 (...)."""
     distance = lax.population_count(query[0] ^ items[0])
@@ -426,9 +645,11 @@ def _distance(query: Array, items: Array) -> Array:
     return distance
 
 
-@partial(jax.jit, static_argnames="bits")
-def _count(queries: Array, query_sets: Array, items: Array, item_sets: Array, weights: Array, *, bits: int) -> Array:
-    """Numbers of irrelevant and relevant items at every distance.
+@partial(jax.jit, static_argnames=("bits", "grades"))
+def _count(
+    queries: Array, query_sets: Array, items: Array, item_sets: Array, weights: Array, *, bits: int, grades: int = 1
+) -> Array:
+    """Numbers of irrelevant and relevant items at every distance, or of those that share 0, 1, ... grades labels.
 
     The loop over queries is inside that over chunks because XLA vectorises a kernel that reads a whole chunk, and not
     one that slices the chunk out of the database as well.
@@ -441,20 +662,21 @@ def _count(queries: Array, query_sets: Array, items: Array, item_sets: Array, we
         weights: (chunks, 1, items) int32, 0 for what pads the last chunk.
 
     Returns:
-        (b, bits + 1, 2) int32.
+        (b, bits + 1, grades + 1) int32.
     """
 
     def add(counts: Array, chunk: tuple[Array, Array, Array]) -> tuple[Array, None]:
         items, item_sets, (weight,) = chunk
 
         def one(query: tuple[Array, Array]) -> Array:
-            bucket = 2 * _distance(query[0], items) + _relevant(query[1], item_sets)
-            return jnp.zeros(2 * (bits + 1), jnp.int32).at[bucket].add(weight, mode="promise_in_bounds")
+            shared = (_relevant if grades == 1 else _shared)(query[1], item_sets)
+            bucket = (grades + 1) * _distance(query[0], items) + shared
+            return jnp.zeros((grades + 1) * (bits + 1), jnp.int32).at[bucket].add(weight, mode="promise_in_bounds")
 
         return counts + lax.map(one, (queries, query_sets)), None
 
-    start = jnp.zeros((len(queries), 2 * (bits + 1)), jnp.int32)
-    return lax.scan(add, start, (items, item_sets, weights))[0].reshape(len(queries), bits + 1, 2)
+    start = jnp.zeros((len(queries), (grades + 1) * (bits + 1)), jnp.int32)
+    return lax.scan(add, start, (items, item_sets, weights))[0].reshape(len(queries), bits + 1, grades + 1)
 
 
 def _stable_sums(*arguments: Any) -> tuple[Any, Array]:
@@ -478,7 +700,7 @@ def _stable(
         queries: (words, b) uint32.
         query_sets: (label words, b) uint32.
         items: (n, words) uint32.
-        item_sets: (n, label words) uint32.
+        item_sets: (n, label words) uint32; what fills up the end has no labels.
         cuts: (k,) int32 ranks.
         wide: whether to compute in float64.
 
@@ -539,20 +761,27 @@ def _scores(
 
 
 def _ranked(
-    keys: np.ndarray, relevant: np.ndarray, ties: str, cuts: Sequence[int], sums: tuple[np.ndarray, np.ndarray]
+    keys: np.ndarray,
+    relevant: np.ndarray,
+    ties: str,
+    cuts: Sequence[int],
+    sums: tuple[np.ndarray, np.ndarray],
+    divisor: str,
 ) -> tuple[float, int, np.ndarray]:
     """Average precision up to rank cuts[0], number of relevant items and hits at each cut, for one query's scores."""
     order = np.argsort(keys.astype(np.uint16), kind="stable")  # of 16 bits: a radix sort, and two make one of 32
     order = order[np.argsort((keys >> 16).astype(np.uint16)[order], kind="stable")]
     relevant = relevant[order]
+    possible = np.minimum(relevant.sum(keepdims=True), cuts[0]) if divisor == "possible" else None
     if ties == "stable":
         ranks = np.flatnonzero(relevant) + 1
         hits = np.searchsorted(ranks, cuts, side="right")
-        return (np.arange(1, hits[0] + 1) / ranks[: hits[0]]).sum() / max(hits[0], 1), len(ranks), hits
+        most = hits[0] if possible is None else possible[0]
+        return (np.arange(1, hits[0] + 1) / ranks[: hits[0]]).sum() / max(most, 1), len(ranks), hits
     keys = keys[order]
     last = np.append(np.flatnonzero(keys[1:] != keys[:-1]), len(keys) - 1)
     tied, relevant_tied = np.diff(last, prepend=-1), np.diff(np.cumsum(relevant)[last], prepend=0)
-    ap = _expected_ap(tied[None], relevant_tied[None], cuts[0], sums)[0]
+    ap = _expected_ap(tied[None], relevant_tied[None], cuts[0], sums, possible)[0]
     return ap, relevant.sum(), _expected_hits(tied, relevant_tied, cuts)
 
 
@@ -576,7 +805,13 @@ def _bucket_gain(harmonic: Any, tied: Any, relevant: Any, before: Any, relevant_
     return relevant / xp.maximum(tied, 1) * ((relevant_before + 1) * step + slope * (tied - (before + 1) * step))
 
 
-def _expected_ap(tied: np.ndarray, relevant: np.ndarray, at: int, sums: tuple[np.ndarray, np.ndarray]) -> np.ndarray:
+def _expected_ap(
+    tied: np.ndarray,
+    relevant: np.ndarray,
+    at: int,
+    sums: tuple[np.ndarray, np.ndarray],
+    possible: np.ndarray | None = None,
+) -> np.ndarray:
     """(n_q,) average precision up to rank `at`, mean over all orders within the buckets; 0 where nothing is relevant.
 
     Args:
@@ -584,6 +819,7 @@ def _expected_ap(tied: np.ndarray, relevant: np.ndarray, at: int, sums: tuple[np
         relevant: (n_q, buckets) relevant ones among them.
         at: rank from 1 to n.
         sums: from `_sums`.
+        possible: (n_q,) divisors; relevant items up to rank `at` if None.
     """
     end, relevant_so_far = np.cumsum(tied, axis=1), np.cumsum(relevant, axis=1)
     before, relevant_before = end - tied, relevant_so_far - relevant
@@ -592,16 +828,23 @@ def _expected_ap(tied: np.ndarray, relevant: np.ndarray, at: int, sums: tuple[np
     some = np.flatnonzero(whole & (relevant > 0))
     parts = _bucket_gain(sums[0], *(x.ravel()[some] for x in (tied, relevant, before, relevant_before)))
     gain = np.bincount(some // tied.shape[1], parts, minlength=len(tied))
-    ap = gain / np.maximum(hits, 1)
+    ap = gain / np.maximum(hits if possible is None else possible, 1)
     cut = np.argmin(whole, axis=1)  # the bucket that the cut divides, if it divides one
     for q in np.flatnonzero(~whole.all(axis=1)):
         bucket = [int(x[q, cut[q]]) for x in (tied, relevant, before)]
         if bucket[2] < at:
-            ap[q] = _divided(bucket, gain[q], hits[q], at, sums)
+            ap[q] = _divided(bucket, gain[q], hits[q], at, sums, None if possible is None else possible[q])
     return ap
 
 
-def _divided(bucket: Sequence[int], gain: float, hits: int, at: int, sums: tuple[np.ndarray, np.ndarray]) -> float:
+def _divided(
+    bucket: Sequence[int],
+    gain: float,
+    hits: int,
+    at: int,
+    sums: tuple[np.ndarray, np.ndarray],
+    possible: int | None,
+) -> float:
     """Mean average precision over the orders of the bucket that rank `at` divides.
 
     The number j of its relevant items among its first `places` is hypergeometric, and given j these places are a bucket
@@ -613,6 +856,7 @@ def _divided(bucket: Sequence[int], gain: float, hits: int, at: int, sums: tuple
         hits: relevant items ahead of it.
         at: the rank.
         sums: from `_sums`.
+        possible: the divisor; hits + j if None.
     """
     tied, relevant, before = bucket
     harmonic, log_factorial = sums
@@ -625,7 +869,8 @@ def _divided(bucket: Sequence[int], gain: float, hits: int, at: int, sums: tuple
     weight = ways(relevant, j) + ways(tied - relevant, places - j)
     weight = np.exp(weight - weight.max())
     inside = _bucket_gain(harmonic, places, j, before, hits)
-    return float(weight @ ((gain + inside) / np.maximum(hits + j, 1)) / weight.sum())
+    divisor = np.maximum(hits + j if possible is None else possible, 1)
+    return float(weight @ ((gain + inside) / divisor) / weight.sum())
 
 
 def _expected_hits(tied: np.ndarray, relevant: np.ndarray, cuts: Sequence[int]) -> np.ndarray:
@@ -645,6 +890,7 @@ def _metrics(
     radius: Sequence[np.ndarray],
     ties: str,
     at: int | None,
+    divisor: str,
 ) -> Metrics:
     """Means over queries with relevant items.
 
@@ -657,6 +903,7 @@ def _metrics(
         radius: the same for every Hamming radius.
         ties: the rule.
         at: the cut.
+        divisor: of a cut-off average precision.
     """
     measured = n_relevant > 0
     if not measured.any():
@@ -678,4 +925,6 @@ def _metrics(
         *means(*radius),
         ties,
         at,
+        divisor,
+        (radius[0][measured] > 0).mean(axis=0),
     )

@@ -10,11 +10,20 @@ import numpy as np
 from numba import njit
 from numba.extending import intrinsic
 
+ALL, NARROW, WIDE = np.empty((0, 1, 1), bool), np.empty(0, np.uint8), np.empty(0, np.uint16)
+THREAD_PAIRS = 1 << 20  # queries x items from which on a thread is worth its start
+FEW = 256  # codes that are compared one by one
 TILE = 8192  # items whose distances stay in the first cache while the bytes of their codes are gone through
 
 
 def nearest(
-    words: np.ndarray, n: int, queries: np.ndarray, present: np.ndarray, k: int, threads: int
+    words: np.ndarray,
+    n: int,
+    queries: np.ndarray,
+    present: np.ndarray | None,
+    k: int,
+    threads: int,
+    repeats: Any = None,
 ) -> tuple[np.ndarray, np.ndarray]:
     """The k nearest items of every query, ties by ascending id.
 
@@ -22,26 +31,37 @@ def nearest(
         words: (chunks, bytes, C, S) uint8, as in `topk.Blocks`.
         n: number of items.
         queries: (n_q, bytes) uint8.
-        present: (chunks, C, S) bool, the items to search; (0, C, S) for all.
+        present: (chunks, C, S) bool, the items to search; None for all.
         k: at most the number of items to search.
-        threads: queries are shared out to so many.
+        repeats: `topk.Repeats` where `words` are the different codes of the items and `n` is their number.
+        threads: queries are shared out to so many, if there is work for them.
 
     Returns:
         (n_q, k) int32 distances and ids.
 
     Example:
         >>> words = np.uint8([[[[0, 7, 3]] * 32]])  # three columns of 32 equal items
-        >>> nearest(words, 96, np.uint8([[7]]), np.empty((0, 32, 3), bool), 2, threads=1)[1].tolist()
+        >>> nearest(words, 96, np.uint8([[7]]), None, 2, threads=1)[1].tolist()
         [[32, 33]]
     """
-    bits = 8 * words.shape[1]
+    present, kind = ALL if present is None else present, NARROW if words.shape[1] < 32 else WIDE
     distances, ids = np.empty((len(queries), k), np.int32), np.empty((len(queries), k), np.int32)
-    kind = np.empty(0, np.uint8 if bits < 255 else np.uint16)
+    codes = min(k, n)  # that hold the nearest items
+    near, number = (distances, ids) if repeats is None else (np.empty((len(queries), codes), np.int32) for _ in "01")
+    threads = max(1, min(threads, len(queries), len(queries) * n // THREAD_PAIRS))
 
     def run(part: slice) -> None:
-        _nearest(words, n, queries[part], present, k, kind, distances[part], ids[part])
+        if present is ALL and n <= FEW:
+            _nearest_of_few(words, n, queries[part], near[part], number[part])
+        else:
+            _nearest(words, n, queries[part], present, near.shape[1], kind, near[part], number[part])
+        if repeats is not None:
+            _expand(near[part], number[part], repeats.rows, repeats.starts, distances[part], ids[part])
 
-    share = max(1, -(-len(queries) // threads))
+    if threads == 1:
+        run(slice(None))
+        return distances, ids
+    share = -(-len(queries) // threads)
     with ThreadPoolExecutor(threads) as pool:
         list(pool.map(run, [slice(i, i + share) for i in range(0, len(queries), share)]))
     return distances, ids
@@ -94,6 +114,21 @@ def _nearest(words, n, queries, present, k, kind, distances, ids):
             distances[q, :total] = merged_near[:total]
             ids[q, :total] = merged_rows[:total]
             counts[q] = total
+
+
+@njit(nogil=True, cache=True)
+def _nearest_of_few(words, n, queries, distances, ids):
+    width, run = words.shape[1:3]
+    codes, rows, near = np.empty((n, width), np.uint8), np.arange(n).astype(np.int32), np.empty(n, np.int32)
+    for i in range(n):
+        codes[i] = words[0, :, i % run, i // run]
+    for q in range(len(queries)):
+        query = queries[q]
+        for i in range(n):
+            near[i] = 0
+            for w in range(width):
+                near[i] += _bits_set(np.uint8(codes[i, w] ^ query[w]))
+        _sort(near, rows, 8 * width + 1, distances[q], ids[q])
 
 
 @njit(nogil=True, cache=True)
@@ -217,3 +252,31 @@ def _merge(near_a, rows_a, near_b, rows_b, near, rows):
             near[i], rows[i] = near_b[b], rows_b[b]
             b += 1
     return total
+
+
+@njit(nogil=True, cache=True)
+def _expand(near, number, rows, starts, distances, ids):
+    """Items of the nearest codes, by distance and row, as many as fit."""
+    k = distances.shape[1]
+    for q in range(len(near)):
+        total = first = 0
+        while total < k:
+            last, many = first, 0
+            while last < near.shape[1] and near[q, last] == near[q, first]:
+                code = number[q, last]
+                many += min(starts[code + 1] - starts[code], k - total)
+                last += 1
+            together = np.empty(many, np.int32)
+            many = 0
+            for j in range(first, last):
+                code = number[q, j]
+                size = min(starts[code + 1] - starts[code], k - total)
+                together[many : many + size] = rows[starts[code] : starts[code] + size]
+                many += size
+            if last > first + 1:
+                together.sort()
+            many = min(many, k - total)
+            distances[q, total : total + many] = near[q, first]
+            ids[q, total : total + many] = together[:many]
+            total += many
+            first = last

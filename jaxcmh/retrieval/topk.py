@@ -25,6 +25,7 @@ import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache, partial
+from itertools import pairwise
 from typing import Any, Literal, NamedTuple
 
 import jax
@@ -38,9 +39,11 @@ from jaxcmh.checks import Books, Codes, Copies, Natural, checked
 
 # A chunk's codes, and a batch's distances to a chunk, should stay in the cache.
 CHUNK_BYTES, CHUNK_ITEMS, BATCH_PAIRS = 1 << 22, 1 << 18, 1 << 21
-NUMBA_PAIRS = 1 << 25  # queries x items from which on the second that numba takes to load is worth it
 LANES = 64  # columns come in multiples of this: XLA leaves loops scalar that it cannot split evenly over threads
 LOOKUP_BATCH = 32  # queries whose table entries lie side by side: whole registers of floats
+REPEATED = 4  # items to a code, in the mean, from which on every code is searched once
+SAMPLE = 1 << 14  # rows that show whether codes repeat at all
+RANGE_ITEMS = 1 << 22  # items sorted together
 RANGE_QUERIES = 256  # queries whose items within a radius are sought together
 RUN = 32  # items of a column that look-up search takes or leaves together
 
@@ -50,11 +53,22 @@ __all__ = ["Blocks", "arrange", "codes_of", "hamming_range", "hamming_topk", "lo
 Engine = Literal["auto", "jax", "numba"]
 
 
+class Repeats(NamedTuple):
+    """Which items have each code: those of code i are rows[starts[i] : starts[i + 1]], ascending."""
+
+    rows: Any  # (n,) int32
+    starts: Any  # (codes + 1,) int32
+
+
 class Blocks(NamedTuple):
-    """Items arranged for search by `arrange`: item (c S + s) C + r is words[c, :, r, s]."""
+    """Items arranged for search by `arrange`: item (c S + s) C + r is words[c, :, r, s].
+
+    Or, where `repeats` is there, the different codes of the items, in the order in which each comes first.
+    """
 
     words: jax.Array  # (chunks, bytes, C, S) uint8; zeros behind the last item
-    n: Any  # () int32, number of items
+    n: Any  # () int32, number of items, or of different codes
+    repeats: Any = None  # Repeats
 
 
 @checked
@@ -172,19 +186,111 @@ def _arrangement(n: int, width: int, devices: int = 1) -> tuple[int, int, int]:
     return chunks, run, max(1, -(-n // (chunks * run * LANES))) * LANES
 
 
-def extended(blocks: Blocks, codes: np.ndarray) -> Blocks:
-    """What `arrange` makes of all items with those of codes behind: where there is room, only these are written.
+def distinct(codes: Codes) -> Blocks:
+    """`arrange`, of every code once where codes repeat as those learned from labels do: then searches take less.
+
+    The k nearest codes, of equally near ones those that come first, hold the k nearest items: a code that is not among
+    them stands behind the first items of k others.
+
+    Example:
+        >>> blocks = distinct(np.uint8([[1], [2]] * 4))
+        >>> int(blocks.n), nearest(np.uint8([[2]]), blocks, 5)[1].tolist()
+        (2, [[1, 3, 5, 7, 0]])
+    """
+    codes = np.asarray(codes)
+    first, number = _numbered(codes, len(codes) // REPEATED)
+    if first is None or not len(codes):
+        return arrange(codes)
+    starts = np.concatenate([[0], np.cumsum(np.bincount(number))]).astype(np.int32)
+    return arrange(codes[first])._replace(repeats=Repeats(np.argsort(number, kind="stable").astype(np.int32), starts))
+
+
+def _numbered(codes: np.ndarray, most: int) -> tuple[Any, Any]:
+    """Where each different code comes first, and their numbers in this order for all rows; None if more than `most`."""
+    n, width = codes.shape
+    words = np.pad(codes, ((0, 0), (0, -width % 8))).view(np.uint64)
+    keys = words[:, 0].copy()
+    for word in words.T[1:]:
+        keys = (keys ^ keys >> np.uint64(32)) * np.uint64(0x9E3779B97F4A7C15) + word
+    if n > 16 * SAMPLE:
+        # Of m rows with one of `most` codes each, about m² / (2 most) have one that is there already.
+        some = keys[np.random.default_rng(0).integers(0, n, SAMPLE)]
+        if (SAMPLE - len(np.unique(some))) * 4 * most < SAMPLE**2:
+            return None, None
+    _, first, number = np.unique(keys, return_index=True, return_inverse=True)
+    # Different codes with one key, which is hardly ever seen, are not told apart here.
+    if len(first) > most or (width > 8 and (codes[first[number]] != codes).any()):
+        return None, None
+    order = np.argsort(first)
+    rank = np.empty_like(order)
+    rank[order] = np.arange(len(order))
+    return first[order], rank[number]
+
+
+def kept(blocks: Blocks, mask: np.ndarray) -> Blocks:
+    """Blocks with repeats of the items of a mask alone, which keep their rows.
+
+    Example:
+        >>> blocks = kept(distinct(np.uint8([[1], [2]] * 4)), np.arange(8) > 4)
+        >>> codes_of(blocks._replace(repeats=None)).tolist(), blocks.repeats.rows.tolist()
+        ([[2], [1]], [5, 7, 6])
+    """
+    rows, starts = blocks.repeats
+    there = mask[rows]
+    ends = np.concatenate([[0], np.cumsum(there)])[starts]
+    rows, starts, sizes = rows[there], ends[:-1], np.diff(ends)
+    some = np.flatnonzero(sizes)
+    some = some[np.argsort(rows[starts[some]])]  # a code's first item may be gone
+    ends = np.concatenate([[0], np.cumsum(sizes[some])])
+    at = np.arange(len(rows)) + np.repeat(starts[some] - ends[:-1], sizes[some])
+    found = arrange(codes_of(blocks._replace(repeats=None))[some])
+    return found._replace(repeats=Repeats(rows[at], ends.astype(np.int32)))
+
+
+def without(blocks: Blocks, mask: np.ndarray) -> Blocks:
+    """What is left of the items without those of a mask, their rows counted anew.
+
+    Example:
+        >>> codes_of(without(arrange(np.uint8([[1], [2], [3]])), np.array([True, False, False]))).tolist()
+        [[2], [3]]
+    """
+    if blocks.repeats is None:
+        return arrange(codes_of(blocks)[~mask])
+    blocks, row = kept(blocks, ~mask), np.cumsum(~mask, dtype=np.int32) - 1
+    return blocks._replace(repeats=blocks.repeats._replace(rows=row[blocks.repeats.rows]))
+
+
+def extended(blocks: Blocks, codes: np.ndarray, anew: Callable[[Any], Blocks] = arrange) -> Blocks:
+    """All items with those of codes behind: where there is room, only these are written, else `anew` arranges all.
 
     Example:
         >>> codes_of(extended(arrange(np.uint8([[1], [2]])), np.uint8([[3]]))).tolist()
         [[1], [2], [3]]
     """
+    if blocks.repeats is not None:
+        return _repeated(blocks, codes)
     n, (chunks, width, run, columns) = int(blocks.n) + len(codes), blocks.words.shape
     if _arrangement(n, width) != (chunks, run, columns):
-        return arrange(np.concatenate([codes_of(blocks), codes]))
+        return anew(np.concatenate([codes_of(blocks), codes]))
     words, row = np.array(blocks.words), np.arange(n - len(codes), n)
     words[row // (run * columns), :, row % run, row // run % columns] = codes
     return Blocks(jax.device_put(words), np.int32(n))
+
+
+def _repeated(blocks: Blocks, codes: np.ndarray) -> Blocks:
+    """`extended` of blocks with repeats."""
+    (rows, starts), known = blocks.repeats, blocks._replace(repeats=None)
+    n, u = len(rows), int(known.n)
+    every = np.concatenate([codes_of(known), codes])
+    first, number = _numbered(every, (n + len(codes)) // 2)
+    if first is None:
+        return arrange(np.concatenate([codes_of(blocks), codes]))
+    number, order = number[u:], np.argsort(number[u:], kind="stable")
+    ends = np.concatenate([starts[1:], np.full(len(first) - u, n, np.int32)])
+    rows = np.insert(rows, ends[number[order]], (n + order).astype(np.int32))
+    sizes = np.diff(ends, prepend=0) + np.bincount(number, minlength=len(first))
+    known = extended(known, every[first[u:]]) if len(first) > u else known
+    return known._replace(repeats=Repeats(rows, np.concatenate([[0], np.cumsum(sizes)]).astype(np.int32)))
 
 
 @partial(jax.jit, static_argnames="shape")
@@ -205,7 +311,27 @@ def codes_of(blocks: Blocks) -> np.ndarray:
         [[1], [2]]
     """
     words = np.asarray(blocks.words)
-    return words.transpose(0, 3, 2, 1).reshape(-1, words.shape[1])[: int(blocks.n)]
+    codes = words.transpose(0, 3, 2, 1).reshape(-1, words.shape[1])
+    return codes[: int(blocks.n)] if blocks.repeats is None else codes[_numbers(blocks.repeats)]
+
+
+def _numbers(repeats: Repeats) -> Any:
+    """(n,) number of each item's code."""
+    if _concrete(repeats.rows):
+        number = np.empty(len(repeats.rows), np.int32)
+        number[repeats.rows] = np.repeat(np.arange(len(repeats.starts) - 1, dtype=np.int32), np.diff(repeats.starts))
+        return number
+    return jnp.searchsorted(repeats.starts[1:], jnp.argsort(repeats.rows), side="right")
+
+
+def _one_by_one(blocks: Blocks, devices: int = 1) -> Blocks:
+    """The items arranged one by one, each with its code."""
+    if blocks.repeats is None:
+        return blocks
+    if _concrete(blocks.words) and _concrete(blocks.repeats.rows):
+        return arrange(codes_of(blocks), devices)
+    codes = blocks.words.transpose(0, 3, 2, 1).reshape(-1, blocks.words.shape[1])
+    return arrange(codes[_numbers(blocks.repeats)], devices)
 
 
 @checked
@@ -227,7 +353,8 @@ def hamming_topk(
         mask: (n,) bool, True for the items to search; all of them if None.
         mesh: spread the database over these devices; each searches its part, and the result is the same.
         engine: "jax", or "numba" (extra `fast`; on a CPU, without a mesh, not inside jit), or "auto": numba where it is
-            installed, can be used and is worth its start, namely in large searches. The result is the same.
+            installed and can be used, for it is faster at every size, and loads as soon as JAX compiles for one or two
+            k. The result is the same.
 
     Returns:
         distances: (n_q, k) int32, ascending, in bits.
@@ -241,17 +368,70 @@ def hamming_topk(
         >>> hamming_topk(np.uint8([[7]]), np.uint8([[0], [7], [3]]), 2)[0].tolist()
         [[0, 1]]
     """
+    return jax.device_put(nearest(query_codes, database_codes, k, mask, mesh, engine))
+
+
+def nearest(
+    query_codes: Any, database_codes: Any, k: int, mask: Any = None, mesh: Mesh | None = None, engine: Engine = "auto"
+) -> tuple[Any, Any]:
+    """`hamming_topk` of arrays that are arrays already, for callers in this package: its answers stay where they are.
+
+    Example:
+        >>> nearest(np.uint8([[7]]), arrange(np.uint8([[0], [7], [3]])), 2)[1].tolist()
+        [[1, 2]]
+    """
     queries, blocks = _hamming_input(query_codes, database_codes, mesh)
+    if blocks.repeats is not None:
+        if not (_concrete(queries) and _concrete(blocks.words) and _concrete(mask)):
+            return nearest(queries, _one_by_one(blocks), k, mask, mesh, engine)
+        return _nearest_repeated(queries, blocks, k, mask, engine)
     available, mask = _available(mask, blocks)
     k = checks.Whole(1, available)(k, "k")
     compiled = _compiled(engine, queries, blocks, mesh)
     if compiled is not None:
         words = np.asarray(blocks.words)
-        present = np.empty((0, *words.shape[2:]), bool) if mask is None else np.asarray(_chunks(blocks, mask)[3])
-        nearest = compiled(words, int(blocks.n), np.asarray(queries), present, k, _cpus())
-        return jax.device_put(nearest[0]), jax.device_put(nearest[1])
+        present = None if mask is None else np.asarray(_chunks(blocks, mask)[3])
+        return compiled(words, int(blocks.n), np.asarray(queries), present, k, 1 if len(queries) == 1 else _cpus())
     batch = max(8, min(64, BATCH_PAIRS * len(blocks.words) // _slots(blocks)))
     return _search(_hamming, queries, (), blocks, mask, k, batch, mesh)
+
+
+def _nearest_repeated(queries: Any, blocks: Blocks, k: int, mask: Any, engine: Engine) -> tuple[np.ndarray, np.ndarray]:
+    """`nearest` of blocks with repeats: the nearest codes, and their items."""
+    available, mask = _available(mask, blocks)
+    k = checks.Whole(1, available)(k, "k")
+    blocks = blocks if mask is None else kept(blocks, mask)
+    known, repeats = blocks._replace(repeats=None), blocks.repeats
+    if compiled := _compiled(engine, queries, known, None):
+        threads = 1 if len(queries) == 1 else _cpus()
+        return compiled(np.asarray(known.words), int(known.n), np.asarray(queries), None, k, threads, repeats)
+    near, number = map(np.asarray, nearest(queries, known, min(k, int(known.n)), engine="jax"))
+    sizes = repeats.starts[number + 1] - repeats.starts[number]
+    ahead = np.cumsum(sizes, axis=1) - sizes
+    ahead[:, 1:][near[:, 1:] == near[:, :-1]] = 0
+    ahead = np.maximum.accumulate(ahead, axis=1)  # items of nearer codes
+    taken = np.minimum(sizes, np.maximum(k - ahead, 0))
+    found = np.empty((2, len(queries), k), np.int32)
+    step = max(1, min(1 << 12, RANGE_ITEMS // max(1, taken.sum(axis=1).max(initial=1))))
+    for start in range(0, len(queries), step):
+        some = slice(start, start + step)
+        offsets, *items = _items(near[some], number[some], taken[some], repeats)
+        found[:, some] = [x[offsets[:-1, None] + np.arange(k)] for x in items]
+    return found[0], found[1]
+
+
+def _items(
+    near: np.ndarray, number: np.ndarray, taken: np.ndarray, repeats: Repeats
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """The first `taken` items of codes for each query (n_q, m), by distance and row: offsets, distances, rows."""
+    counts, each = taken.sum(axis=1), taken.ravel()
+    at = np.arange(each.sum()) + np.repeat(repeats.starts[number].ravel() - (np.cumsum(each) - each), each)
+    # Bits of an integer from the left: query, distance, row.
+    query, distance = np.arange(len(counts), dtype=np.int64), near.ravel().astype(np.int64)
+    key = np.repeat(query, counts) << 51 | np.repeat(distance, each) << 31
+    key = np.sort(key | repeats.rows[at])
+    offsets = np.concatenate([[0], np.cumsum(counts)])
+    return offsets, (key >> 31 & (1 << 20) - 1).astype(np.int32), (key & (1 << 31) - 1).astype(np.int32)
 
 
 @checked
@@ -281,6 +461,10 @@ def hamming_range(
     """
     queries, blocks = _hamming_input(query_codes, database_codes, None)
     radius = min(radius, 8 * queries.shape[1])
+    if blocks.repeats is not None:
+        _, mask = _available(mask, blocks)
+        blocks = blocks if mask is None else kept(blocks, mask)
+        return _range_of_items(*hamming_range(queries, blocks._replace(repeats=None), radius), blocks.repeats)
     available, present = _available(mask, blocks)
     queries = np.asarray(queries)
     filled = filled_up(queries, roomy(len(queries)))
@@ -295,6 +479,19 @@ def hamming_range(
             within.append(tuple(np.asarray(x)[np.arange(k) < counts[some, None]] for x in near))
     distances, ids = (np.concatenate(parts) for parts in zip(*within))
     return np.concatenate([[0], np.cumsum(counts)]), distances, ids
+
+
+def _range_of_items(
+    offsets: np.ndarray, near: np.ndarray, number: np.ndarray, repeats: Repeats
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """What `hamming_range` finds of codes, for their items."""
+    found = [(np.zeros(1, np.int64), np.zeros(0, np.int32), np.zeros(0, np.int32))]
+    for start, end in pairwise(offsets):
+        some = number[None, start:end]
+        taken = repeats.starts[some + 1] - repeats.starts[some]
+        found.append(_items(near[None, start:end], some, taken, repeats))
+    ends, distances, rows = zip(*found)
+    return np.cumsum([end[-1] for end in ends]), np.concatenate(distances), np.concatenate(rows)
 
 
 @checked
@@ -333,13 +530,13 @@ def lookup_topk(
         >>> lookup_topk(np.float32([[2, 3]]), np.uint8([[0], [1]]), books, 1)[1].tolist()
         [[1]]
     """
-    blocks, queries = _blocks("codes", codes, mesh), _real("queries", queries, 2)
+    blocks, queries = _one_by_one(_blocks("codes", codes, mesh)), _real("queries", queries, 2)
     codebooks = check_lookup(blocks.words, codebooks)
     if queries.shape[1] != codebooks.shape[2]:
         raise ValueError(f"queries: expected {codebooks.shape[2]} dimensions, as codebooks has; got {queries.shape[1]}")
     available, mask = _available(mask, blocks)
     k = checks.Whole(1, available)(k, "k")
-    return _search(_lookup, queries, (codebooks,), blocks, mask, k, LOOKUP_BATCH, mesh)
+    return jax.device_put(_search(_lookup, queries, (codebooks,), blocks, mask, k, LOOKUP_BATCH, mesh))
 
 
 def _search(
@@ -351,7 +548,7 @@ def _search(
     k: int,
     batch: int,
     mesh: Mesh | None,
-) -> tuple[jax.Array, jax.Array]:
+) -> tuple[Any, Any]:
     """Run `_program`, on a CPU in as many threads as there may be: XLA itself spreads only its largest steps."""
     if len(queries) == 0:
         return jnp.zeros((0, k), jnp.int32 if kernel is _hamming else jnp.float32), jnp.zeros((0, k), jnp.int32)
@@ -383,7 +580,7 @@ def _search(
         with ThreadPoolExecutor(threads) as pool:
             list(pool.map(run, range(threads)))
     scores, ids = (np.asarray(whole)[:asked, :k] for whole in nearest)
-    return jax.device_put(scores), jax.device_put(ids)
+    return scores, ids
 
 
 @partial(jax.jit, static_argnames=("share", "batch", "kernel", "k", "mesh"))
@@ -412,7 +609,10 @@ def _program(
 
     def of_chunks(queries: jax.Array, *data: jax.Array) -> tuple[jax.Array, jax.Array]:
         def of_batch(batch: jax.Array) -> tuple[jax.Array, jax.Array]:
-            scores, ids = (x.swapaxes(0, 1) for x in lax.map(partial(of_chunk, batch), data))
+            each = partial(of_chunk, batch)
+            # The chunks of one query side by side: out of a loop XLA computes on a slice one item at a time.
+            found = jax.vmap(each)(data) if len(batch) == 1 and kernel is _hamming else lax.map(each, data)
+            scores, ids = (x.swapaxes(0, 1) for x in found)
             scores, ids = (x.reshape(x.shape[0], -1) for x in (scores, ids))
             return (scores, ids) if len(data[0]) == 1 else _best(scores, ids, min(k, scores.shape[1]))
 
@@ -479,8 +679,9 @@ def _distances(queries: jax.Array, words: jax.Array, present: jax.Array) -> jax.
             total = total + sum(differing[1:], differing[0]).astype(dtype)
         return jnp.where(present, total, dtype(8 * width + 1))
 
-    # A loop over queries, because its result is a buffer: without, XLA computes distances again at each use.
-    return lax.map(of_query, queries).reshape(-1, run, columns)
+    # A loop over queries and a barrier for one of them, because their result is a buffer: without, XLA computes
+    # distances again at each use.
+    return lax.optimization_barrier(lax.map(of_query, queries)).reshape(-1, run, columns)
 
 
 def _over_run(distance: jax.Array, of: Callable, combine: Callable) -> jax.Array:
@@ -665,6 +866,7 @@ def _blocks(name: str, codes: Any, mesh: Mesh | None) -> Blocks:
     blocks = codes if isinstance(codes, Blocks) else arrange(codes, devices)
     if mesh is None:
         return blocks
+    blocks = _one_by_one(blocks, devices)
     if blocks.words.shape[0] % devices:
         raise ValueError(f"{name}: arrange them with devices={devices} for this mesh; got {len(blocks.words)} chunks")
     spread = NamedSharding(mesh, PartitionSpec(mesh.axis_names))
@@ -673,13 +875,17 @@ def _blocks(name: str, codes: Any, mesh: Mesh | None) -> Blocks:
 
 def _available(mask: Any, blocks: Blocks) -> tuple[int, jax.Array | None]:
     """How many items there are to search (under a trace, where that is not known, how many there may be); the mask."""
-    n = int(blocks.n) if _concrete(blocks.n) else _slots(blocks)
+    repeats = blocks.repeats
+    n = len(repeats.rows) if repeats else int(blocks.n) if _concrete(blocks.n) else _slots(blocks)
     if mask is not None:
         if mask.dtype != bool or mask.shape != (n,):
             raise ValueError(f"mask: expected {n} bools, one per item; got {mask.dtype} of {mask.shape}")
         if _concrete(mask):
             mask = np.asarray(mask)
-            n, mask = int(mask.sum()), filled_up(mask, _slots(blocks))
+            n = int(mask.sum())
+            if repeats:
+                return n, mask
+            mask = filled_up(mask, _slots(blocks))
         mask = jax.device_put(mask)
     return n, mask
 
@@ -727,23 +933,23 @@ def _concrete(x: Any) -> bool:
 
 
 def _compiled(engine: str, queries: jax.Array | np.ndarray, blocks: Blocks, mesh: Mesh | None) -> Callable | None:
-    """`numba_topk.nearest` where it is asked for, or where it may be used and is worth it."""
+    """`numba_topk.nearest` where it is not ruled out."""
+    if engine == "jax":
+        return None
     possible = mesh is None and _concrete(queries) and _concrete(blocks.words) and jax.default_backend() == "cpu"
-    slots = _slots(blocks)
-    worth_it = len(queries) * slots >= NUMBA_PAIRS
     if engine == "numba":
         if not possible:
             raise ValueError("engine: numba searches on a CPU only, without a mesh, and not inside jit")
         if _numba() is None:
             raise ValueError('engine: numba is not installed (python -m pip install "jaxcmh[fast]")')
-    return _numba() if engine == "numba" or (engine == "auto" and possible and worth_it) else None
+    return _numba() if possible else None
 
 
 @cache
 def _numba() -> Callable | None:
     try:
         from jaxcmh.retrieval import numba_topk
-    except ImportError:
+    except (ImportError, RuntimeError):  # it is not there, or finds no folder to keep its programs in
         return None
     return numba_topk.nearest
 

@@ -158,6 +158,9 @@ def test_exports_are_what_the_library_writes_and_can_be_built_from(capsys):
         np.testing.assert_array_equal(back.codes, index.codes)
         np.testing.assert_array_equal(back.ids.values, index.ids.values)
     call(capsys, "index", "build", "items.faiss", "--bits", 16, "--ids", "ids.npy", "--out", "again.index")
+    for kind in ("ivf", "hnsw", "multihash"):
+        said = call(capsys, "export", "faiss", "a.index", "--out", f"{kind}.faiss", "--kind", kind)
+        assert f"recall@10: {faiss.recall(index, f'{kind}.faiss'):.4f}, for 40 items of the index" in said
     call(capsys, "export", "pgvector", "a.index", "--out", "items.sql", "--table", "pets")
     with open("items.sql") as script:
         assert 'CREATE TABLE "pets" (id bigint PRIMARY KEY, code bit(16) NOT NULL)' in script.read()

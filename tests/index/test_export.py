@@ -185,6 +185,49 @@ def test_a_missing_engine_is_named_with_its_extra(tmp_path, monkeypatch, call):
 # -- FAISS ------------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize("ids", [None, np.arange(3000) * 3 + 5], ids=["rows", "ids"])
+@pytest.mark.parametrize(("kind", "least"), [("flat", 1.0), ("ivf", 0.6), ("hnsw", 0.8), ("multihash", 0.3)])
+def test_faiss_finds_as_many_as_its_recall_says(kind, least, ids, tmp_path):
+    pytest.importorskip("faiss")
+    rng = np.random.default_rng(0)
+    centres = rng.integers(0, 2, (20, 64))
+    signs = centres[rng.integers(0, 20, 3000)] ^ (rng.random((3000, 64)) < 0.1)
+    index = indexes.build(np.packbits(signs, axis=1, bitorder="little"), ids)
+    asked = np.packbits(centres, axis=1, bitorder="little")
+    to_faiss.write(index, tmp_path / "items.faiss", kind)
+    distances, found = to_faiss.to_faiss(index, kind).search(asked, 10)
+    exact = np.bitwise_count(asked[:, None] ^ index.codes).sum(2)
+    furthest = np.sort(exact, axis=1)[:, 9:10]
+    row = {name: i for i, name in enumerate(index.ids.values.tolist())}
+    known = [[exact[q, row[i]] if i >= 0 else 65 for i in line] for q, line in enumerate(found.tolist())]
+    np.testing.assert_array_equal(distances[found >= 0], np.array(known)[found >= 0])
+    share = float((np.array(known) <= furthest).mean())
+    assert share >= least
+    assert to_faiss.recall(index, tmp_path / "items.faiss", 10, asked) == pytest.approx(share)
+    assert least <= to_faiss.recall(index, tmp_path / "items.faiss") <= 1
+    if kind != "flat":
+        with pytest.raises(ValueError, match="faiss_index: expected a flat binary or an additive index"):
+            to_faiss.read(tmp_path / "items.faiss")
+
+
+@pytest.mark.parametrize("kind", ["ivf", "hnsw", "multihash"])
+@pytest.mark.parametrize("n", [0, 1, 3])
+def test_faiss_takes_few_items_in_every_form(kind, n):
+    pytest.importorskip("faiss")
+    index = indexes.build(CODES[:n])
+    converted = to_faiss.to_faiss(index, kind)
+    assert converted.ntotal == n
+    assert n == 0 or to_faiss.recall(index, converted, 1) == 1
+
+
+def test_look_up_codes_have_one_form_in_faiss():
+    pytest.importorskip("faiss")
+    with pytest.raises(ValueError, match="kind: expected flat, for look-up codes; got 'ivf'"):
+        to_faiss.to_faiss(INDEXES["lookup"], "ivf")
+    with pytest.raises(ValueError, match="index: expected packed codes"):
+        to_faiss.recall(INDEXES["lookup"], None)
+
+
 @every_index
 def test_faiss_finds_the_same(name):
     pytest.importorskip("faiss")

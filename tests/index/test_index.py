@@ -3,6 +3,7 @@
 import ast
 import subprocess
 import sys
+from dataclasses import replace
 
 import jax
 import numpy as np
@@ -120,6 +121,20 @@ def test_an_index_of_learned_codes_gives_what_the_model_gives(split, model):
     _, rows = jaxcmh.search(model, split.query.views[1], 1, 5)
     answers = indexes.search(index, split.query.views[1], 5, model=model, view=1)[1]
     np.testing.assert_array_equal(answers, np.asarray(split.train.ids)[np.asarray(rows)])
+
+
+def test_an_index_of_codes_that_repeat_gives_the_same_after_every_change():
+    rng = np.random.default_rng(0)
+    codes = rng.integers(0, 256, (6, 2), dtype=np.uint8)[rng.integers(0, 6, 200)]
+    names = [f"n{i}" for i in range(200)]
+    index = indexes.add(indexes.build(codes[:150], names[:150]), codes[150:], names[150:])
+    index = indexes.remove(index, names[:30])
+    assert index.blocks.repeats is not None
+    plain = replace(index, blocks=topk.arrange(codes[30:]))
+    for mask in (None, rng.random(170) < 0.5):
+        for found, expected in zip(*(indexes.search(i, codes[:5], 20, mask=mask) for i in (index, plain))):
+            np.testing.assert_array_equal(found, expected)
+    np.testing.assert_array_equal(index.codes, codes[30:])
 
 
 def test_an_index_spread_over_devices_gives_the_same():

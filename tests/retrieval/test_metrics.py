@@ -12,7 +12,7 @@ import pytest
 import scipy.sparse
 
 from jaxcmh.retrieval import metrics
-from jaxcmh.retrieval.metrics import hamming_metrics, score_metrics
+from jaxcmh.retrieval.metrics import hamming_metrics, hamming_ndcg, known_item, precision_within, score_metrics
 
 
 def packed(rng, n, bits, distinct=None):
@@ -520,3 +520,128 @@ def test_scores_beyond_float32_are_an_error():
 def test_class_numbers_below_zero_are_an_error():
     with pytest.raises(ValueError, match=r"query_labels: expected classes 0, 1, 2, .*; row 0 is -1"):
         hamming_metrics(**GOOD | {"query_labels": np.array([-1, 2]), "database_labels": np.array([1, 2, 3])})
+
+
+# Definitions of others
+
+
+@pytest.mark.parametrize("at", [1, 3, 5, 7])
+@pytest.mark.parametrize("ties", ["expected", "stable"])
+def test_cut_off_ap_by_what_is_possible_is_the_gain_over_the_smaller_of_ranks_and_relevant_items(ties, at):
+    rng = np.random.default_rng(11)
+    queries, items = packed(rng, 1, 8), packed(rng, 7, 8, distinct=3)
+    relevant = np.array([1, 0, 1, 0, 0, 1, 0])
+    distance = distances(queries, items)
+    orders = tied_orders(distance) if ties == "expected" else [np.argsort(distance, kind="stable")]
+    gains = [average_precision(relevant[list(order)], at) * relevant[list(order)][:at].sum() for order in orders]
+    expected = float(sum(map(Fraction, gains)) / len(gains) / min(at, 3))
+    options = {"ties": ties, "at": at, "divisor": "possible", "topn": (1,)}
+    result = hamming_metrics(queries, items, [1], relevant, **options)
+    assert result.ap[0] == pytest.approx(expected, abs=1e-12)
+    assert result.divisor == "possible"
+    books = np.zeros((1, 9, 1))
+    books[0, :, 0] = -np.arange(9)
+    scored = score_metrics([[1.0]], distance[:, None].astype(np.uint8), books, [1], relevant, **options)
+    assert scored.ap[0] == pytest.approx(expected, abs=1e-12)
+
+
+def test_precision_within_a_radius_counts_empty_balls_both_ways():
+    rng = np.random.default_rng(12)
+    queries, items = packed(rng, 30, 16), packed(rng, 40, 16)
+    query_labels, item_labels = label_sets(rng, 30, 4, 0.5), label_sets(rng, 40, 4, 0.5)
+    query_labels[:, 1] = item_labels[0, 1] = 1
+    relevant = relevance(query_labels, item_labels)
+    within = np.stack([distances(q, items) for q in queries]) <= 3
+    found = within.sum(1)
+    precision = (within & relevant).sum(1) / np.maximum(found, 1)
+    assert 0 < (found == 0).sum() < 30
+    measured = hamming_metrics(queries, items, query_labels, item_labels)
+    assert precision_within(measured, 3) == pytest.approx(precision.mean())
+    assert precision_within(measured, 3, empty="left out") == pytest.approx(precision[found > 0].mean())
+    with pytest.raises(ValueError, match="radius: expected an integer from 0 to 16; got 17"):
+        precision_within(measured, 17)
+    far = hamming_metrics(np.full((1, 2), 255, np.uint8), np.zeros((1, 2), np.uint8), [1], [1])
+    with pytest.raises(ValueError, match="radius: no query has an item within 2"):
+        precision_within(far, empty="left out")
+
+
+@pytest.mark.parametrize("ties", ["expected", "stable"])
+def test_ndcg_agrees_with_ir_measures_on_rankings_without_ties(ties):
+    rng = np.random.default_rng(6)
+    n, bits = 250, 256
+    distance = rng.permutation(bits + 1)[:n]
+    items = np.packbits(np.arange(bits) < distance[:, None], axis=1)
+    query_labels, item_labels = label_sets(rng, 6, 40), label_sets(rng, n, 40)
+    shared = query_labels.astype(int) @ item_labels.T
+    assert shared.max() > 3
+    qrels = {str(q): {str(i): int(shared[q, i]) for i in range(n)} for q in range(6)}
+    run = {str(q): {str(i): -float(distance[i]) for i in range(n)} for q in range(6)}
+    measures = [ir_measures.nDCG @ k for k in (1, 10, 100)]
+    expected = ir_measures.calc_aggregate(measures, qrels, run)
+    codes = np.zeros((6, bits // 8), np.uint8), items
+    found = hamming_ndcg(*codes, query_labels, item_labels, at=[1, 10, 100], gain="linear", ties=ties)
+    np.testing.assert_allclose(found, [expected[m] for m in measures], atol=1e-6)
+
+
+def test_expected_ndcg_is_the_mean_over_all_orders_of_ties():
+    rng = np.random.default_rng(7)
+    queries, items = packed(rng, 1, 8), packed(rng, 7, 8, distinct=3)
+    labels, item_labels = np.array([[1, 1, 1, 0]]), label_sets(rng, 7, 4, 0.5)
+    gains = 2.0 ** (labels @ item_labels.T)[0] - 1
+    discount = 1 / np.log2(np.arange(2, 9))
+    distance = distances(queries, items)
+    for at in (1, 3, 5, 7):
+        best = (np.sort(gains)[::-1] * discount)[:at].sum()
+        every = [(gains[list(order)] * discount)[:at].sum() / best for order in tied_orders(distance)]
+        assert hamming_ndcg(queries, items, labels, item_labels, at=[at])[0] == pytest.approx(np.mean(every))
+        stable = (gains[np.argsort(distance, kind="stable")] * discount)[:at].sum() / best
+        found = hamming_ndcg(queries, items, labels, item_labels, at=[at], ties="stable")
+        assert found[0] == pytest.approx(stable)
+
+
+def test_ndcg_of_queries_without_relevant_items_is_in_no_mean():
+    codes = np.zeros((2, 1), np.uint8), np.uint8([[0], [255]])
+    found = hamming_ndcg(*codes, [[1, 0], [0, 1]], [[1, 0], [1, 0]], at=[1, 2])
+    np.testing.assert_array_equal(found, hamming_ndcg(codes[0][:1], codes[1], [[1, 0]], [[1, 0], [1, 0]], at=[1, 2]))
+    with pytest.raises(ValueError, match="no query has any relevant item"):
+        hamming_ndcg(*codes, [[0, 1], [0, 1]], [[1, 0], [1, 0]], at=[1])
+
+
+@pytest.mark.parametrize("ties", ["expected", "stable"])
+def test_known_items_come_where_a_sort_puts_them(ties):
+    rng = np.random.default_rng(8)
+    queries, items = packed(rng, 40, 8), packed(rng, 60, 8, distinct=9)
+    rows = rng.integers(0, 60, 40)
+    distance = np.stack([distances(q, items) for q in queries])
+    own = distance[np.arange(40), rows][:, None]
+    closer, tied = (distance < own).sum(1), (distance == own).sum(1)
+    if ties == "stable":
+        first = 1 + np.array([np.argsort(d, kind="stable").tolist().index(row) for d, row in zip(distance, rows)])
+        last = first
+    else:
+        first, last = closer + 1, closer + tied
+    found = known_item(queries, items, rows, ranks=[1, 5, 10], ties=ties)
+    np.testing.assert_array_equal(found.rank, (first + last) / 2)
+    assert found.median_rank == np.median((first + last) / 2)
+    places = [np.arange(a, b + 1) for a, b in zip(first, last)]
+    expected = [np.mean([(place <= k).mean() for place in places]) for k in (1, 5, 10)]
+    np.testing.assert_allclose(found.recall, expected)
+
+
+def test_recall_of_known_items_is_that_of_ir_measures():
+    rng = np.random.default_rng(9)
+    items = np.packbits(np.arange(64) < rng.permutation(65)[:50, None], axis=1)
+    queries, rows = items[rng.permutation(50)[:20]], rng.integers(0, 50, 20)
+    found = known_item(queries, items, rows, ties="stable")
+    qrels = {str(q): {str(rows[q]): 1} for q in range(20)}
+    run = {str(q): {str(i): -float(d) - i / 1e4 for i, d in enumerate(distances(queries[q], items))} for q in range(20)}
+    measures = [ir_measures.R @ k for k in (1, 5, 10)]
+    theirs = ir_measures.calc_aggregate(measures, qrels, run)
+    np.testing.assert_allclose(found.recall, [theirs[m] for m in measures])
+
+
+@pytest.mark.parametrize("items", [[0, 3], [-1, 0], [0.0, 1.0], [0]])
+def test_rows_of_known_items_that_are_none_are_named(items):
+    codes = np.zeros((2, 1), np.uint8), np.zeros((3, 1), np.uint8)
+    with pytest.raises(ValueError, match="items: expected a row below 3 for each of 2 queries"):
+        known_item(*codes, items)

@@ -9,6 +9,13 @@ from jaxcmh.retrieval import topk
 from jaxcmh.retrieval.topk import arrange, codes_of, hamming_range, hamming_topk, lookup_topk, pack, unpack
 
 
+@pytest.fixture(autouse=True)
+def by_jax(request, monkeypatch):
+    """Searches are those of JAX, which numba would take over where it is installed, but in tests of numba."""
+    if "numba" not in request.node.name:
+        monkeypatch.setattr(topk, "_numba", lambda: None)
+
+
 def codes(seed: int, n: int, bits: int) -> np.ndarray:
     return np.random.default_rng(seed).integers(0, 256, (n, bits // 8), dtype=np.uint8)
 
@@ -69,6 +76,11 @@ def test_a_database_spread_over_devices_gives_the_same(n, k, masked):
         np.testing.assert_array_equal(one, many)
 
 
+@pytest.mark.parametrize("k", [3, 200])
+def test_one_query_over_several_chunks(k):
+    check_hamming(codes(0, 1, 1024), codes(1, 9000, 1024), k)
+
+
 def test_queries_shared_out_to_threads_give_the_same():
     queries, database = codes(0, 203, 16), codes(1, 70_000, 16)
     whole = hamming_topk(queries, database, 3)
@@ -108,7 +120,7 @@ def test_numba_gives_the_same(bits, n, k, masked):
     np.testing.assert_array_equal(distances, np.take_along_axis(distance, order, axis=1))
 
 
-def test_numba_is_chosen_for_large_searches_only(monkeypatch):
+def test_numba_is_chosen_wherever_it_can_be_used(monkeypatch):
     used = []
 
     def nearest(words, n, queries, present, k, threads):
@@ -116,13 +128,15 @@ def test_numba_is_chosen_for_large_searches_only(monkeypatch):
         return np.zeros((len(queries), k), np.int32), np.zeros((len(queries), k), np.int32)
 
     monkeypatch.setattr(topk, "_numba", lambda: nearest)
-    database = arrange(codes(1, 18_000, 16))
-    for n_q, k in ((2000, 10), (2000, 100), (1, 100)):
+    database = arrange(codes(1, 200, 16))
+    for n_q, k in ((20, 10), (1, 100)):
         hamming_topk(codes(0, n_q, 16), database, k)
-    hamming_topk(codes(0, 2000, 16), database, 100, engine="jax")
-    assert used == [(2000, 10), (2000, 100)]
+    hamming_topk(codes(0, 20, 16), database, 100, engine="jax")
+    hamming_topk(codes(0, 20, 16), codes(1, 200, 16), 100, mesh=mesh.row_mesh())
+    jax.jit(lambda queries: hamming_topk(queries, database, 100))(codes(0, 20, 16))
+    assert used == [(20, 10), (1, 100)]
     monkeypatch.setattr(topk, "_numba", lambda: None)
-    assert hamming_topk(codes(0, 2000, 16), database, 100)[0].shape == (2000, 100)
+    assert hamming_topk(codes(0, 20, 16), database, 100)[0].shape == (20, 100)
     with pytest.raises(ValueError, match="engine: numba is not installed"):
         hamming_topk(codes(0, 1, 16), database, 1, engine="numba")
 
@@ -291,3 +305,84 @@ def test_nothing_asked_is_nothing_found():
         assert (distances.shape, ids.shape, ids.dtype) == ((0, 2), (0, 2), np.int32)
     offsets, distances, ids = hamming_range(np.zeros((0, 1), np.uint8), items, 2)
     assert (offsets.tolist(), len(distances), len(ids)) == ([0], 0, 0)
+
+
+REPEATING = [(8, 5, 100), (16, 40, 1000), (72, 300, 9000), (64, 1, 300)]
+
+
+def repeating(bits: int, different: int, n: int) -> np.ndarray:
+    return codes(1, different, bits)[np.random.default_rng(2).integers(0, different, n)]
+
+
+@pytest.mark.parametrize("engine", ["jax", "numba"])
+@pytest.mark.parametrize("masked", [False, True])
+@pytest.mark.parametrize(("bits", "different", "n"), REPEATING)
+def test_codes_that_repeat_are_searched_once_each_with_the_same_answers(bits, different, n, masked, engine):
+    if engine == "numba":
+        pytest.importorskip("numba", reason="extra fast is not installed")
+    queries, database = codes(0, 7, bits), repeating(bits, different, n)
+    mask = np.random.default_rng(3).random(n) < 0.3 if masked else None
+    if masked:
+        mask[: n // 3] = False  # the first item of most codes
+    once, each = topk.distinct(database), arrange(database)
+    assert int(once.n) <= different
+    for k in (1, 2, 10, mask.sum() if masked else n):
+        found, expected = (hamming_topk(queries, b, k, mask=mask, engine=e) for b, e in ((once, engine), (each, "jax")))
+        np.testing.assert_array_equal(found, expected)
+    for radius in (0, 2, bits // 2):
+        for found, expected in zip(*(hamming_range(queries, b, radius, mask=mask) for b in (once, each))):
+            np.testing.assert_array_equal(found, expected)
+            assert found.dtype == expected.dtype
+
+
+def test_many_queries_of_codes_that_repeat_are_answered_in_parts(monkeypatch):
+    monkeypatch.setattr(topk, "RANGE_ITEMS", 100)
+    queries, database = codes(0, 30, 8), repeating(8, 5, 200)
+    found, expected = (hamming_topk(queries, b, 40) for b in (topk.distinct(database), database))
+    np.testing.assert_array_equal(found, expected)
+
+
+def test_codes_that_repeat_are_searched_under_a_trace_and_on_a_mesh():
+    queries, database = codes(0, 7, 16), repeating(16, 40, 1000)
+    blocks, expected = topk.distinct(database), hamming_topk(queries, database, 9)
+    np.testing.assert_array_equal(jax.jit(lambda q, b: hamming_topk(q, b, 9))(queries, blocks), expected)
+    np.testing.assert_array_equal(hamming_topk(queries, blocks, 9, mesh=mesh.row_mesh()), expected)
+    books = np.random.default_rng(0).normal(size=(2, 256, 3))
+    found, expected = (lookup_topk(books[0, :5], items, books, 9)[1] for items in (blocks, database))
+    np.testing.assert_array_equal(found, expected)
+
+
+def same(found: topk.Blocks, expected: topk.Blocks) -> None:
+    for a, b in zip(jax.tree.leaves(found), jax.tree.leaves(expected), strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+@pytest.mark.parametrize(("bits", "different", "n"), REPEATING)
+def test_codes_that_repeat_are_added_and_taken_away_as_if_arranged_anew(bits, different, n):
+    database, gone = repeating(bits, different, n), np.random.default_rng(3).random(n) < 0.3
+    gone[: n // 5] = True
+    more = np.concatenate([database[:5], codes(4, 9, bits), database[:3]])
+    blocks = topk.distinct(database)
+    np.testing.assert_array_equal(codes_of(blocks), database)
+    same(topk.extended(blocks, more), topk.distinct(np.concatenate([database, more])))
+    same(topk.without(blocks, gone), topk.distinct(database[~gone]))
+    np.testing.assert_array_equal(codes_of(topk.without(blocks, np.ones(n, bool))), database[:0])
+
+
+def test_codes_that_do_not_repeat_are_arranged_one_by_one_also_when_they_become_so():
+    database = codes(0, 400, 64)
+    assert topk.distinct(database).repeats is None
+    assert topk.distinct(codes(0, 270_000, 64)).repeats is None
+    blocks = topk.extended(topk.distinct(database[np.arange(400) % 10]), codes(1, 500, 64))
+    assert blocks.repeats is None
+    assert codes_of(blocks).shape == (900, 8)
+
+
+def test_different_codes_of_one_key_are_arranged_one_by_one(monkeypatch):
+    factor = np.uint64(0x9E3779B97F4A7C15)
+    first = np.uint64([[1, 0]])
+    with np.errstate(over="ignore"):
+        second = np.stack([np.uint64([2]), np.uint64([1]) * factor - np.uint64([2]) * factor], axis=1)
+    database = np.repeat(np.concatenate([first, second]), 40, axis=0).view(np.uint8)
+    assert topk.distinct(database).repeats is None
+    assert topk.distinct(database[:40]).repeats is not None

@@ -218,6 +218,10 @@ def test_the_state_a_look_inside_sees_is_that_of_the_model():
         ("wiki", "half unpaired", "learned"),
         ("icons", "bits", "learned"),
         ("icons", "bits", "encoded"),
+        ("compare/wiki", "bits", "learned"),
+        ("compare/wiki", "bits", "encoded"),
+        ("compare/wiki", "one feature map", "learned"),
+        ("compare/wiki", "one feature map", "encoded"),
     ],
 )
 def test_the_tables_of_the_experiments_are_those_of_the_committed_lines(data, study, database):
