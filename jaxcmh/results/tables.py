@@ -444,7 +444,7 @@ def verdicts(outcomes: Sequence[Verdict]) -> Grid:
 
     Example:
         >>> print(render(verdicts([]), "csv"), end="")
-        data,method,direction,bits,published,ours,seeds,difference,outcome
+        data,method,paper,direction,bits,published,ours,seeds,difference,outcome
     """
     heads = ("published", "ours", "seeds", "difference", "outcome")
     reasons = [v.verdict.partition(": ")[2] for v in outcomes]  # each said once, under the table

@@ -48,7 +48,7 @@ def test_a_report_is_one_light_file_that_asks_for_nothing(written):
 
 def test_every_figure_and_table_is_there_in_every_format(written):
     stems = {path.stem for path in (written / "figures").iterdir()}
-    assert len(stems) == 19
+    assert len(stems) == 20
     for stem in stems:
         for kind, head in {"png": b"\x89PNG", "svg": b"<?xml", "pdf": b"%PDF", "csv": b"p"}.items():
             if stem != "pictures" or kind != "csv":
@@ -177,7 +177,7 @@ def test_the_report_works_in_a_browser(written, tmp_path, width):
     """
     seen = browse(tmp_path, written / "report.html", width, LOOK + more)
     assert seen["wide"] == width  # nothing sticks out
-    assert len(seen["images"]) == 19
+    assert len(seen["images"]) == 20
     assert all(seen["images"])
     assert seen["drawn"]["drawn"] == "81"
     assert seen["colours"] > 10

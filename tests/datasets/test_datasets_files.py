@@ -490,6 +490,7 @@ def test_recipes_have_the_papers_sizes(tmp_path):
         ("mirflickr25k", "dcgh"): (2_000, 18_015, 18_015),
         ("mirflickr25k", "aah"): (1_001, 19_014, 19_014),
         ("mirflickr25k", "aah-deep"): (2_000, 10_000, 18_015),
+        ("mirflickr25k", "tags"): (2_000, 18_015, 18_015),
         ("nuswide10", "imads"): (2_000, 10_000, 184_577),
         ("nuswide10", "a2lh"): (2_000, 184_577, 184_577),
         ("nuswide10", "acqh"): (2_000, 184_577, 184_577),

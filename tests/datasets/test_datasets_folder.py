@@ -4,10 +4,8 @@ import functools
 import http.server
 import json
 import re
-import shlex
 import threading
 import zipfile
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -464,29 +462,6 @@ def test_damaged_facts_are_told(tmp_path):
 
 
 # -- commands ---------------------------------------------------------------------------------------------------------
-
-
-def test_the_commands_of_the_readme(folder, tmp_path, capsys, monkeypatch):
-    """From a folder to an answer, as the README has it."""
-    monkeypatch.chdir(tmp_path)
-    readme = (Path(__file__).parents[2] / "README.md").read_text()
-    section = readme.partition("## Your own pictures, texts and files")[2].partition("```sh")[2].partition("```")[0]
-    check, features, train, by_text, by_image, inspect = (
-        shlex.split(c, comments=True)[1:] for c in section.splitlines()[1:]
-    )
-    assert main(check) == 0
-    assert "striped: 15" in capsys.readouterr().out
-    assert main(features) == 0
-    assert "27 training items, 3 queries, image 1828-d, text 7-d, 4 classes" in capsys.readouterr().out
-    assert main(train) == 0
-    capsys.readouterr()
-    for search, label in ((by_text, "blue"), (by_image, "red")):
-        assert main([*search, "--json"]) == 0
-        answers = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
-        assert len(answers) == 3
-        assert all(label in answer["labels"] for answer in answers)
-    assert main(inspect) == 0
-    assert "view.image: 30 x 1828 float32, all.image" in " ".join(capsys.readouterr().out.split())
 
 
 def test_features_command_refuses(folder, tmp_path, capsys):

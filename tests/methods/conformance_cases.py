@@ -36,6 +36,7 @@ class Case(NamedTuple):
     local: bool = True  # over sharded rows a step reduces small matrices only
     rtol: float = 1e-7  # within which objectives of the same run, computed in another order, agree
     float32: float = 0.003  # of mAP within which float32 and float64 agree
+    seeds: int = 1  # in whose mean they do; above 1 where rounding leads single seeds to other codes, as good or worse
     density: float = 0.3  # of labels beside each sample's own, where float32 and float64 are compared
 
 
@@ -229,7 +230,7 @@ cases: dict[str, Case] = {
     "dcgh-r": _dcgh,
     "a2lh": _a2lh,
     "a2lh-k": _a2lh,
-    "a2lh-m": _a2lh_m,
+    "a2lh-m": _a2lh_m._replace(seeds=4),
     "a2lh-b": _a2lh_b,
     "a2lh-multipliers": _a2lh_multipliers,
     "a2lh-labels": _a2lh,
@@ -239,7 +240,7 @@ cases: dict[str, Case] = {
     "acqh-8": _acqh,
     "aah": _aah,
     "aah-knn": _aah._replace(local=False),
-    "aah-nl": _aah,
+    "aah-nl": _aah._replace(seeds=4),
     "aah-ng": _aah,
     "aah-na": _aah,
     "imads": _imads,

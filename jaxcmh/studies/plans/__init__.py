@@ -31,7 +31,7 @@ def find(paper: str) -> Plan:
     Example:
         >>> find("dcg")
         Traceback (most recent call last):
-        ValueError: paper: expected one of dcgh, a2lh, acqh, aah, imads; got 'dcg'. Did you mean 'dcgh'?
+        ValueError: paper: expected one of dcgh, a2lh, acqh, aah, imads, compare; got 'dcg'. Did you mean 'dcgh'?
     """
     if paper not in plans:
         close = difflib.get_close_matches(paper, plans, 1)
