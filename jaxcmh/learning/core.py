@@ -132,6 +132,10 @@ class Method(NamedTuple):
     diagnostics: Callable[[Any, Data, Any], dict[str, Array]] | None = None  # -> named scalars worth a look
     across: bool = True  # whether products between views are used
 
+    def __deepcopy__(self, memo: dict) -> "Method":
+        """Itself: it is made of functions and numbers, and a copy would be compiled anew."""
+        return self
+
 
 @checked
 def prepare(views: Pairs, labels: Labels, precision: Precision | None = None, across: bool = True) -> Data:

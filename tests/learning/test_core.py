@@ -1,5 +1,7 @@
 """Training to convergence; and what the functional layer refuses, each with one line that names the argument."""
 
+import copy
+
 import chex
 import jax
 import numpy as np
@@ -74,6 +76,11 @@ def sweep(**changed):
         (lambda: mesh.pad_rows(core.prepare([X, X], LABELS), 0), "multiple: expected an integer from 1 to"),
     ],
 )
+def test_a_copy_of_a_method_is_the_method():
+    method = methods.find("imads-c")
+    assert copy.deepcopy({"method": method})["method"] is method
+
+
 def test_bad_input_is_named(call, message):
     with pytest.raises(ValueError, match=message):
         call()
