@@ -76,11 +76,6 @@ def sweep(**changed):
         (lambda: mesh.pad_rows(core.prepare([X, X], LABELS), 0), "multiple: expected an integer from 1 to"),
     ],
 )
-def test_a_copy_of_a_method_is_the_method():
-    method = methods.find("imads-c")
-    assert copy.deepcopy({"method": method})["method"] is method
-
-
 def test_bad_input_is_named(call, message):
     with pytest.raises(ValueError, match=message):
         call()
@@ -184,3 +179,8 @@ NO_MODEL, NO_PATH = "model: expected a Model; got 3", "path: expected a path; go
 def test_arguments_of_another_kind_are_named(call, message):
     with pytest.raises(ValueError, match=message):
         call()
+
+
+def test_a_copy_of_a_method_is_the_method():
+    method = methods.find("imads-c")
+    assert copy.deepcopy({"method": method})["method"] is method
