@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import scipy.sparse
 from jax import monitoring
 
 import jaxcmh
@@ -140,6 +141,10 @@ def warm_up(split, model, queries: int, most: int) -> None:
         jaxcmh.encode(model, part[0], 0)
         for k in range(1, most + 1):
             jaxcmh.search(model, part[0], 0, k)
+    # A row with a bit that rounding decides goes to the program for one row, and so does a sparse one.
+    row = scipy.sparse.csr_matrix(split.query.views[0][:1])
+    jaxcmh.encode(model, row, 0)
+    jaxcmh.search(model, row, 0, 1)
     serve(split, model, 12, queries, most)
 
 
