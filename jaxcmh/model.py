@@ -814,6 +814,7 @@ def load(path: PathLike) -> Model:
     path = Path(path)
     if path.is_dir():
         path = path / "model.safetensors"
+    checks.not_forked()
     return store.read(path, KIND, FORMAT, "jaxcmh model", _restored)
 
 
@@ -823,7 +824,6 @@ def _parts(kind: str) -> tuple[str, ...]:
 
 
 def _restored(header: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> Model:
-    checks.not_forked()
     info = dict(header["info"])
     if header["format"] == 1:
         info |= {"max_iterations": info.pop("iterations"), "tolerance": 0.0}

@@ -350,6 +350,7 @@ def load(path: PathLike) -> Index:
         Traceback (most recent call last):
         FileNotFoundError: path: no jaxcmh index at nowhere/index.safetensors
     """
+    checks.not_forked()
     return store.read(path, KIND, FORMAT, "jaxcmh index", _restored)
 
 
@@ -463,7 +464,10 @@ def _ids(ids: Any, n: int, present: np.ndarray) -> np.ndarray:
 def _typed(ids: Any, like: np.ndarray | None) -> np.ndarray:
     """ids as (n,) int64 or strings, of the same kind as `like`."""
     given = ids.tolist() if isinstance(ids, np.ndarray) and ids.dtype.kind in "OUT" else ids
-    words = [isinstance(word, str) for word in given] if isinstance(given, list | tuple) else [False]
+    several = list(given) if isinstance(given, list | tuple) else []
+    if any(isinstance(one, bool | np.bool_) for one in several):
+        raise ValueError("ids: expected integers or strings; got True or False among them")
+    words = [isinstance(word, str) for word in several]
     if any(words):
         if not all(words):
             raise ValueError(f"ids: expected integers or strings, not both; got {given[words.index(False)]!r} too")

@@ -167,7 +167,12 @@ model = jaxcmh.train("dcgh", split.train.views, split.train.labels, bits=8)
 codes = np.asarray(model.codes)
 items = index.build(codes)
 x, y = split.query.views[0], split.query.labels
+folder = tempfile.mkdtemp()
+jaxcmh.save(model, f"{folder}/model.safetensors")
+index.save(items, f"{folder}/items.index")
 CALLS = {
+    "load": lambda: jaxcmh.load(folder),
+    "load an index": lambda: index.load(f"{folder}/items.index"),
     "search": lambda: index.search(items, codes, 1),
     "add": lambda: index.add(items, codes),
     "topk": lambda: topk.hamming_topk(codes, items.blocks, 1),
@@ -199,7 +204,7 @@ def test_a_forked_child_is_refused_at_once_and_told_of_spawn():
     done = subprocess.run([sys.executable, "-c", FORKED], capture_output=True, text=True, check=True, timeout=200)
     codes = ast.literal_eval(done.stdout.splitlines()[-1])
     assert codes == dict.fromkeys(codes, 5), done.stderr
-    assert len(codes) == 7
+    assert len(codes) == 9
 
 
 @pytest.mark.parametrize("ids", [None, np.arange(60) - 2**62, [f"Bild {i} é" for i in range(60)]])
@@ -315,6 +320,7 @@ NAMED = indexes.build(CODES[:2], ["a", "b"])
         (lambda: indexes.add(NAMED, CODES[:1]), "ids: expected strings, as the index has; got None"),
         (lambda: indexes.add(INDEX, CODES[:1, :2]), "items: expected codes of 4 bytes, .*got 2"),
         (lambda: indexes.remove(INDEX, [2, 9]), "ids: 9 is not in the index"),
+        (lambda: indexes.remove(INDEX, [True, 3]), "ids: expected integers or strings; got True or False among them"),
         (lambda: indexes.members(NAMED, ["z"]), "ids: 'z' is not in the index"),
         (lambda: indexes.search(INDEX, QUERIES, 4), "k: expected an integer from 1 to 3; got 4"),
         (lambda: indexes.search(INDEX, QUERIES[:, :3], 1), "query_codes: expected 32 bits"),
