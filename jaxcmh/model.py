@@ -544,10 +544,10 @@ def _by_rows(model: Model, x: Any, view: int, represent: Any) -> np.ndarray:
     view = checks.Whole(0, len(model.maps) - 1)(view, "view")
     if x.shape[1] != model.info.dims[view]:
         raise ValueError(f"x: expected {model.info.dims[view]} columns, as in training; got shape {x.shape}")
-    row = model.row_hashes[view]
     wide = jax.config.jax_enable_x64  # pyright: ignore[reportAttributeAccessIssue]
-    if row is not None and x.shape[0] == 1 and not scipy.sparse.issparse(x) and not wide:
-        code = one_row.code(row, np.asarray(x))
+    if x.shape[0] == 1 and not scipy.sparse.issparse(x) and not wide:
+        row = model.row_hashes[view]
+        code = None if row is None else one_row.code(row, np.asarray(x))
         if code is not None:
             return code
     blocks = []
