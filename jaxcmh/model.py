@@ -711,6 +711,11 @@ def search(model: Model, x: Rows, view: int, k: int) -> tuple[Array, Array]:
     return topk.lookup_topk(queries, blocks, model.codebooks, k)
 
 
+def among(model: Model, kind: str, view: int) -> Model:
+    """The model that searches its "learned" or its "encoded" codes of the items of a view."""
+    return replace(model, codes=of_view(model.codes, view) if kind == "learned" else model.encoded[view])
+
+
 def answers(model: Model, x: Rows, view: int, k: int) -> list[list[Answer]]:
     """`search`, with what the catalogue knows of the items; of several pairs of one picture, the best.
 

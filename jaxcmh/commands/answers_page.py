@@ -1,6 +1,5 @@
 """A page to look at: what the queries of a training on one's own pictures find."""
 
-import dataclasses
 from pathlib import Path
 
 import numpy as np
@@ -8,8 +7,7 @@ import numpy as np
 from jaxcmh.datasets import Split
 from jaxcmh.datasets.catalogue import small_pictures
 from jaxcmh.datasets.split import pictures_of
-from jaxcmh.learning.encoders import of_view
-from jaxcmh.model import answers, directions
+from jaxcmh.model import among, answers, directions
 from jaxcmh.progress import say
 from jaxcmh.results import report
 from jaxcmh.studies import runs
@@ -45,9 +43,7 @@ def _write(path: Path, split: Split, outcome: runs.Outcome, queries: np.ndarray)
     found = {}
     for kind in [kind for kind in ("encoded", "learned") if kind in outcome.reports]:
         for direction, (query, answer) in reversed(directions(2).items()):
-            codes = of_view(model.codes, answer) if kind == "learned" else model.encoded[answer]
-            asking = dataclasses.replace(model, codes=codes)
-            found[kind, direction] = answers(asking, split.query.views[query][queries], query, k)
+            found[kind, direction] = answers(among(model, kind, answer), split.query.views[query][queries], query, k)
     shown = sorted({answer.row for lists in found.values() for own in lists for answer in own})
     place = {row: number for number, row in enumerate(shown)}
     rankings = [

@@ -1,6 +1,5 @@
 """The demonstration: every method on the embedded icons at several code lengths, compared, and a page to look at."""
 
-import dataclasses
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -16,9 +15,8 @@ from jaxcmh.commands import asked, terminal
 from jaxcmh.commands.examples import examples
 from jaxcmh.datasets import Part, Split, prepare
 from jaxcmh.learning.core import Method
-from jaxcmh.learning.encoders import of_view
 from jaxcmh.learning.features import Features
-from jaxcmh.model import directions
+from jaxcmh.model import among, directions
 from jaxcmh.progress import Progress, Stages, progress, say, shown
 from jaxcmh.results import plots, report
 from jaxcmh.results.tables import render, study
@@ -263,8 +261,7 @@ def rank(outcome: runs.Outcome, split: Split, kind: str) -> list[report.Ranking]
     model = outcome.model
     rankings = []
     for direction, (query, answer) in reversed(directions(2).items()):
-        codes = of_view(model.codes, answer) if kind == "learned" else model.encoded[answer]
-        scores, ids = jaxcmh.search(dataclasses.replace(model, codes=codes), split.query.views[query], query, ANSWERS)
+        scores, ids = jaxcmh.search(among(model, kind, answer), split.query.views[query], query, ANSWERS)
         ap = outcome.reports[kind]["metrics"][direction].ap
         similarity = model.codebooks is not None
         rankings.append(
