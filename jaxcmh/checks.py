@@ -531,6 +531,8 @@ def check_of(annotation: Any) -> Check | None:
         return functools.partial(_mapping, annotation)
     if issubclass(kind, Iterable) and kind is not annotation and kind.__module__ in ("builtins", "collections.abc"):
         return functools.partial(_sequence, annotation)
+    if hasattr(kind, "_fields"):
+        return functools.partial(_record, kind)
     return lambda value, name: value if isinstance(value, kind) else _refuse(value, name, annotation)
 
 
@@ -586,6 +588,58 @@ def _sequence(annotation: Any, value: Any, name: str) -> Any:
         return tuple(value) if kind is tuple else value
     items = (check(v, f"{name}[{i}]") for i, v in enumerate(value))
     return tuple(items) if kind is tuple or isinstance(value, tuple) else list(items)
+
+
+def _record(kind: Any, value: Any, name: str) -> Any:
+    """A NamedTuple of this kind, if its fields are of the types that they are annotated with."""
+    if not isinstance(value, kind):
+        _refuse(value, name, kind)
+    types_of, within = _field_types(kind, "jax" in sys.modules)
+    if not all(map(isinstance, value, types_of)):
+        field = next(f for f, v, types_ in zip(kind._fields, value, types_of) if not isinstance(v, types_))
+        _refuse(getattr(value, field), f"{name}.{field}", domains(kind)[field])
+    for field, check in within.items():
+        check(getattr(value, field), f"{name}.{field}")
+    return value
+
+
+@functools.cache
+def _field_types(kind: Any, with_jax: bool) -> tuple[tuple[Any, ...], dict[str, Check]]:
+    """The types of a record's fields, and the checks of fields that have more than a type: records, and checks.
+
+    Fields of arrays and numbers may be arrays of JAX too, once it is there.
+    """
+    within = {
+        field: check
+        for field, annotation in domains(kind).items()
+        if _says_more(annotation) and (check := check_of(annotation))
+    }
+    import numpy as np
+
+    arrays = (np.ndarray, np.generic, *([sys.modules["jax"].Array] if with_jax else []))
+    return tuple(_outer(annotation, arrays) for annotation in domains(kind).values()), within
+
+
+def _says_more(annotation: Any) -> bool:
+    inner = any(map(_says_more, typing.get_args(annotation)))
+    return typing.get_origin(annotation) is Annotated or hasattr(annotation, "_fields") or inner
+
+
+def _outer(annotation: Any, arrays: tuple[type, ...]) -> Any:
+    """What `isinstance` takes of an annotation: not what is inside."""
+    origin, args = typing.get_origin(annotation), typing.get_args(annotation)
+    if origin is Annotated:
+        return _outer(args[0], arrays)
+    if origin in (Union, types.UnionType):
+        return tuple(_outer(arg, arrays) for arg in args)
+    kind = origin or annotation
+    if kind is Any or origin is Literal or not isinstance(kind, type):
+        return object
+    if kind.__name__.lower().endswith("array"):
+        return arrays
+    if kind in (int, float):
+        return (numbers.Number, *arrays)
+    return (kind, *arrays) if kind is Sequence else kind
 
 
 def _refuse(value: Any, name: str, annotation: Any) -> typing.NoReturn:

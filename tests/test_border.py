@@ -492,6 +492,30 @@ def test_bad_values_are_refused_by_name(values, tmp_path, monkeypatch):
     assert not wrong, f"{len(wrong)}:\n" + "\n".join(wrong)
 
 
+def test_a_broken_field_of_a_record_is_refused_by_name(values):
+    """What is annotated as anything, text or a function of the user is left to them."""
+    tried, wrong = 0, []
+    for name, function in FUNCTIONS.items():
+        hints = typing.get_type_hints(inspect.unwrap(function), include_extras=True)
+        arguments = inspect.signature(function).parameters.values()
+        needed = [p.name for p in arguments if p.default is p.empty and p.kind.name[:3] != "VAR"]
+        base = {parameter: chosen(values, name, parameter) for parameter in needed}
+        for parameter in needed:
+            record, kinds = base[parameter], (hints[parameter], *typing.get_args(hints[parameter]))
+            if type(record) not in kinds or not hasattr(record, "_fields"):
+                continue
+            for field, annotation in checks.domains(type(record)).items():
+                if annotation in (typing.Any, object):
+                    continue
+                came = outcome(function, {**base, parameter: record._replace(**{field: object()})}, parameter)
+                tried += 1
+                if came != "refused":
+                    wrong.append(f"{name}({parameter}.{field}): {came}")
+    print(f"{tried} fields refused")
+    assert tried > 200
+    assert not wrong, f"{len(wrong)}:\n" + "\n".join(wrong)
+
+
 # -- the command line -------------------------------------------------------------------------------------------------
 
 WORDS_OF = {  # what an option of a kind cannot be

@@ -20,6 +20,13 @@ def selection(rows: Any, name: str) -> Any:
     return chosen if chosen.size else chosen.astype(int)
 
 
+def matrix(view: Any, name: str) -> Any:
+    """A view (n, d), if it is one; its numbers are looked at where it is read."""
+    if len(getattr(view, "shape", ())) != 2:
+        raise ValueError(f"{name}: expected an array (n, d), rows are samples; got {got(view)}")
+    return view
+
+
 Selection = Annotated[Any, selection]
 PARTS = ("train", "query", "database")
 
@@ -33,7 +40,7 @@ class Part(NamedTuple):
         ids: (n,) int64, the item's row in the complete data set (and in `Split.items`).
     """
 
-    views: tuple[Any, ...]
+    views: tuple[Annotated[Any, matrix], ...]
     labels: np.ndarray
     ids: np.ndarray
 

@@ -32,6 +32,10 @@ class Ids:
 
     values: np.ndarray  # (n,) int64 or strings
 
+    def __post_init__(self) -> None:
+        if not isinstance(self.values, np.ndarray) or self.values.ndim != 1 or self.values.dtype.kind not in "iU":
+            raise ValueError(f"values: expected (n,) int64 or strings; got {checks.got(self.values)}")
+
 
 @partial(
     jax.tree_util.register_dataclass,
