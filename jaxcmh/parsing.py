@@ -60,6 +60,10 @@ def read_text(path: str | os.PathLike) -> str:
     """
     content = Path(path).read_bytes()
     encoding = next((name for mark, name in BOMS.items() if content.startswith(mark)), "utf-8")
+    if encoding == "utf-8" and content[:1000].count(0) > len(content[:1000]) // 4:
+        order = "LE" if content[:1000:2].count(0) < content[1:1000:2].count(0) else "BE"
+        remedy = f"save it in UTF-8, such as by `iconv -f UTF-16{order} -t UTF-8`"
+        raise ValueError(f"{path}, line 1: expected text in UTF-8 (every other byte is 0, as in UTF-16); {remedy}")
     try:
         return content.decode(encoding)
     except UnicodeDecodeError as error:

@@ -299,6 +299,10 @@ def test_what_is_no_table_is_told_with_a_remedy(folder):
     (folder / "metadata.csv").write_bytes("file_name,text,labels\n00.png,café,red\n".encode("cp1252"))
     with pytest.raises(ValueError, match=r"metadata\.csv, line 2: expected text in UTF-8 .*iconv -f CP1252"):
         check_folder(folder)
+    for order in ("le", "be"):
+        (folder / "metadata.csv").write_bytes("file_name,text,labels\n00.png,café,red\n".encode(f"utf-16-{order}"))
+        with pytest.raises(ValueError, match=rf"metadata\.csv, line 1: .*iconv -f UTF-16{order.upper()}"):
+            check_folder(folder)
     (folder / "metadata.csv").unlink()
     with pytest.raises(
         FileNotFoundError, match=r"metadata\.csv: no such file; .*columns such as file_name, text and labels"
