@@ -74,6 +74,17 @@ def _text(path: Path) -> str:
 
 
 @contextmanager
+def named(path: str | os.PathLike) -> Iterator[None]:
+    """Errors of the disk that do not say which file they are of, say it."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno is not None and error.filename is None:
+            error.filename = str(path)
+        raise
+
+
+@contextmanager
 def replacing(path: str | os.PathLike) -> Iterator[Path]:
     """A temporary file beside `path`, which takes its place if the block ends without an error.
 
@@ -100,7 +111,7 @@ def replacing(path: str | os.PathLike) -> Iterator[Path]:
         raise ValueError(f"path: expected a file in an existing folder; got the folder {path}")
     # The ending stays: some libraries choose the form of a file by it.
     temporary = path.with_name(f".{path.stem}.part{path.suffix}")
-    with only_writer(path):
+    with only_writer(path), named(path):
         try:
             temporary.unlink(missing_ok=True)
             temporary.touch(exist_ok=False)
@@ -136,7 +147,7 @@ def folder(path: str | os.PathLike) -> Iterator[Path]:
     """
     path = Path(path)
     hidden = path.with_name(f".{path.name}.part")
-    with parents(path), only_writer(path):
+    with parents(path), only_writer(path), named(path):
         if path.exists() and (not path.is_dir() or any(path.iterdir())):
             raise FileExistsError(f"{path} is there already; name another folder or remove it first")
         try:

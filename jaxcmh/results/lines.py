@@ -22,7 +22,7 @@ import numpy as np
 
 import jaxcmh
 from jaxcmh import store
-from jaxcmh.checks import Codes, Count, Has, PathLike, Series, Whole, checked, filled
+from jaxcmh.checks import Check, Codes, Count, Has, PathLike, Series, Whole, bits, checked, filled, got
 from jaxcmh.model import Info, Model
 from jaxcmh.parsing import json_value
 from jaxcmh.store import plain
@@ -43,6 +43,15 @@ PROTOCOL = (
 CONFIGURATION = ("method", "bits", "params", "max_iterations", "tolerance", "features", "hash_function")
 # What a study changes when it changes the data: fewer rows, other pairs.
 OF_THE_SETTING = ("data_hash", "split_hash", "n_database", "n_without_relevant")
+
+
+def one_line(value: Any, name: str) -> str:
+    """Text of one line that is not empty."""
+    if not isinstance(value, str) or len(value.splitlines()) != 1:
+        raise ValueError(f"{name}: expected a line of text; got {got(value)}")
+    return value
+
+
 REQUIRED = ("format", "key", *PROTOCOL, *CONFIGURATION, "seed", "map", "times", "environment")
 NUMBER, NOTHING = (int, float), type(None)
 # Field -> the types of its value, and of the values in it.
@@ -64,6 +73,13 @@ TYPES: dict[str, tuple[tuple[type, ...], tuple[type, ...]]] = {
     "objective": ((list,), (*NUMBER, NOTHING)),
     "environment": ((dict,), (dict, list, str, *NUMBER, NOTHING)),
     "study": ((dict,), (str, list)),
+}
+DOMAINS: dict[str, Check] = {
+    "bits": bits,
+    "seed": Whole(0),
+    **dict.fromkeys(("n_queries", "n_database", "n_train", "max_iterations"), Whole(1)),
+    **dict.fromkeys(("n_without_relevant", "converged"), Whole(0)),
+    "method": one_line,
 }
 DIRECTIONS = {"i2t": "image → text", "t2i": "text → image"}
 POINTS = 257  # of a precision-recall curve in a result line
@@ -101,6 +117,9 @@ def check(record: Any, where: str = "record") -> dict:
     for name in ("map", "objective"):
         if not _finite(record.get(name)):
             raise ValueError(f"{where}: {name} is not finite: {record[name]}")
+    for name, domain in DOMAINS.items():
+        if name in record:
+            domain(record[name], f"{where}: {name}")
     return record
 
 
@@ -419,7 +438,7 @@ def append(path: PathLike, record: Record) -> None:
     text = json.dumps(_nan_to_none(check(dict(record))), allow_nan=False, separators=(",", ":"))
     left = memoryview(text.encode() + b"\n")
     path = Path(path)
-    with store.only_writer(path):
+    with store.only_writer(path), store.named(path):
         new = not path.exists()
         with open(path, "ab", buffering=0) as file:
             whole = file.tell() - _torn(path)

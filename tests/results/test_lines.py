@@ -68,12 +68,22 @@ def test_a_line_that_the_disk_has_no_room_for_leaves_the_others(tmp_path):
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (path.stat().st_size + 100, before[1]))
     try:
-        with pytest.raises(OSError, match="File too large"):
+        with pytest.raises(OSError, match=r"File too large: .*results\.jsonl"):
             results.append(path, line(seed=1))
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
     assert path.read_text().endswith("\n")
     assert results.read(path) == [line()]
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [("bits", 7.5), ("bits", -8), ("seed", -1), ("n_queries", 0), ("n_database", 0), ("method", ""), ("method", "a\nb")],
+)
+def test_a_result_that_no_experiment_gives_is_not_written(tmp_path, field, value):
+    with pytest.raises(ValueError, match=f"record: {field}: expected"):
+        results.append(tmp_path / "results.jsonl", line() | {field: value})
+    assert not list(tmp_path.iterdir())
 
 
 def test_lines_of_several_writers_are_all_there_once(tmp_path):
@@ -99,6 +109,8 @@ def test_lines_of_several_writers_are_all_there_once(tmp_path):
         (json.dumps(line() | {"times": [1.0]}), "line 1: times: expected object"),
         (json.dumps(line() | {"objective": {"a": 1}}), "line 1: objective: expected list"),
         (json.dumps(line() | {"data": ["wiki"]}), "line 1: data: expected text"),
+        (json.dumps(line() | {"bits": 12}), "line 1: bits: expected a positive multiple of 8; got 12"),
+        (json.dumps(line() | {"seed": -1}), "line 1: seed: expected an integer of at least 0; got -1"),
         ("[" * 200_000, r"line 1: not JSON \(nested too deeply\)"),
     ],
 )
