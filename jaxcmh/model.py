@@ -293,7 +293,8 @@ def train(
 
     Returns:
         A `Model`.  A training with a tolerance that `max_iterations` end before it has converged gives a warning, as do
-        bits that are the same for all items, and rows without labels: their codes are those of the hash functions.
+        bits that are the same for all items, a view whose items all get one code when encoded, and rows without labels:
+        their codes are those of the hash functions.
 
     Raises:
         ValueError: an argument is not as described; the message names it, what was given and what is allowed.  Or the
@@ -368,6 +369,13 @@ def train(
             tuple(quickly(choose_words, phi, codebooks, unlabelled, view=m) for m, phi in enumerate(every)),
         )
     _check_codes(method, np.asarray(packed), codebooks is None)
+    for m, view_codes in enumerate(map(np.asarray, encoded)):
+        if (view_codes == view_codes[0]).all():
+            warnings.warn(
+                f"views[{m}]: all items get the same code when encoded, so that a search by this view finds nothing; "
+                "do its rows differ?",
+                stacklevel=3,
+            )
     if not labelled.all():
         packed = beside(packed, np.flatnonzero(labelled), encoded, of_all_views(every, encoders, codebooks, unlabelled))
     jax.block_until_ready(encoded)

@@ -114,6 +114,13 @@ def test_codes_that_tell_nothing_apart_are_refused_and_idle_bits_are_told():
         jaxcmh.train(registry["dcgh"]._replace(codes=idle), views, labels, bits=8)
 
 
+@pytest.mark.parametrize("method", ["dcgh", "acqh"])
+def test_a_view_that_tells_nothing_apart_is_told(method):
+    views, labels = pairs()
+    with pytest.warns(UserWarning, match=r"views\[1\]: all items get the same code when encoded"):
+        jaxcmh.train(method, [views[0], np.ones_like(views[1])], labels, bits=8)
+
+
 @pytest.mark.parametrize(("method", "name"), [(m, name) for m in registry for name in registry[m].params._fields])
 def test_every_hyper_parameter_has_a_domain(method, name):
     views, labels = pairs()
