@@ -2,6 +2,7 @@
 
 import gc
 import resource
+import time
 from collections import Counter
 from pathlib import Path
 
@@ -96,17 +97,20 @@ def test_evaluating_ever_more_items_takes_one_program(compiled, ties):
     assert compiled["programs"] > 0  # it is counted at all
 
 
-def test_adding_one_item_again_and_again_compiles_nothing_and_grows_by_little(compiled):
-    codes = np.random.default_rng(0).integers(0, 256, (1700, 9), dtype=np.uint8)
-    index = indexes.build(codes[:400])
-    index = indexes.add(index, codes[400:401])
+def test_adding_a_thousand_items_one_by_one_compiles_nothing_and_grows_by_little(compiled):
+    codes = np.random.default_rng(0).integers(0, 256, (2040, 9), dtype=np.uint8)
+    index = indexes.build(codes[:1030])
+    index = indexes.add(index, codes[1030:1031])
     compiled.clear()
-    before = resident()
-    for row in range(401, 701):
+    before, seconds = resident(), []
+    for row in range(1031, 2031):
+        start = time.process_time()
         index = indexes.add(index, codes[row : row + 1])
+        seconds.append(time.process_time() - start)
     assert compiled["programs"] == 0
     assert resident() - before < 20
-    np.testing.assert_array_equal(index.codes, codes[:701])
+    assert np.median(seconds) < 0.005
+    np.testing.assert_array_equal(index.codes, codes[:2031])
 
 
 def serve(split, model, calls: int, queries: int, most: int) -> None:

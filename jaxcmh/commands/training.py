@@ -147,7 +147,7 @@ def train(
     tolerance
         Relative change of the objective below which training has converged; the method's own by default, 0 for never.
     param
-        A hyper-parameter, such as alpha=10; may be repeated.
+        A hyper-parameter, such as alpha=10; may be repeated. `jaxcmh methods METHOD` lists them and their values.
     features
         Feature map of every view; the method's own by default.
     anchors

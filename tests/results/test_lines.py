@@ -78,7 +78,10 @@ def test_a_line_that_the_disk_has_no_room_for_leaves_the_others(tmp_path):
 
 @pytest.mark.parametrize(
     ("field", "value"),
-    [("bits", 7.5), ("bits", -8), ("seed", -1), ("n_queries", 0), ("n_database", 0), ("method", ""), ("method", "a\nb")],
+    [
+        *(("bits", 7.5), ("bits", -8), ("seed", -1), ("n_queries", 0), ("n_database", 0)),
+        *(("method", ""), ("method", "a\nb")),
+    ],
 )
 def test_a_result_that_no_experiment_gives_is_not_written(tmp_path, field, value):
     with pytest.raises(ValueError, match=f"record: {field}: expected"):
