@@ -169,6 +169,7 @@ def good(folder: Path) -> dict[str, typing.Any]:
         "codebooks": BOOKS,
         "query_codes": CODES,
         "database_codes": CODES,
+        "paired_codes": CODES,
         "queries": CODES[:2],
         "lookup_topk.queries": BOOKS[0, :5],
         "score_metrics.queries": BOOKS[0, :40],

@@ -495,13 +495,15 @@ def beyond_map(
         >>> found["recall@1"], found["recall@5"], found["median rank"], found["precision within 2"]
         (0.0, 1.0, 2.0, 1.0)
     """
-    n = len(database_codes)
+    n, codes, paired = len(database_codes), np.asarray(database_codes), np.asarray(paired_codes)
+    if paired.shape != (len(query_codes), codes.shape[1]):
+        expected = (len(query_codes), codes.shape[1])
+        raise ValueError(f"paired_codes: expected shape {expected}, one for each query; got {checks.got(paired)}")
     found: dict[str, float] = {}
     if n >= 10:
         (ndcg,) = hamming_ndcg(query_codes, database_codes, query_labels, database_labels, at=[10], ties=ties)
         found["NDCG@10"] = float(ndcg)
-    among = np.concatenate([np.asarray(database_codes), np.asarray(paired_codes)])
-    known = known_item(query_codes, among, n + np.arange(len(query_codes)), ties=ties)
+    known = known_item(query_codes, np.concatenate([codes, paired]), n + np.arange(len(query_codes)), ties=ties)
     found |= {f"recall@{rank}": share for rank, share in zip(known.ranks, known.recall.tolist())}
     found |= {"median rank": known.median_rank, "precision within 2": precision_within(measured)}
     if measured.radius_found[2]:
