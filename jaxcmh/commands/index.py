@@ -324,7 +324,8 @@ def faiss(
 ) -> None:
     """Write a FAISS index with the same distances or scores. Needs the extra faiss.
 
-    Ids that are strings are kept beside it in OUT.ids.json, one per row.
+    Ids that are strings are kept beside it in OUT.ids.json, one per row, and a recall that is measured in
+    OUT.recall.json.
 
     Parameters
     ----------
@@ -334,11 +335,12 @@ def faiss(
         The file to write; must not exist.
     kind
         flat is exact; the others, for packed codes, search a part of the items: how many of the nearest they find is
-        measured on up to 1,000 items of the index, and printed.
+        measured on up to 1,000 items of the index, printed and kept.
     k
         Nearest items of each that are counted.
     """
     import jaxcmh.index
+    from jaxcmh import store
     from jaxcmh.index import faiss
 
     _export(index, out, lambda items, path: faiss.write(items, path, kind))
@@ -346,8 +348,14 @@ def faiss(
         items = jaxcmh.index.load(index)
         k = min(k, len(items))
         if k:
-            queries = min(len(items), faiss.QUERIES)
-            print(f"recall@{k}: {faiss.recall(items, out, k):.4f}, for {queries:,} items of the index")
+            facts = {
+                "kind": kind,
+                "k": k,
+                "recall": faiss.recall(items, out, k),
+                "queries": min(len(items), faiss.QUERIES),
+            }
+            store.write_json(faiss.recall_of(out), facts)
+            print(f"recall@{k}: {facts['recall']:.4f}, for {facts['queries']:,} items of the index")
 
 
 @export_app.command
