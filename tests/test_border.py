@@ -179,6 +179,7 @@ def good(folder: Path) -> dict[str, typing.Any]:
         "hamming_ndcg.at": [3],
         "known_item.items": np.arange(len(CODES)),
         "index": items,
+        "index.answers.queries": CODES[:2],
         "items": CODES,
         "add.ids": None,
         "ids": [0, 1],
