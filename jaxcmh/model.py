@@ -602,6 +602,7 @@ def evaluate(
     at: int | None = None,
     database_views: Views | None = None,
     divisor: metrics.Divisor = "retrieved",
+    beyond_map: bool = False,
 ) -> dict[str, Any]:
     """Mean average precision of every direction, with all that says how it was measured.
 
@@ -617,14 +618,17 @@ def evaluate(
         at: cut the ranking at this rank; the whole database if None.
         database_views: one (n_db, d_m) array a view, for "held_out" only.
         divisor: of a cut-off average precision, see `metrics.hamming_metrics`.
+        beyond_map: measure NDCG@10, known-item recall and precision within 2 bits too, see `metrics.beyond_map`; what
+            belongs to a query is the same sample in the other view, encoded by the hash functions.
 
     Returns:
         dict with the mAP of each direction ("i2t", "t2i"; "view0->view2" and so on for more than two views),
-        n_queries, n_without_relevant (queries not averaged), n_database, method, bits, database, ties, at, and
-        "metrics": for each direction a `metrics.Metrics` with per-query AP and curves.
+        n_queries, n_without_relevant (queries not averaged), n_database, method, bits, database, ties, at, divisor, and
+        "metrics": for each direction a `metrics.Metrics` with per-query AP and curves. With `beyond_map` "measures":
+        for each direction name -> value.
 
     Raises:
-        ValueError: an argument is not as described, or rows or classes do not match.
+        ValueError: an argument is not as described, rows or classes do not match, or `beyond_map` of look-up codes.
 
     Example:
         >>> split = jaxcmh.load_dataset("synthetic", train=200, query=20)
@@ -643,7 +647,8 @@ def evaluate(
         items = [encode(model, x, view) for view, x in enumerate(database_views)]
     else:
         items = [model.encoded[m] if database == "encoded" else of_view(model.codes, m) for m in range(views)]
-    options = {"database": database, "ties": ties, "at": at, "divisor": divisor}
+    paired = [encode(model, x, view) for view, x in enumerate(query_views)] if beyond_map else None
+    options = {"database": database, "ties": ties, "at": at, "divisor": divisor, "paired": paired}
     return measured(model, queries, items, query_labels, database_labels, **options)
 
 
@@ -658,8 +663,16 @@ def measured(
     ties: metrics.Ties,
     at: int | None,
     divisor: metrics.Divisor = "retrieved",
+    paired: Sequence[Any] | None = None,
 ) -> dict[str, Any]:
-    """`evaluate`, of what queries are searched with (`query_vectors`) and of codes of the items, one array a view."""
+    """`evaluate`, of what queries are searched with (`query_vectors`) and of codes of the items, one array a view.
+
+    With `paired`, the codes of the queries' samples, also what is beyond mAP.
+    """
+    if paired is not None and model.codebooks is not None:
+        raise ValueError(
+            f"beyond_map: expected packed codes, which have distances; {model.info.method} has look-up codes"
+        )
     options: dict[str, Any] = {"ties": ties, "at": at, "divisor": divisor}
     found = {}
     for name, (a, b) in directions(len(queries)).items():
@@ -670,6 +683,11 @@ def measured(
                 queries[a], items[b], model.codebooks, query_labels, database_labels, **options
             )
     first = next(iter(found.values()))
+    measures = {}
+    if paired is not None:
+        for name, (a, b) in directions(len(queries)).items():
+            codes, labels = (queries[a], items[b], paired[b]), (query_labels, database_labels)
+            measures[name] = metrics.beyond_map(found[name], *codes, *labels, ties=ties)
     return {
         **{name: measure.map for name, measure in found.items()},
         "n_queries": first.n_queries,
@@ -682,6 +700,7 @@ def measured(
         "at": at,
         "divisor": divisor,
         "metrics": found,
+        **({"measures": measures} if measures else {}),
     }
 
 

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Callable
+from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -11,7 +12,7 @@ from jaxcmh import checks
 from jaxcmh.commands import asked, terminal
 from jaxcmh.commands.asked import Count, Flag, Images, Json, NewPlace, Out, Query, Root, Texts
 from jaxcmh.commands.queries import knowing, read_array, read_queries, read_rows, view_number
-from jaxcmh.commands.things import are_raw, codes_of, read_things
+from jaxcmh.commands.things import are_raw, codes_of, details_of, details_of_rows, read_things
 from jaxcmh.progress import Stages, printable, progress, say, shown
 
 if TYPE_CHECKING:
@@ -37,8 +38,9 @@ def build(
     view: str | None = None,
     bits: checks.Count | None = None,
     codebooks: Path | None = None,
+    thumbnails: Flag = False,
 ) -> None:
-    """Make an index.
+    """Make an index. It keeps the texts and labels of pictures and of a run's items, and shows them with answers.
 
     Parameters
     ----------
@@ -63,13 +65,16 @@ def build(
         Code length where the last byte is not full.
     codebooks
         Codebooks of look-up codes: .npy of shape (books, words, K).
+    thumbnails
+        Keep a small picture of each item too, which `jaxcmh serve` shows: of pictures (needs the extra icons), or of a
+        run that keeps them.
     """
     import jaxcmh.index
 
     with asked.new_file(out), progress() as steps:
         asked.start(steps)
         steps.step(f"reading {items[0]}")
-        index = _read_items(items, ids, integer_ids, model, view, bits, codebooks, steps)
+        index = _read_items(items, ids, integer_ids, model, view, bits, codebooks, thumbnails, steps)
         steps.step(f"writing {out}")
         jaxcmh.index.save(index, out)
     print(f"{shown(out)}: {_described(index)}")
@@ -84,9 +89,10 @@ def add(
     ids: Path | None = None,
     model: Run = None,
     view: str | None = None,
+    thumbnails: Flag = False,
     out: Out = None,
 ) -> None:
-    """Add items to an index; nothing is trained.
+    """Add items to an index; nothing is trained. Texts and labels of pictures are kept, and shown with answers.
 
     Parameters
     ----------
@@ -103,6 +109,8 @@ def add(
     view
         View that the features are of, by number; taken from their width where only one fits. For pictures with texts:
         encode one of them only, image or text.
+    thumbnails
+        Keep a small picture of each new item too, which `jaxcmh serve` shows. Needs the extra icons.
     out
         Write here and leave the index as it is; must not exist.
     """
@@ -115,7 +123,7 @@ def add(
         steps.step(f"reading {index}")
         before = jaxcmh.index.load(index)
         store.room(place, index.stat().st_size)
-        encoder, number = None if model is None else jaxcmh.load(model), None
+        encoder, number, details = None if model is None else jaxcmh.load(model), None, None
         names = None if ids is None else _read_ids(ids, before.ids.values)
         if are_raw(items):
             things = read_things(items)
@@ -126,7 +134,10 @@ def add(
                 there, things = len(things), [thing for thing in things if thing.name not in present]
                 there, names = there - len(things), [thing.name for thing in things]
             rows = codes_of(things, _required(encoder), view, steps)
+            details = details_of(things, names, thumbnails)
         else:
+            if thumbnails:
+                raise ValueError(f"--thumbnails: expected with pictures; got {items[0]}")
             rows = read_rows(_one_file(items), "items")
             number = None if encoder is None else _view(encoder, rows, view)
             if encoder is None:
@@ -134,7 +145,8 @@ def add(
             if names is None and len(before) and before.ids.values.dtype.kind == "U":
                 example = str(before.ids.values[0])
                 raise ValueError(f"--ids: expected names for the new items, as {index} has, such as {example!r}")
-        after = jaxcmh.index.add(before, rows, names, model=encoder, view=number) if len(rows) else before
+        more: dict[str, Any] = {"model": encoder, "view": number, "details": details}
+        after = jaxcmh.index.add(before, rows, names, **more) if len(rows) else before
         jaxcmh.index.save(after, place)
     known = f"; {there:,} were there already" if there else ""
     print(f"{shown(place)}: {_described(after)}, {len(rows):,} of them new{known}")
@@ -212,10 +224,7 @@ def search(
     as_json
         Print one JSON line per answer instead of a table.
     """
-    import numpy as np
-
     import jaxcmh.index
-    from jaxcmh.model import ranks
     from jaxcmh.results import runs
 
     asked.one_query(text, image, query)
@@ -237,15 +246,15 @@ def search(
                 encoder = knowing(encoder, runs.read_run(model), root, Stages(), steps)
             number, rows, names = read_queries(encoder, text, image, None, view)
         steps.step("searching")
-        if radius is None:
-            scores, ids = jaxcmh.index.search(items, rows, k, model=encoder, view=number)
-        else:
-            ends, *within = jaxcmh.index.search_range(items, rows, radius, model=encoder, view=number)
-            scores, ids = (np.split(values, ends[1:-1]) for values in within)
+        most = k if radius is None else None
+        found = jaxcmh.index.answers(items, rows, most, radius=radius, model=encoder, view=number)
     word = "distance" if items.codebooks is None else "score"
-    for name, row_scores, row_ids in zip(names, scores, ids):
-        found = zip(ranks(row_scores), row_scores.tolist(), row_ids.tolist())
-        answers = [{"query": name, "rank": rank, word: score, "item": item} for rank, score, item in found]
+    for name, own in zip(names, found):
+        answers: list[dict[str, Any]] = []
+        for one in own:
+            facts = {"query": name, "rank": one.rank, word: one.score, "item": one.item}
+            facts |= {"labels": list(one.labels)} if items.details.labels else {}
+            answers.append(facts | ({"text": one.text} if items.details.texts else {}))
         if answers or as_json:
             terminal.print_answers(name, answers, as_json)
         else:
@@ -281,6 +290,7 @@ def info(index: Path, /, *, as_json: Json = False) -> None:
         "ids": "strings" if items.ids.values.dtype.kind == "U" else "integers",
         "first ids": [str(word) for word in items.ids.values[:3].tolist()],
         "model": items.model_fingerprint or "not known",
+        "kept": [one.name for one in fields(items.details) if getattr(items.details, one.name)] or ["codes and ids"],
         "bytes": index.stat().st_size,
     }
     terminal.print_facts(facts, as_json)
@@ -324,7 +334,8 @@ def faiss(
 ) -> None:
     """Write a FAISS index with the same distances or scores. Needs the extra faiss.
 
-    Ids that are strings are kept beside it in OUT.ids.json, one per row.
+    Ids that are strings are kept beside it in OUT.ids.json, one per row, and a recall that is measured in
+    OUT.recall.json.
 
     Parameters
     ----------
@@ -334,11 +345,12 @@ def faiss(
         The file to write; must not exist.
     kind
         flat is exact; the others, for packed codes, search a part of the items: how many of the nearest they find is
-        measured on up to 1,000 items of the index, and printed.
+        measured on up to 1,000 items of the index, printed and kept.
     k
         Nearest items of each that are counted.
     """
     import jaxcmh.index
+    from jaxcmh import store
     from jaxcmh.index import faiss
 
     _export(index, out, lambda items, path: faiss.write(items, path, kind))
@@ -346,8 +358,14 @@ def faiss(
         items = jaxcmh.index.load(index)
         k = min(k, len(items))
         if k:
-            queries = min(len(items), faiss.QUERIES)
-            print(f"recall@{k}: {faiss.recall(items, out, k):.4f}, for {queries:,} items of the index")
+            facts = {
+                "kind": kind,
+                "k": k,
+                "recall": faiss.recall(items, out, k),
+                "queries": min(len(items), faiss.QUERIES),
+            }
+            store.write_json(faiss.recall_of(out), facts)
+            print(f"recall@{k}: {facts['recall']:.4f}, for {facts['queries']:,} items of the index")
 
 
 @export_app.command
@@ -440,6 +458,7 @@ def _read_items(
     view: str | None,
     bits: int | None,
     codebooks: Path | None,
+    thumbnails: bool,
     steps: "Progress",
 ) -> "Index":
     import numpy as np
@@ -454,7 +473,9 @@ def _read_items(
     if model is not None and are_raw(given):
         things, encoder = read_things(given), jaxcmh.load(model)
         codes = codes_of(things, encoder, view, steps)
-        return jaxcmh.index.build(codes, [thing.name for thing in things] if names is None else names, model=encoder)
+        names = [thing.name for thing in things] if names is None else names
+        details = details_of(things, names, thumbnails)
+        return jaxcmh.index.build(codes, names, model=encoder, details=details)
     items = _one_file(given)
     if items.is_dir():
         if not (items / "config.json").is_file() and any(file.suffix.lower() in SUFFIXES for file in items.iterdir()):
@@ -464,7 +485,11 @@ def _read_items(
             raise ValueError(f"--view: {encoder.info.method} learns codes for each view; say of which to take them")
         codes = encoder.codes if view is None else encoder.encoded[view_number(encoder, None, view, "items")]
         rows, own = runs.things(stored, encoder)
-        return jaxcmh.index.build(np.asarray(codes)[rows], own if names is None else names, model=encoder)
+        details = details_of_rows(encoder.catalogue, rows.tolist(), thumbnails)
+        names = own if names is None else names
+        return jaxcmh.index.build(np.asarray(codes)[rows], names, model=encoder, details=details)
+    if thumbnails:
+        raise ValueError(f"--thumbnails: expected with pictures, or a run that keeps them; {items} has none")
     if items.suffix in (".npz", ".parquet", ".faiss") and model is None and codebooks is None:
         index = _read_export(items)
         if names is None and bits is None:

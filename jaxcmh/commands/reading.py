@@ -43,6 +43,7 @@ def table(
     database: Database | None = None,
     study: str | None = None,
     published: Flag = False,
+    measures: Flag = False,
 ) -> None:
     """Print the table of the results in folders or files, with the published values beside ours.
 
@@ -58,6 +59,8 @@ def table(
         Only the lines of this study. [default: a table for each]
     published
         Instead, one row for each published number: the number, ours, the difference, and whether it is reached.
+    measures
+        Instead, a column for mAP and for each of what `jaxcmh evaluate --beyond-map` measured.
     """
     from jaxcmh import results
     from jaxcmh.results import figures, significance, tables
@@ -84,6 +87,10 @@ def table(
         if not compared:
             raise ValueError("no published number is of these methods, data and code lengths")
         print(tables.render(tables.verdicts(compared), format), end="")
+        return
+    if measures:
+        some = [one.lines for one in studies if any("measures" in line for line in one.lines)] or [records]
+        print("\n".join(tables.render(tables.measures(lines), format) for lines in some), end="")
         return
     _one_protocol(studies)
     made = []

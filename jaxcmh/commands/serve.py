@@ -217,9 +217,14 @@ def warm(served: Served) -> Served:
 
 
 def thumbnail(served: Served, item: str, pictures: Sequence[Path]) -> bytes | None:
-    """A small picture of an item: of the run, or of a file that its id names in a folder; None if there is none."""
-    known = served.model.catalogue
-    row = served.rows.get(item, served.rows.get(int(item)) if item.isdecimal() and item.isascii() else None)
+    """A small picture of an item: of the index, of the run, or of a file that its id names in a folder; else None."""
+    known, number = served.model.catalogue, int(item) if re.fullmatch(r"[0-9]{1,18}", item) else None
+    if served.items is not None and (small := served.items.details.thumbnails):
+        ids = served.items.ids.values
+        for row in (ids == (item if ids.dtype.kind == "U" else number)).nonzero()[0]:
+            if small[row]:
+                return small[row]
+    row = served.rows.get(item, served.rows.get(number))
     if known is not None and known.thumbnails and row is not None:
         return known.thumbnails[row]
     if not pictures or served.items is None or not (served.items.ids.values == item).any():
@@ -249,7 +254,7 @@ def found(served: Served, view: int, rows: Any, k: int) -> list[dict[str, Any]]:
     """
 
     import jaxcmh.index
-    from jaxcmh.model import answers, ranks
+    from jaxcmh.model import answers
 
     model, known = served.model, served.model.catalogue
     assert known is not None
@@ -257,22 +262,21 @@ def found(served: Served, view: int, rows: Any, k: int) -> list[dict[str, Any]]:
     if served.items is None:
         some = answers(model, rows, view, min(k, known.pairs[0]))[0]
         named = bool(served.rows) and isinstance(next(iter(served.rows)), str)
-        triples = [(one.rank, one.score, one.name if named else one.item, one.row) for one in some]
+        shown = [(one, one.name if named else one.item, one.row) for one in some]
     elif not len(served):
-        triples = []
+        shown = []
     else:
-        scores, ids = jaxcmh.index.search(served.items, rows, min(k, len(served)), model=model, view=view)
-        items = ids[0].tolist()
-        triples = zip(ranks(scores[0]), scores[0].tolist(), items, map(served.rows.get, items))
+        some = jaxcmh.index.answers(served.items, rows, min(k, len(served)), model=model, view=view)[0]
+        shown = [(one, one.item, served.rows.get(one.item)) for one in some]
     return [
         {
-            "rank": rank,
-            word: score,
+            "rank": one.rank,
+            word: one.score,
             "item": item,
-            "labels": [] if row is None else known.labels_of(row),
-            "text": known.texts[row] if known.texts and row is not None else "",
+            "labels": list(one.labels) or ([] if row is None else known.labels_of(row)),
+            "text": one.text or (known.texts[row] if known.texts and row is not None else ""),
         }
-        for rank, score, item, row in triples
+        for one, item, row in shown
     ]
 
 
@@ -363,7 +367,7 @@ def application(now: Callable[[], Served], pictures: Sequence[Path] = (), hosts:
             "method": served.model.info.method,
             "views": list(known.view_names),
             "examples": list(served.proposed),
-            "pictured": bool(known.thumbnails or pictures),
+            "pictured": bool(known.thumbnails or pictures or (served.items and served.items.details.thumbnails)),
             "scores": "distance" if served.model.codebooks is None else "score",
         }
         return JSONResponse(facts)

@@ -79,9 +79,12 @@ def ending(line: Mapping[str, Any]) -> str:
 def print_records(records: Sequence[Mapping[str, Any]], as_json: bool) -> None:
     """Print result lines of one data set: as JSON, or as a table of all methods, code lengths and database codes."""
     from jaxcmh import results
+    from jaxcmh.results import tables
 
     if as_json:
         print_lines(records)
+    elif any(line.get("measures") for line in records):
+        print(tables.render(tables.measures(records)), end="")
     else:
         print_table(results.table(records, rows=("method", "bits", "database"), columns=("direction",)))
 

@@ -6,6 +6,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 if TYPE_CHECKING:
+    from jaxcmh.datasets.catalogue import Catalogue
+    from jaxcmh.index import Details
     from jaxcmh.model import Model
     from jaxcmh.progress import Progress
 
@@ -18,6 +20,7 @@ class Thing(NamedTuple):
     name: str
     picture: Path | None
     text: str
+    labels: tuple[str, ...] = ()
 
 
 def are_raw(paths: Sequence[Path]) -> bool:
@@ -48,7 +51,10 @@ def read_things(paths: Sequence[Path]) -> list[Thing]:
         if path.is_dir() and lists_of(path):
             listing = read_folder(path, bare=True)
             refuse_problems(listing)
-            things += [Thing(Path(line.name).as_posix(), line.path, " ".join(line.texts)) for line in listing.lines]
+            things += [
+                Thing(Path(line.name).as_posix(), line.path, " ".join(line.texts), line.labels)
+                for line in listing.lines
+            ]
         elif path.is_dir():
             files = (Path(above, name) for above, _, names in os.walk(path) for name in names)
             found = sorted(file for file in files if file.suffix.lower() in SUFFIXES)
@@ -92,6 +98,36 @@ def codes_of(things: Sequence[Thing], model: "Model", view: str | None, steps: "
             done += len(at)
             steps.step(f"{done} of {len(things)} encoded")
     return codes
+
+
+def details_of(things: Sequence[Thing], names: Sequence[str], thumbnails: bool) -> "Details":
+    """What an index keeps of things: labels, texts that are not their names, and small pictures if it is to.
+
+    Raises:
+        ValueError: one is no picture that can be read.
+    """
+    from jaxcmh.datasets.catalogue import thumbnail
+    from jaxcmh.index import Details
+
+    texts = ["" if thing.text == name else thing.text for thing, name in zip(things, names)]
+    labels = [thing.labels for thing in things]
+    small = [thumbnail(thing.picture) if thing.picture else b"" for thing in things] if thumbnails else []
+    return Details(texts if any(texts) else (), labels if any(labels) else (), small if any(small) else ())
+
+
+def details_of_rows(known: "Catalogue | None", rows: Sequence[int], thumbnails: bool) -> "Details":
+    """What an index keeps of the items of a run."""
+    from jaxcmh.index import Details
+
+    if thumbnails and (known is None or not known.thumbnails):
+        raise ValueError("--thumbnails: the run keeps none; train with --thumbnails")
+    if known is None:
+        return Details()
+    return Details(
+        [known.texts[row] for row in rows] if known.texts else (),
+        [known.labels_of(row) for row in rows] if known.label_names else (),
+        [known.thumbnails[row] for row in rows] if thumbnails else (),
+    )
 
 
 def _view(model: "Model", view: str) -> str:

@@ -7,7 +7,7 @@ from contextlib import ExitStack
 from functools import partial
 from importlib import metadata
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from cyclopts import Parameter
 
@@ -280,6 +280,8 @@ def evaluate(
     database: Databases = None,
     ties: Ties = "expected",
     at: checks.Count | None = None,
+    divisor: Literal["retrieved", "possible"] = "retrieved",
+    beyond_map: Flag = False,
     data: str | None = None,
     root: Root = None,
     as_json: Json = False,
@@ -296,6 +298,12 @@ def evaluate(
         How items of equal distance count in mAP.
     at
         Cut rankings at this rank; the whole database by default.
+    divisor
+        With --at, divide average precision by the relevant items retrieved, as the field's code does, or by those that
+        are possible: the smaller of --at and the relevant items of the database.
+    beyond_map
+        Measure NDCG@10 too, recall at 1, 5 and 10 and median rank of what belongs to each query, and precision within 2
+        bits.
     data
         Another data set with the same views, for its queries and database.
     root
@@ -335,13 +343,13 @@ def evaluate(
         for kind in database or dict.fromkeys(known):
             steps.step(f"evaluating {kind} database codes")
             with stages("evaluate"):
-                report = measure(kind, ties=ties, at=at)
+                report = measure(kind, ties=ties, at=at, divisor=divisor, beyond_map=beyond_map)
             records.append(results.record(model, {**report, **said}, data=name, hashes=hashes, times=stages.seconds))
     try:
         with store.only_writer(run / "results.jsonl"):  # another may have added the same meanwhile
-            known = {line["key"] for line in results.read(run / "results.jsonl")}
+            known = {(line["key"], "measures" in line) for line in results.read(run / "results.jsonl")}
             for line in records:
-                if line["key"] not in known:
+                if not known & {(line["key"], True), (line["key"], "measures" in line)}:
                     results.append(run / "results.jsonl", line)
     finally:
         terminal.print_records(records, as_json)

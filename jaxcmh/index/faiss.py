@@ -194,6 +194,16 @@ def names_of(path: PathLike) -> Path:
 
 
 @checked
+def recall_of(path: PathLike) -> Path:
+    """Where `jaxcmh export faiss` keeps the recall that it measures: a JSON object beside the FAISS file.
+
+    >>> str(recall_of("items.faiss"))
+    'items.faiss.recall.json'
+    """
+    return Path(f"{path}.recall.json")
+
+
+@checked
 def write(index: Index, path: PathLike, kind: Kind = "flat") -> None:
     """Write an index as a FAISS file, and ids that are strings beside it; each file appears whole or not at all.
 
@@ -226,6 +236,7 @@ def write(index: Index, path: PathLike, kind: Kind = "flat") -> None:
                 names.write_text(json.dumps(index.ids.values.tolist(), ensure_ascii=False), encoding="utf-8")
         else:
             names_of(path).unlink(missing_ok=True)
+        recall_of(path).unlink(missing_ok=True)  # of a file that is replaced
 
 
 @checked

@@ -5,13 +5,16 @@
     scores, ids = search(index, texts, k=10, model=model, view=1)
 
 Every function returns a new index and leaves the one it was given as it was. Adding encodes new items and trains
-nothing. An item takes bits / 8 bytes (one byte per book for look-up codes) and its id.
+nothing. An item takes bits / 8 bytes (one byte per book for look-up codes) and its id, and what it is told to keep of
+texts, labels and small pictures.
 """
 
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, fields, replace
 from functools import partial
-from typing import Any
+from itertools import compress
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
@@ -19,7 +22,8 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from jaxcmh import brief, checks, store
 from jaxcmh.checks import Array, Books, Count, Natural, PathLike, checked
-from jaxcmh.model import Model, asked_with, encode
+from jaxcmh.model import Model, asked_with, encode, ranks
+from jaxcmh.parsing import json_value
 from jaxcmh.retrieval import topk
 
 KIND = "jaxcmh_index"
@@ -37,10 +41,56 @@ class Ids:
             raise ValueError(f"values: expected (n,) int64 or strings; got {checks.got(self.values)}")
 
 
+@dataclass(frozen=True, eq=False)
+class Details:
+    """What answers show of the items, in their order: of each something, or of none; compared as `Ids` are.
+
+    Attributes:
+        texts: of each item, "" where it has none.
+        labels: names of the labels of each.
+        thumbnails: of each the bytes of a small picture, b"" where it has none.
+    """
+
+    texts: Sequence[str] = ()
+    labels: Sequence[Sequence[str]] = ()
+    thumbnails: Sequence[bytes] = ()
+
+    def _kept(self, mask: np.ndarray) -> "Details":
+        return Details(*(list(compress(getattr(self, one.name), mask)) for one in fields(self)))
+
+    def _with(self, n: int, others: "Details", m: int) -> "Details":
+        """Those of n items and of m others behind them."""
+        blank, joined = {"texts": "", "labels": (), "thumbnails": b""}, {}
+        for name, nothing in blank.items():
+            own, more = getattr(self, name), getattr(others, name)
+            if len(own) or len(more):
+                joined[name] = [*(own or [nothing] * n), *(more or [nothing] * m)]
+        return Details(**joined)
+
+
+class Answer(NamedTuple):
+    """An item that a query finds; what is not known of it is empty.
+
+    Attributes:
+        rank: from 1; items that are equally near have equal ranks.
+        score: Hamming distance, or score of look-up codes.
+        item: its id.
+        row: its place in the index.
+        labels, text: as the index keeps them.
+    """
+
+    rank: int
+    score: float
+    item: int | str
+    row: int
+    labels: Sequence[str]
+    text: str
+
+
 @partial(
     jax.tree_util.register_dataclass,
     data_fields=("blocks", "codebooks"),
-    meta_fields=("bits", "ids", "model_fingerprint"),
+    meta_fields=("bits", "ids", "model_fingerprint", "details"),
 )
 @dataclass(frozen=True)
 class Index:
@@ -51,6 +101,7 @@ class Index:
     bits: int  # of a code, 8 per book for look-up codes; zeros fill its last byte
     ids: Ids
     model_fingerprint: str  # of the model that encoded the items, "" if not known
+    details: Details = field(default_factory=Details)
 
     __repr__ = brief.text
     _repr_html_ = brief.table
@@ -78,6 +129,7 @@ def build(
     view: int | None = None,
     codebooks: Books | None = None,
     bits: int | None = None,
+    details: Details | None = None,
 ) -> Index:
     """Make an index of items given by their codes, or encoded here by a model.
 
@@ -89,6 +141,7 @@ def build(
         codebooks: (books, words, K), for look-up codes without a model.
         bits: length of packed codes that were made elsewhere and do not fill their last byte: its other bits are 0, as
             `np.packbits(signs > 0, axis=1, bitorder="little")` leaves them.
+        details: texts, labels and thumbnails of the items, to be shown.
 
     Returns:
         The index.
@@ -118,11 +171,20 @@ def build(
     check_padding("items", codes, bits)
     checked = _ids(ids, len(codes), np.zeros(0, np.int64))
     blocks = _arranging(codebooks)(codes)
-    return Index(blocks, codebooks, bits, Ids(checked), "" if model is None else model.fingerprint)
+    made = "" if model is None else model.fingerprint
+    return Index(blocks, codebooks, bits, Ids(checked), made, _details(details, len(codes)))
 
 
 @checked
-def add(index: Index, items: Any, ids: Any = None, *, model: Model | None = None, view: int | None = None) -> Index:
+def add(
+    index: Index,
+    items: Any,
+    ids: Any = None,
+    *,
+    model: Model | None = None,
+    view: int | None = None,
+    details: Details | None = None,
+) -> Index:
     """The index with more items behind those it has.
 
     Args:
@@ -130,7 +192,7 @@ def add(index: Index, items: Any, ids: Any = None, *, model: Model | None = None
         items: as for `build`.
         ids: different integers or strings, as the index has, none of them in it; if None, the integers from the
             largest on.
-        model, view: as for `build`.
+        model, view, details: as for `build`.
 
     Returns:
         A new index.
@@ -154,7 +216,8 @@ def add(index: Index, items: Any, ids: Any = None, *, model: Model | None = None
     ids = np.concatenate([index.ids.values, _ids(ids, len(codes), index.ids.values)])
     known = "" if model is None and len(codes) else index.model_fingerprint
     blocks = topk.extended(index.blocks, codes, _arranging(index.codebooks))
-    return replace(index, blocks=blocks, ids=Ids(ids), model_fingerprint=known)
+    details = index.details._with(len(index), _details(details, len(codes)), len(codes))
+    return replace(index, blocks=blocks, ids=Ids(ids), model_fingerprint=known, details=details)
 
 
 @checked
@@ -176,7 +239,8 @@ def remove(index: Index, ids: Any) -> Index:
         [20]
     """
     gone = members(index, ids)
-    return replace(index, blocks=topk.without(index.blocks, gone), ids=Ids(index.ids.values[~gone]))
+    blocks, ids = topk.without(index.blocks, gone), Ids(index.ids.values[~gone])
+    return replace(index, blocks=blocks, ids=ids, details=index.details._kept(~gone))
 
 
 @checked
@@ -239,13 +303,27 @@ def search(
         >>> search(index, np.uint8([[0]]), k=1, mask=members(index, [10, 20]))[1].tolist()
         [[20]]
     """
+    scores, at = _nearest(index, queries, k, model, view, mask, mesh)
+    return scores, index.ids.values[at]
+
+
+def _nearest(
+    index: Index,
+    queries: Any,
+    k: int,
+    model: Model | None,
+    view: int | None,
+    mask: Any = None,
+    mesh: Mesh | None = None,
+) -> tuple[np.ndarray, np.ndarray]:
+    """`search`, with rows in place of ids."""
     _check_model(index, model)
     queries = _queries(index, queries, model, view)
     if index.codebooks is None:
         scores, at = topk.nearest(queries, index.blocks, k, mask, mesh)
     else:
         scores, at = topk.lookup_topk(queries, index.blocks, index.codebooks, k, mask=mask, mesh=mesh)
-    return np.asarray(scores), index.ids.values[np.asarray(at)]
+    return np.asarray(scores), np.asarray(at)
 
 
 @checked
@@ -277,12 +355,65 @@ def search_range(
         >>> search_range(build(np.uint8([[0], [7], [3]])), np.uint8([[7]]), 1)[2].tolist()
         [1, 2]
     """
+    offsets, distances, at = _within(index, queries, radius, model, view, mask)
+    return offsets, distances, index.ids.values[at]
+
+
+def _within(
+    index: Index, queries: Any, radius: int, model: Model | None, view: int | None, mask: Any = None
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """`search_range`, with rows in place of ids."""
     _check_model(index, model)
     if index.codebooks is not None:
         raise ValueError("index: look-up codes have scores, not distances; a radius is for packed codes")
     queries = _queries(index, queries, model, view)
-    offsets, distances, at = topk.hamming_range(queries, index.blocks, radius, mask=mask)
-    return offsets, distances, index.ids.values[at]
+    return topk.hamming_range(queries, index.blocks, radius, mask=mask)
+
+
+@checked
+def answers(
+    index: Index,
+    queries: Any,
+    k: Count | None,
+    *,
+    radius: Natural | None = None,
+    model: Model | None = None,
+    view: int | None = None,
+) -> list[list[Answer]]:
+    """`search`, or `search_range`, with ranks and with what the index keeps of the items.
+
+    Args:
+        index: the index to search.
+        queries, model, view: as for `search`.
+        k: items per query; None with a radius.
+        radius: the largest distance, instead of k.
+
+    Returns:
+        For each query its answers, best first.
+
+    Raises:
+        ValueError: k and radius are both given, or neither is; otherwise as for the two functions.
+
+    Example:
+        >>> index = build(np.uint8([[0], [7]]), ["a", "b"], details=Details(texts=["the sea", "the sun"]))
+        >>> [(answer.rank, answer.item, answer.text) for answer in answers(index, np.uint8([[7]]), 1)[0]]
+        [(1, 'b', 'the sun')]
+    """
+    if radius is not None and k is None:
+        ends, *within = _within(index, queries, radius, model, view)
+        scores, rows = (np.split(values, ends[1:-1]) for values in within)
+    elif k is not None and radius is None:
+        scores, rows = _nearest(index, queries, k, model, view)
+    else:
+        raise ValueError("k: expected either k or a radius")
+    return [_answers(index, own, at) for own, at in zip(scores, rows)]
+
+
+def _answers(index: Index, scores: np.ndarray, rows: np.ndarray) -> list[Answer]:
+    every, labels, texts = rows.tolist(), index.details.labels, index.details.texts
+    named = [labels[row] if labels else () for row in every]
+    told = [texts[row] if texts else "" for row in every]
+    return list(map(Answer, ranks(scores), scores.tolist(), index.ids.values[rows].tolist(), every, named, told))
 
 
 @checked
@@ -331,6 +462,10 @@ def save(index: Index, path: PathLike) -> None:
         arrays |= store.pieces("id", [word.encode() for word in index.ids.values.tolist()])
     else:
         arrays["ids"] = index.ids.values
+    labels = [json.dumps(list(names)) for names in index.details.labels]
+    for name, words in (("texts", index.details.texts), ("labels", labels)):
+        arrays |= store.pieces(name, [word.encode() for word in words]) if words else {}
+    arrays |= store.pieces("thumbnails", index.details.thumbnails) if index.details.thumbnails else {}
     header = {"format": FORMAT, "bits": index.bits, "n": len(index), "model": index.model_fingerprint}
     store.write(path, KIND, header, arrays)
 
@@ -368,7 +503,11 @@ def _restored(header: dict[str, Any], arrays: dict[str, np.ndarray]) -> Index:
     for name, value in (("bits", index.bits), ("n", len(index)), ("model", str(header["model"]))):
         if header[name] != value:
             raise ValueError(f"{name}: expected {value!r}; got {header[name]!r}")
-    return replace(index, model_fingerprint=header["model"])
+    parts = (store.cut(one.name, arrays) if f"{one.name}_text" in arrays else () for one in fields(Details))
+    texts, labels, thumbnails = parts
+    names = [checks.series(json_value(own), "labels", str) for own in labels]
+    details = Details([text.decode() for text in texts], names, list(thumbnails))
+    return replace(index, model_fingerprint=header["model"], details=_of_each(details, len(index)))
 
 
 @checked
@@ -392,6 +531,22 @@ def check_padding(name: str, codes: checks.Codes, bits: Count) -> None:
         wrong = np.asarray(codes[:, -1] >> bits % 8) != 0
         if wrong.any():
             raise ValueError(f"{name}: expected zeros behind bit {bits} of a code; row {wrong.argmax()} has ones")
+
+
+def _details(details: Details | None, n: int) -> Details:
+    """Checked details of n items."""
+    if details is None:
+        return Details()
+    texts = checks.series(details.texts, "details.texts", str)
+    labels = checks.series(details.labels, "details.labels", Sequence[str])
+    return _of_each(Details(texts, labels, checks.series(details.thumbnails, "details.thumbnails", bytes)), n)
+
+
+def _of_each(details: Details, n: int) -> Details:
+    for one in fields(details):
+        if len(getattr(details, one.name)) not in (0, n):
+            raise ValueError(f"details.{one.name}: expected {n}, one per item; got {len(getattr(details, one.name))}")
+    return details
 
 
 def _arranging(codebooks: Any) -> Callable[[Any], topk.Blocks]:

@@ -79,7 +79,7 @@ def studies(records: Lines) -> list[Study]:
             raise ValueError(f"study: expected a name and a kind, got {about!r}")
         if about["kind"] not in KINDS:
             raise ValueError(f"study {about['name']!r}: kind must be one of {', '.join(KINDS)}; got {about['kind']!r}")
-        place = about["name"], about["kind"], line["data"], line["ties"], line["at"]
+        place = about["name"], about["kind"], line["data"], line["ties"], line["at"], line.get("divisor")
         parted.setdefault(place, Study(about["name"], about["kind"], (), line["data"], [])).lines.append(line)
     for study in parted.values():
         if study.kind == "deep":  # beside the same methods with the features the data set has

@@ -25,6 +25,7 @@ from jaxcmh import store
 from jaxcmh.checks import Check, Codes, Count, Has, PathLike, Series, Whole, bits, checked, filled, got
 from jaxcmh.model import Info, Model
 from jaxcmh.parsing import json_value
+from jaxcmh.retrieval.metrics import Divisor
 from jaxcmh.store import plain
 
 FORMAT = 2
@@ -40,6 +41,8 @@ PROTOCOL = (
     "n_without_relevant",
     "n_database",
 )
+# Of the protocol too; a line has it where it is another than this.
+DIVISOR: Divisor = "retrieved"
 CONFIGURATION = ("method", "bits", "params", "max_iterations", "tolerance", "features", "hash_function")
 # What a study changes when it changes the data: fewer rows, other pairs.
 OF_THE_SETTING = ("data_hash", "split_hash", "n_database", "n_without_relevant")
@@ -58,7 +61,7 @@ NUMBER, NOTHING = (int, float), type(None)
 TEXT, WHOLE, FACTS = ((str,), ()), ((int,), ()), ((dict,), (*NUMBER, str, NOTHING))
 TYPES: dict[str, tuple[tuple[type, ...], tuple[type, ...]]] = {
     **dict.fromkeys(("key", "data", "data_hash", "split_hash", "database", "ties", "method", "hash_function"), TEXT),
-    **dict.fromkeys(("feature_label", "map_label", "arrays", "queries"), TEXT),
+    **dict.fromkeys(("feature_label", "map_label", "arrays", "queries", "divisor"), TEXT),
     **dict.fromkeys(("format", "n_queries", "n_without_relevant", "n_database", "bits", "max_iterations"), WHOLE),
     **dict.fromkeys(("seed", "n_train", "converged"), WHOLE),
     **dict.fromkeys(("params", "times"), ((dict,), NUMBER)),
@@ -67,7 +70,7 @@ TYPES: dict[str, tuple[tuple[type, ...], tuple[type, ...]]] = {
     "at": ((int, NOTHING), ()),
     "chance": ((*NUMBER, NOTHING), ()),
     "features": ((list, str), (dict,)),
-    "curves": ((dict,), (dict,)),
+    **dict.fromkeys(("curves", "measures"), ((dict,), (dict,))),
     "ap": ((dict,), (list,)),
     "topn": ((list,), (int,)),
     "objective": ((list,), (*NUMBER, NOTHING)),
@@ -114,7 +117,7 @@ def check(record: Any, where: str = "record") -> dict:
     scores = record["map"]
     if not isinstance(scores, dict) or not scores or not all(isinstance(v, float | int) for v in scores.values()):
         raise ValueError(f"{where}: map must give a number for every direction, got {scores!r}")
-    for name in ("map", "objective"):
+    for name in ("map", "objective", "measures"):
         if not _finite(record.get(name)):
             raise ValueError(f"{where}: {name} is not finite: {record[name]}")
     for name, domain in DOMAINS.items():
@@ -302,10 +305,6 @@ def line(
         >>> line(outcome.model.info, report, data="synthetic", hashes=hashes, times={"train": 1.5}, **more)["note"]
         'by hand'
     """
-    if report.get("divisor", "retrieved") != "retrieved":
-        raise ValueError(
-            f"report: expected mAP divided by the items retrieved, as all lines have; got {report['divisor']}"
-        )
     metrics = report["metrics"]
     curves = {direction: measured for direction, measured in metrics.items() if hasattr(measured, "topn")}
     record = {
@@ -319,8 +318,10 @@ def line(
         "seed": info.seed,
         "n_train": info.n,
         "map": {direction: report[direction] for direction in metrics},
-        **{name: report[name] for name in ("chance", "queries") if name in report},
+        **{name: report[name] for name in ("measures", "chance", "queries") if name in report},
     }
+    if report["at"] is not None and report.get("divisor", DIVISOR) != DIVISOR:
+        record["divisor"] = report["divisor"]
     if curves:
         record["topn"] = next(iter(curves.values())).topn
         record["curves"] = {direction: _curves(measured) for direction, measured in curves.items()}
@@ -364,6 +365,8 @@ def key(record: Annotated[Mapping[str, Any], Has((*PROTOCOL, *CONFIGURATION, "se
         True
     """
     identity = {name: record[name] for name in (*PROTOCOL, *CONFIGURATION, "seed")}
+    if "divisor" in record:
+        identity["divisor"] = record["divisor"]
     if record.get("setting"):  # conditions of the data, see `studies.conditions`
         identity["setting"] = record["setting"]
     return hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:16]
@@ -534,9 +537,9 @@ def one_protocol(records: Lines, free: Sequence[str] = ()) -> dict[str, Any]:
         >>> protocol["data"], protocol["n_queries"], "database" in protocol
         ('synthetic', 10, False)
     """
-    records = list(records)
     shared = {}
-    for name in PROTOCOL:
+    records = [{"divisor": DIVISOR, **record} for record in records]
+    for name in (*PROTOCOL, "divisor"):
         if name in free:
             continue
         values = {json.dumps(r[name]) for r in records}
@@ -552,14 +555,16 @@ def one_protocol(records: Lines, free: Sequence[str] = ()) -> dict[str, Any]:
 
 
 @checked
-def score(at: Count | None) -> str:
+def score(at: Count | None, divisor: Divisor = DIVISOR) -> str:
     """The name of the score: mAP over the whole ranking, or cut off.
 
     Example:
-        >>> score(None), score(50)
-        ('mAP over all items', 'mAP@50')
+        >>> score(None), score(50), score(50, "possible")
+        ('mAP over all items', 'mAP@50', 'mAP@50 (divided by what is possible)')
     """
-    return "mAP over all items" if at is None else f"mAP@{at}"
+    if at is None:
+        return "mAP over all items"
+    return f"mAP@{at}" if divisor == DIVISOR else f"mAP@{at} (divided by what is {divisor})"
 
 
 @checked

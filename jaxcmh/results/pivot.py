@@ -3,7 +3,7 @@
 import csv
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from io import StringIO
 from typing import Annotated, Any, NamedTuple
 
@@ -11,8 +11,18 @@ import numpy as np
 
 from jaxcmh import brief
 from jaxcmh.checks import Whole, checked, filled
-from jaxcmh.results.lines import CONFIGURATION, OF_THE_SETTING, Lines, describe, direction_name, one_protocol, score
+from jaxcmh.results.lines import (
+    CONFIGURATION,
+    DIVISOR,
+    OF_THE_SETTING,
+    Lines,
+    describe,
+    direction_name,
+    one_protocol,
+    score,
+)
 
+MAP = "mAP"  # the measure that every line has
 Digits = Annotated[int, Whole(0, 17)]
 
 
@@ -59,9 +69,10 @@ def table(
 
     Args:
         records: result lines.
-        rows, columns: fields of a record, "direction", or names of a hyper-parameter or setting. Any protocol field
-            that is not among them must be equal in all records, and two records in one cell may differ in nothing but
-            the seed. "data" among them, or a setting such as the number of training rows, says that the data differ.
+        rows, columns: fields of a record, "direction", or names of a hyper-parameter or setting; or "measure", for
+            mAP and all else that lines measure, see `beyond_map` of `jaxcmh.evaluate`. Any protocol field that is not
+            among them must be equal in all records, and two records in one cell may differ in nothing but the seed.
+            "data" among them, or a setting such as the number of training rows, says that the data differ.
     Raises:
         ValueError: the records mix protocols or configurations, or a field does not exist.
 
@@ -75,9 +86,11 @@ def table(
     protocol = one_protocol(records, rows + columns + (OF_THE_SETTING if other_data else ()))
     cells: dict[tuple[tuple, tuple], dict[int, float]] = {}
     settings: dict[tuple[tuple, tuple], str] = {}
+    measures: dict[str, None] = {}
     for line in records:
-        for direction, value in line["map"].items():
-            entry = {**line["params"], **line.get("setting", {}), **line, "direction": direction}
+        for direction, name, value in _scores(line, "measure" in rows + columns):
+            measures.setdefault(name)
+            entry = {**line["params"], **line.get("setting", {}), **line, "direction": direction, "measure": name}
             unknown = [name for name in rows + columns if name not in entry]
             if unknown:
                 raise ValueError(
@@ -93,10 +106,24 @@ def table(
             if cells.setdefault(place, {}).setdefault(line["seed"], value) != value:
                 raise ValueError(f"two results for {dict(zip(rows, place[0]))}, seed {line['seed']}, disagree")
     heads = tuple(dict.fromkeys(place[0] for place in cells))
-    tops = tuple(sorted({place[1] for place in cells}, key=lambda top: [(isinstance(v, str), v) for v in top]))
+    order = list(measures)
+
+    def sorted_by(top: tuple) -> list[tuple]:
+        named = ((order.index(v) if field == "measure" else v) for field, v in zip(columns, top))
+        return [(isinstance(v, str), v) for v in named]
+
+    tops = tuple(sorted({place[1] for place in cells}, key=sorted_by))
     body = tuple((head, tuple(averaged(cells.get((head, top))) for top in tops)) for head in heads)
-    caption = f"{score(protocol.get('at'))}, {describe(protocol)}"
+    caption = f"{score(protocol.get('at'), protocol.get('divisor', DIVISOR))}, {describe(protocol)}"
     return Table(rows, columns, tops, body, caption)
+
+
+def _scores(line: Mapping[str, Any], every: bool) -> Iterator[tuple[str, str, float]]:
+    """Direction, measure and value: of mAP alone, or of all that a line measures."""
+    for direction, value in line["map"].items():
+        yield direction, MAP, value
+        for name, more in line.get("measures", {}).get(direction, {}).items() if every else ():
+            yield direction, name, more
 
 
 def _atom(value: Any) -> Any:
@@ -176,7 +203,8 @@ def to_csv(table: Table) -> str:
     writer = csv.writer(text, lineterminator="\n")
     cells = [(*head, *top, cell) for head, row in table.rows for top, cell in zip(table.columns, row) if cell]
     known = any(cell.published is not None for *_, cell in cells)
-    writer.writerow([*table.index, *table.fields, "map", "sd", "seeds", *(["published"] if known else [])])
+    score = "value" if "measure" in table.index + table.fields else "map"
+    writer.writerow([*table.index, *table.fields, score, "sd", "seeds", *(["published"] if known else [])])
     for *place, cell in cells:
         spread = "" if math.isnan(cell.sd) else repr(cell.sd)
         writer.writerow([*place, repr(cell.mean), spread, cell.seeds, *([cell.published] if known else [])])

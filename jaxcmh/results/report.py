@@ -391,7 +391,7 @@ def _summary(study: figures.Study) -> str:
     varied = f"; varied: {', '.join(map(figures.symbol, study.vary))}" if study.vary else ""
     seeds = len({line["seed"] for line in lines})
     words = f"{_count(len(lines), 'result')}, {_count(seeds, 'seed')}{varied}; data {study.data}"
-    return f"{words}, {lines[0]['ties']} ties, {results.score(lines[0]['at'])}"
+    return f"{words}, {lines[0]['ties']} ties, {results.score(lines[0]['at'], lines[0].get('divisor', 'retrieved'))}"
 
 
 def _count(number: int, what: str) -> str:

@@ -17,7 +17,7 @@ from jaxcmh.datasets.identity import Database
 from jaxcmh.learning.encoders import of_view
 from jaxcmh.model import Model, measured
 from jaxcmh.parsing import json_value, read_arrays, reason
-from jaxcmh.retrieval.metrics import Ties
+from jaxcmh.retrieval.metrics import Divisor, Ties
 from jaxcmh.store import folder, plain, write_json, write_text
 
 FILES = ("config.json", "environment.json", "results.jsonl", "per_query.csv", "codes.npz", "model.safetensors")
@@ -279,7 +279,14 @@ def train_ids(run: Run) -> np.ndarray:
 
 @checked
 def evaluate(
-    run: Run, model: Model, kind: Database, *, ties: Ties = "expected", at: Count | None = None
+    run: Run,
+    model: Model,
+    kind: Database,
+    *,
+    ties: Ties = "expected",
+    at: Count | None = None,
+    divisor: Divisor = "retrieved",
+    beyond_map: bool = False,
 ) -> dict[str, Any]:
     """Evaluate the model of a run again, on the queries and labels that its folder keeps; report as `jaxcmh.evaluate`.
 
@@ -287,7 +294,7 @@ def evaluate(
         run: from `read_run`.
         model: its model.
         kind: "learned" or "encoded" where the training items are the database, else the kind that was evaluated.
-        ties, at: arguments of `jaxcmh.evaluate`.
+        ties, at, divisor, beyond_map: arguments of `jaxcmh.evaluate`.
 
     Raises:
         ValueError: the run does not keep them (of version 0.1.0), or has no such codes; the message says so.
@@ -315,7 +322,9 @@ def evaluate(
     items = [run.codes[f"database_{m}"] for m in views] if own else model.encoded
     items = [of_view(model.codes, m) for m in views] if kind == "learned" else items
     queries = [run.codes[f"asked_{m}"] for m in views]
-    return measured(model, queries, items, run.codes["query_labels"], labels, database=kind, ties=ties, at=at)
+    paired = [run.codes[f"query_{m}"] for m in views] if beyond_map else None
+    options: dict[str, Any] = {"ties": ties, "at": at, "divisor": divisor, "paired": paired}
+    return measured(model, queries, items, run.codes["query_labels"], labels, database=kind, **options)
 
 
 @checked

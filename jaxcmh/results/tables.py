@@ -27,6 +27,7 @@ __all__ = [
     "against",
     "grid",
     "html",
+    "measures",
     "printed",
     "published",
     "render",
@@ -110,6 +111,47 @@ def study(records: Lines) -> results.Table:
     controlled = any(method.startswith(CONTROL) for method in methods)
     caption = f"{table.caption}; {MEANING}" if controlled else table.caption
     return beside(table._replace(rows=tuple(sorted(table.rows, key=order)), caption=caption), records)
+
+
+@checked
+def measures(records: Lines) -> Grid:
+    """The table of all that result lines measure: a row for each method, code length, database and direction.
+
+    Args:
+        records: result lines of one protocol but for the kind of database codes.
+    Returns:
+        The table, its columns mAP and whatever else lines measure, see `jaxcmh.evaluate`'s `beyond_map`.
+    Raises:
+        ValueError: no lines, lines of different protocols, or none that measures more than mAP.
+    Example:
+        >>> import jaxcmh
+        >>> from jaxcmh.studies import runs
+        >>> split = jaxcmh.load_dataset("synthetic", train=60, query=10)
+        >>> outcome = runs.run(split, "dcgh", bits=8, data="synthetic")
+        >>> report = runs.evaluate(outcome.model, split, "learned", beyond_map=True)
+        >>> line = results.record(outcome.model, report, data="synthetic", hashes=("a", "b"), times={})
+        >>> [head for head, _ in measures([line]).levels[0]][:3]
+        ['mAP', 'NDCG@10', 'recall@1']
+    """
+    records = [_named(line) for line in records if line.get("measures")]
+    if not records:
+        raise ValueError("the results measure mAP alone; jaxcmh evaluate --beyond-map measures more")
+    rows = ("method", "bits", *differing(records), "database", "direction")
+    table = results.table(records, rows, columns=("measure",))
+    caption = (
+        f"{table.caption}; recall: how often what belongs to a query is among the first answers, where all that "
+        "belongs to the queries is added to the database; precision within 2 bits: a query with no item so near counts "
+        "as 0, or is left out (found)"
+    )
+    names = [name for (name,) in table.columns]
+    words = tuple(
+        (
+            (*map(_word, place), results.direction_name(direction)),
+            tuple((results.show(cell, 1 if "rank" in name else 3), False) for name, cell in zip(names, cells)),
+        )
+        for (*place, direction), cells in table.rows
+    )
+    return Grid(table.index, (tuple((name, 1) for name in names),), words, caption)
 
 
 @checked

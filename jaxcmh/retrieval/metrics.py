@@ -457,6 +457,61 @@ def _places(queries: Array, rows: Array, items: Array, n: Array) -> tuple[Array,
 
 
 @checked
+def beyond_map(
+    measured: Metrics,
+    query_codes: SomeCodes,
+    database_codes: SomeCodes,
+    paired_codes: SomeCodes,
+    query_labels: Labels,
+    database_labels: Labels,
+    *,
+    ties: Ties = "expected",
+) -> dict[str, float]:
+    """What mAP does not say of a ranking by Hamming distance, as one number each.
+
+    * "NDCG@10": `hamming_ndcg`, where there are 10 items.
+    * "recall@1", "recall@5", "recall@10", "median rank": `known_item` of what belongs to each query, such as the
+      picture to a text, when all that belongs to the queries is added to the database.
+    * "precision within 2", "precision within 2, found": `precision_within` 2 bits of all queries, and of those that
+      have an item so near, where one has.
+
+    Args:
+        measured: from `hamming_metrics`, of the same codes.
+        query_codes: (n_q, bits / 8) uint8.
+        database_codes: (n, bits / 8) uint8.
+        paired_codes: (n_q, bits / 8) uint8 codes of what belongs to each query.
+        query_labels, database_labels: as for `hamming_metrics`.
+        ties: "expected" or "stable".
+
+    Returns:
+        Name -> value.
+
+    Raises:
+        ValueError: as for the functions named.
+
+    Example:
+        >>> codes, labels = np.array([[0], [255]], np.uint8), [3, 7]
+        >>> found = beyond_map(hamming_metrics(codes, codes, labels, labels), codes, codes, codes ^ 1, labels, labels)
+        >>> found["recall@1"], found["recall@5"], found["median rank"], found["precision within 2"]
+        (0.0, 1.0, 2.0, 1.0)
+    """
+    n, codes, paired = len(database_codes), np.asarray(database_codes), np.asarray(paired_codes)
+    if paired.shape != (len(query_codes), codes.shape[1]):
+        expected = (len(query_codes), codes.shape[1])
+        raise ValueError(f"paired_codes: expected shape {expected}, one for each query; got {checks.got(paired)}")
+    found: dict[str, float] = {}
+    if n >= 10:
+        (ndcg,) = hamming_ndcg(query_codes, database_codes, query_labels, database_labels, at=[10], ties=ties)
+        found["NDCG@10"] = float(ndcg)
+    known = known_item(query_codes, np.concatenate([codes, paired]), n + np.arange(len(query_codes)), ties=ties)
+    found |= {f"recall@{rank}": share for rank, share in zip(known.ranks, known.recall.tolist())}
+    found |= {"median rank": known.median_rank, "precision within 2": precision_within(measured)}
+    if measured.radius_found[2]:
+        found["precision within 2, found"] = precision_within(measured, empty="left out")
+    return found
+
+
+@checked
 def score_metrics(
     queries: Rows,
     database_codes: SomeCodes,

@@ -14,7 +14,7 @@ from jaxcmh.learning.core import Method
 from jaxcmh.model import Model, query_vectors
 from jaxcmh.progress import Stages
 from jaxcmh.results.runs import FILES, Run, folder, free, keep, per_query, read_run, stored
-from jaxcmh.retrieval.metrics import Ties
+from jaxcmh.retrieval.metrics import Divisor, Ties
 
 __all__ = [
     "FILES",
@@ -135,7 +135,14 @@ def run(
 
 @checked
 def evaluate(
-    model: Model, split: Split, kind: Database, *, ties: Ties = "expected", at: Count | None = None
+    model: Model,
+    split: Split,
+    kind: Database,
+    *,
+    ties: Ties = "expected",
+    at: Count | None = None,
+    divisor: Divisor = "retrieved",
+    beyond_map: bool = False,
 ) -> dict[str, Any]:
     """Evaluate a model on a split with one kind of database codes; arguments and report as `jaxcmh.evaluate`.
 
@@ -160,5 +167,7 @@ def evaluate(
         ties=ties,
         at=at,
         database_views=views,
+        divisor=divisor,
+        beyond_map=beyond_map,
     )
     return {**report, "database": kind}

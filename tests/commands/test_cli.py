@@ -286,6 +286,32 @@ def test_evaluate_agrees_with_training_and_keeps_only_new_results(capsys, traine
     assert [line["ties"] for line in runs.read_run(trained).records] == ["expected", "expected", "stable"]
 
 
+def test_evaluate_measures_more_than_map_where_it_is_asked_to(capsys, trained, tmp_path):
+    run = shutil.copytree(trained, tmp_path / "run")
+    stored = [line for line in runs.read_run(run).records if line["ties"] == "expected"]
+    assert "the results measure mAP alone" in refused(capsys, "table", run, "--measures")
+    for _ in range(2):
+        code, out, _ = call(capsys, "evaluate", run, "--beyond-map")
+        assert (code, "NDCG@10" in out) == (0, True)
+    kept = [line for line in runs.read_run(run).records if "measures" in line]
+    assert [(line["key"], line["map"]) for line in kept] == [(line["key"], line["map"]) for line in stored]
+    model, split = jaxcmh.load(run), jaxcmh.load_dataset("synthetic")
+    options = {"database": "encoded", "beyond_map": True}
+    report = jaxcmh.evaluate(model, split.query.views, split.query.labels, split.train.labels, **options)
+    assert kept[1]["measures"] == report["measures"]
+    code, out, _ = call(capsys, "table", run, "--measures", "--format", "csv")
+    assert [row.split(",")[2:4] for row in out.splitlines()[1:]] == [
+        [kind, direction] for kind in ("learned", "encoded") for direction in ("image → text", "text → image")
+    ]
+    assert f"{report['measures']['t2i']['recall@10']:.3f}" in out.splitlines()[-1]
+    call(capsys, "evaluate", run, "--at", 20)
+    code, out, _ = call(capsys, "evaluate", run, "--at", 20, "--divisor", "possible")
+    assert "mAP@20 (divided by what is possible)" in out
+    *_, first, _, second, _ = runs.read_run(run).records
+    assert (first["key"] != second["key"], second["divisor"]) == (True, "possible")
+    assert first["map"]["i2t"] > second["map"]["i2t"]
+
+
 def test_evaluate_refuses_what_does_not_fit(capsys, trained):
     assert "allows learned and encoded codes" in refused(capsys, "evaluate", trained, "--database", "held_out")
     assert "did you mean 'wiki'?" in refused(capsys, "evaluate", trained, "--data", "wikki")

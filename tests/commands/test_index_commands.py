@@ -161,6 +161,11 @@ def test_exports_are_what_the_library_writes_and_can_be_built_from(capsys):
     for kind in ("ivf", "hnsw", "multihash"):
         said = call(capsys, "export", "faiss", "a.index", "--out", f"{kind}.faiss", "--kind", kind)
         assert f"recall@10: {faiss.recall(index, f'{kind}.faiss'):.4f}, for 40 items of the index" in said
+        kept = {"kind": kind, "k": 10, "recall": faiss.recall(index, f"{kind}.faiss"), "queries": 40}
+        assert json.loads(faiss.recall_of(f"{kind}.faiss").read_text()) == kept
+    assert not faiss.recall_of("items.faiss").exists()
+    faiss.write(index, "ivf.faiss")
+    assert not faiss.recall_of("ivf.faiss").exists()  # what was there was of another kind
     call(capsys, "export", "pgvector", "a.index", "--out", "items.sql", "--table", "pets")
     with open("items.sql") as script:
         assert 'CREATE TABLE "pets" (id bigint PRIMARY KEY, code bit(16) NOT NULL)' in script.read()

@@ -136,6 +136,22 @@ def test_thumbnails_are_those_of_the_run(client, made):
     assert answer.headers["content-type"] == "image/jpeg"
 
 
+def test_an_index_shows_its_own_texts_and_thumbnails(made, tmp_path):
+    model = jaxcmh.load(made / "run")
+    kept = indexes.Details(["a <b>twin</b>", ""], [["dots"], []], [b"\x89PNG small", b""])
+    items = indexes.build(np.asarray(model.codes)[[2, 2]], ["twin", "03.png"], model=model, details=kept)
+    indexes.save(items, tmp_path / "a.index")
+    now = serving.watched(*serving.sources(tmp_path / "a.index", made / "run"))
+    with TestClient(serving.application(now), base_url="http://localhost") as asking:
+        twin, other = asking.get("/search?text=blue").json()["answers"]
+        assert (twin["labels"], twin["text"]) == (["dots"], "a <b>twin</b>")
+        row = list(model.catalogue.names).index("03.png")
+        assert (other["labels"], other["text"]) == (model.catalogue.labels_of(row), model.catalogue.texts[row])
+        assert asking.get("/thumbnail?item=twin").content == b"\x89PNG small"
+        assert asking.get("/thumbnail?item=03.png").content == model.catalogue.thumbnails[row]  # of the run
+        assert asking.get("/about").json()["pictured"]
+
+
 def test_pictures_of_a_folder_are_shown_where_an_id_names_them(made, tmp_path):
     folder = shutil.copytree(made / "pictures", tmp_path / "pictures")
     shutil.copy(folder / "00.png", tmp_path / "outside.png")

@@ -1,5 +1,6 @@
 """Runs that carry all that they need: searched, evaluated and made an index of where their data are not there."""
 
+import io
 import json
 import re
 import shutil
@@ -221,6 +222,37 @@ def test_an_index_grows_from_pictures_and_texts(made, call, tmp_path):
     assert "twin.png" not in indexes.load("pets.index").ids.values
     (tmp_path / "gone.txt").write_text("00.png\n01.png\n")
     assert "44 items" in call("index", "remove", "pets.index", "--ids", "gone.txt")
+
+
+def test_an_index_shows_what_is_known_of_its_items(made, call, tmp_path):
+    run = made / "run"
+    call("index", "build", run, "--out", "pets.index", "--thumbnails")
+    shutil.copytree(made / "pictures", tmp_path / "new")
+    lines = (tmp_path / "new" / "metadata.jsonl").read_text().splitlines()
+    (tmp_path / "new" / "metadata.jsonl").write_text("\n".join(line.replace("0.png", "0 b.png") for line in lines[:1]))
+    (tmp_path / "new" / "00.png").rename(tmp_path / "new" / "00 b.png")
+    (tmp_path / "words.txt").write_text("red circle\n")
+    call("index", "add", "pets.index", "new", "words.txt", "--model", run, "--thumbnails")
+    search = ("index", "search", "pets.index", "--model", run, "--json", "-k", 43, "--text")
+    known = jaxcmh.load(run).catalogue
+    found = {a["item"]: a for a in map(json.loads, call(*search, "red circle").splitlines())}
+    name = known.names[0]
+    assert (found[name]["labels"], found[name]["text"]) == (known.labels_of(0), known.texts[0])
+    new = json.loads(lines[0])
+    assert (found["00 b.png"]["labels"], found["00 b.png"]["text"]) == (new["labels"], " ".join(new["text"]))
+    assert (found["red circle"]["labels"], found["red circle"]["text"]) == ([], "")
+    items = indexes.load("pets.index")
+    small = dict(zip(items.ids.values.tolist(), items.details.thumbnails))
+    assert (small[name], small["red circle"]) == (known.thumbnails[0], b"")
+    with Image.open(io.BytesIO(small["00 b.png"])) as picture:
+        assert max(picture.size) <= 96
+    assert "texts" in call("index", "info", "pets.index")
+    assert "blue, stripes" in call("index", "search", "pets.index", "--model", run, "--text", "blue stripes")
+    np.save("codes.npy", np.zeros((1, 2), np.uint8))
+    (tmp_path / "name.txt").write_text("a\n")
+    words = ("codes.npy", "--ids", "name.txt", "--thumbnails")
+    assert "--thumbnails: expected with pictures" in call("index", "add", "pets.index", *words, code=2)
+    assert "--thumbnails: expected with pictures" in call("index", "build", *words, "--out", "b.index", code=2)
 
 
 def test_a_folder_becomes_an_index_by_one_view_or_by_both(made, call):

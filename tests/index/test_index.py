@@ -8,6 +8,7 @@ from dataclasses import replace
 import jax
 import numpy as np
 import pytest
+import safetensors
 
 import jaxcmh
 from jaxcmh import index as indexes
@@ -231,6 +232,45 @@ def test_a_saved_index_keeps_one_byte_for_eight_bits_and_its_ids(tmp_path):
     assert (tmp_path / "index").stat().st_size < 5000 * (8 + 8) + 1000
 
 
+def test_what_is_kept_of_items_goes_with_them(tmp_path):
+    texts, labels = [f"Möwe {i}" for i in range(20)], [["sea", "a;b"]] * 20
+    index = indexes.build(CODES[:20], range(20), details=indexes.Details(texts, labels))
+    index = indexes.add(index, CODES[20:25], range(20, 25))
+    index = indexes.add(index, CODES[25:27], range(25, 27), details=indexes.Details(thumbnails=[b"x", b""]))
+    index = indexes.remove(index, [3, 26])
+    indexes.save(index, tmp_path / "index")
+    loaded = indexes.load(tmp_path / "index")
+    for kept in (index.details, loaded.details):
+        assert kept.texts == [f"Möwe {i}" for i in range(20) if i != 3] + [""] * 6
+        assert list(map(list, kept.labels)) == [["sea", "a;b"]] * 19 + [[]] * 6
+        assert kept.thumbnails == [b""] * 24 + [b"x"]
+    (first, *_), *_ = indexes.answers(loaded, CODES[4:5], 2)
+    assert first == (1, 0, 4, 3, ["sea", "a;b"], "Möwe 4")
+    (near,) = indexes.answers(loaded, CODES[21:22], None, radius=0)
+    assert [(answer.item, answer.labels, answer.text) for answer in near] == [(21, [], "")]
+    assert [len(own) for own in indexes.answers(loaded, ~CODES[:2], None, radius=0)] == [0, 0]
+
+
+def test_an_index_that_keeps_nothing_of_its_items_is_written_as_before(tmp_path):
+    indexes.save(indexes.build(CODES), tmp_path / "index")
+    with safetensors.safe_open(tmp_path / "index", "numpy") as file:
+        assert set(file.keys()) == {"codes", "ids"}
+
+
+@pytest.mark.parametrize(
+    ("details", "message"),
+    [
+        (indexes.Details(texts=["a"]), "details.texts: expected 60, one per item; got 1"),
+        (indexes.Details(texts=["\ud800"] * 60), r"details.texts\[0\]: expected text without lone surrogates"),
+        (indexes.Details(labels=["sea"] * 60), r"details.labels\[0\]: expected a sequence of text; got 'sea'"),
+        (indexes.Details(thumbnails=["x"] * 60), r"details.thumbnails\[0\]: expected a bytes; got 'x'"),
+    ],
+)
+def test_details_that_do_not_fit_are_named(details, message):
+    with pytest.raises(ValueError, match=message):
+        indexes.build(CODES, details=details)
+
+
 def test_a_truncated_file_is_refused(tmp_path):
     indexes.save(indexes.build(CODES), tmp_path / "index")
     whole = (tmp_path / "index").read_bytes()
@@ -401,6 +441,11 @@ def test_ids_of_any_text_come_back(tmp_path):
         ({}, {"id_text": np.zeros(3, np.uint8), "id_lengths": np.array([5, -2])}, "id_lengths: expected lengths"),
         ({}, {"id_text": np.zeros(3, np.uint8), "id_lengths": np.array([2.0, 1.0])}, "id_lengths: expected lengths"),
         ({}, {"id_text": np.zeros(3, np.uint8)}, "'id_lengths'"),
+        ({}, store.pieces("texts", [b"a"] * 59), "details.texts: expected 60, one per item; got 59"),
+        ({}, store.pieces("texts", [b"\xff"] * 60), "can't decode byte 0xff"),
+        ({}, store.pieces("labels", [b'"a"'] * 60), "labels: expected a sequence of text; got 'a'"),
+        ({}, store.pieces("labels", [b"[1]"] * 60), r"labels\[0\]: expected text; got 1"),
+        ({}, {"thumbnails_text": np.zeros(3, np.uint8)}, "'thumbnails_lengths'"),
     ],
 )
 def test_parts_of_a_file_that_do_not_fit_are_named(tmp_path, header, arrays, message):

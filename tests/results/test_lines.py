@@ -188,6 +188,20 @@ def test_a_trace_ends_where_the_training_converged():
     assert lines.trace(line()) == ([0, 1, 2, 3], [4.0, 3.0, 2.0, 1.5])
 
 
+def test_lines_of_two_divisors_are_told_apart_and_earlier_ones_have_the_usual_one():
+    other = line(at=5, divisor="possible")
+    assert len({line()["key"], line(at=5)["key"], other["key"]}) == 3
+    assert results.one_protocol([line(at=5), line(at=5, seed=1)])["divisor"] == "retrieved"
+    with pytest.raises(ValueError, match='divisor is "possible" and "retrieved"'):
+        results.one_protocol([line(at=5), other])
+    assert results.table([other]).caption.startswith("mAP@5 (divided by what is possible), ")
+
+
+def test_a_measure_that_is_not_finite_is_named():
+    with pytest.raises(ValueError, match="measures is not finite"):
+        lines.check(line(measures={"i2t": {"NDCG@10": float("nan")}}))
+
+
 @pytest.mark.parametrize("field", ["max_iterations", "tolerance"])
 def test_when_a_training_ends_is_part_of_the_key(field):
     assert line()["key"] != line(**{field: 1})["key"]

@@ -645,3 +645,18 @@ def test_rows_of_known_items_that_are_none_are_named(items):
     codes = np.zeros((2, 1), np.uint8), np.zeros((3, 1), np.uint8)
     with pytest.raises(ValueError, match="items: expected a row below 3 for each of 2 queries"):
         known_item(*codes, items)
+
+
+def test_beyond_map_searches_what_belongs_to_a_query_among_all_items():
+    rng = np.random.default_rng(10)
+    queries, items, paired = packed(rng, 20, 16), packed(rng, 60, 16, distinct=9), packed(rng, 20, 16)
+    labels = rng.integers(0, 3, 20), rng.integers(0, 3, 60)
+    measured = hamming_metrics(queries, items, *labels)
+    found = metrics.beyond_map(measured, queries, items, paired, *labels)
+    known = known_item(queries, np.concatenate([items, paired]), np.arange(60, 80))
+    assert [found[f"recall@{k}"] for k in (1, 5, 10)] == known.recall.tolist()
+    assert found["median rank"] == known.median_rank
+    assert found["NDCG@10"] == hamming_ndcg(queries, items, *labels, at=[10])[0]
+    labels = labels[0], labels[1][:9]
+    few = metrics.beyond_map(hamming_metrics(queries, items[:9], *labels), queries, items[:9], paired, *labels)
+    assert ("NDCG@10" in found, "NDCG@10" in few) == (True, False)

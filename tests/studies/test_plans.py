@@ -236,6 +236,18 @@ def test_the_tables_of_the_experiments_are_those_of_the_committed_lines(data, st
     assert {line["seed"] for line in lines} == set(range(5))
 
 
+@pytest.mark.parametrize("data", ["wiki", "icons"])
+def test_what_map_does_not_say_is_that_of_the_committed_lines(data):
+    folder = Path(__file__).parents[2] / "experiments"
+    lines = results.read(folder / "results" / "answers" / data)
+    assert all("+" not in line["environment"]["commit"] for line in lines)
+    assert {line["seed"] for line in lines} == set(range(5))
+    text = (folder / "README.md").read_text()
+    rows = [" | ".join(cell for cell, _ in cells) for _, cells in tables.measures(lines).rows]
+    assert len(rows) == 4
+    assert [row for row in rows if row not in text] == []
+
+
 def test_a_plan_is_found_by_its_file_alone(tmp_path, monkeypatch):
     import jaxcmh.studies.plans as package
 
