@@ -163,7 +163,8 @@ def train(
     at
         Cut rankings at this rank; the whole database by default.
     devices
-        Train on the first of so many devices (`jax.devices()`), each with its share of the items; on one by default.
+        Train and evaluate on the first of so many devices (`jax.devices()`), each with its share of the items and of
+        the queries; on one by default.
     thumbnails
         Keep a small picture of each item in the run, which `jaxcmh serve` shows, and write RUN/index.html, a page of
         answers. Needs the extra icons.
@@ -280,6 +281,7 @@ def evaluate(
     database: Databases = None,
     ties: Ties = "expected",
     at: checks.Count | None = None,
+    devices: checks.Count | None = None,
     data: str | None = None,
     root: Root = None,
     as_json: Json = False,
@@ -296,6 +298,8 @@ def evaluate(
         How items of equal distance count in mAP.
     at
         Cut rankings at this rank; the whole database by default.
+    devices
+        Evaluate on the first of so many devices, each with its share of the queries; on one by default.
     data
         Another data set with the same views, for its queries and database.
     root
@@ -309,7 +313,7 @@ def evaluate(
 
     stored = read_run(run)
     stages = Stages()
-    name = data or data_of(stored)
+    name, mesh = data or data_of(stored), asked.mesh(devices)
     first = stored.records[0]
     with progress() as steps:
         asked.start(steps)
@@ -335,7 +339,7 @@ def evaluate(
         for kind in database or dict.fromkeys(known):
             steps.step(f"evaluating {kind} database codes")
             with stages("evaluate"):
-                report = measure(kind, ties=ties, at=at)
+                report = measure(kind, ties=ties, at=at, mesh=mesh)
             records.append(results.record(model, {**report, **said}, data=name, hashes=hashes, times=stages.seconds))
     try:
         with store.only_writer(run / "results.jsonl"):  # another may have added the same meanwhile
@@ -356,6 +360,7 @@ def search(
     query: Query = None,
     view: str | None = None,
     k: Count = 10,
+    devices: checks.Count | None = None,
     root: Root = None,
     as_json: Json = False,
 ) -> None:
@@ -375,6 +380,8 @@ def search(
         View the feature vectors are of, by name or number; taken from their width where only one view fits.
     k
         Answers per query.
+    devices
+        Search on the first of so many devices, each with its share of the items; on one by default.
     root
         Folder with the files of a named data set, for runs of version 0.1.0; later ones keep what a search needs.
         [default: that of the training, or $JAXCMH_DATA]
@@ -385,7 +392,7 @@ def search(
     from jaxcmh.results import runs
 
     asked.one_query(text, image, query)
-    stored = runs.read_run(run)
+    stored, mesh = runs.read_run(run), asked.mesh(devices)
     stages = Stages()
     with progress() as steps:
         asked.start(steps)
@@ -396,7 +403,7 @@ def search(
         number, rows, names = read_queries(model, text, image, query, view)
         steps.step("searching")
         with stages("search"):
-            found = answers(model, rows, number, k)
+            found = answers(model, rows, number, k, mesh)
     for name, own in zip(names, found):
         terminal.print_answers(name, [terminal.answer(name, one, model) for one in own], as_json)
     if not as_json:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Annotated, Any, NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
+from jax.sharding import Mesh
 
 from jaxcmh import brief, results
 from jaxcmh.checks import Count, PathLike, checked, instance
@@ -279,7 +280,13 @@ def train_ids(run: Run) -> np.ndarray:
 
 @checked
 def evaluate(
-    run: Run, model: Model, kind: Database, *, ties: Ties = "expected", at: Count | None = None
+    run: Run,
+    model: Model,
+    kind: Database,
+    *,
+    ties: Ties = "expected",
+    at: Count | None = None,
+    mesh: Mesh | None = None,
 ) -> dict[str, Any]:
     """Evaluate the model of a run again, on the queries and labels that its folder keeps; report as `jaxcmh.evaluate`.
 
@@ -287,7 +294,7 @@ def evaluate(
         run: from `read_run`.
         model: its model.
         kind: "learned" or "encoded" where the training items are the database, else the kind that was evaluated.
-        ties, at: arguments of `jaxcmh.evaluate`.
+        ties, at, mesh: arguments of `jaxcmh.evaluate`.
 
     Raises:
         ValueError: the run does not keep them (of version 0.1.0), or has no such codes; the message says so.
@@ -315,7 +322,8 @@ def evaluate(
     items = [run.codes[f"database_{m}"] for m in views] if own else model.encoded
     items = [of_view(model.codes, m) for m in views] if kind == "learned" else items
     queries = [run.codes[f"asked_{m}"] for m in views]
-    return measured(model, queries, items, run.codes["query_labels"], labels, database=kind, ties=ties, at=at)
+    options = {"database": kind, "ties": ties, "at": at, "mesh": mesh}
+    return measured(model, queries, items, run.codes["query_labels"], labels, **options)
 
 
 @checked
