@@ -287,7 +287,7 @@ def train(
             layer that predicts each bit (`encoders.mlp`), for any method but a look-up one.
         precision: as for `core.prepare`; "float64" runs the same training in float64, as a check.
         mesh: train on these devices, each with its share of the rows, see `jaxcmh.mesh.row_mesh`; the codes are those
-            of one device up to rounding.  The features are mapped, and the hash functions applied, on the first device.
+            of one device up to rounding, and the model is on the first device.  An MLP is trained there too.
         progress: called after each pass over the samples that trains an MLP, with the view, the number of passes and
             the cross entropy on held-out samples.
 
@@ -324,14 +324,14 @@ def train(
 
     start = time.perf_counter()
     key = random.key(seed)
-    fitted = [feature_maps.fit(f, random.fold_in(key, m), x) for m, (f, x) in enumerate(zip(chosen, views))]
+    fitted = [feature_maps.fit(f, random.fold_in(key, m), x, mesh) for m, (f, x) in enumerate(zip(chosen, views))]
     maps, mapped_views = zip(*fitted)
-    known = mapped_views if labelled.all() else [phi[labelled] for phi in mapped_views]
-    data = jax.block_until_ready(core.prepare(known, host_labels[labelled], precision, method.across))
-    placed = data if mesh is None else shard_rows(data, mesh)
+    known = mapped_views if labelled.all() else [feature_maps.spread(phi[:n][labelled], mesh) for phi in mapped_views]
+    data = core.prepared(known, host_labels[labelled], precision, method.across)
+    data = jax.block_until_ready(data if mesh is None else shard_rows(data, mesh))
     mapped = time.perf_counter()
     ends = {"max_iterations": max_iterations, "tolerance": tolerance}
-    state, objective, converged = core.fit(method, placed, random.fold_in(key, len(views)), params, bits=bits, **ends)
+    state, objective, converged = core.fit(method, data, random.fold_in(key, len(views)), params, bits=bits, **ends)
     jax.block_until_ready(state)  # answers an interrupt, as copying to NumPy does not
     if not np.isfinite(np.asarray(objective)).all():
         raise ValueError(_no_solution(method, params, views))
@@ -344,12 +344,11 @@ def train(
         )
     learned = time.perf_counter()
     with jax.enable_x64(data.mask.dtype == jnp.float64):
-        found = quickly(_finish, state, placed, params, method=core.bare(method), bits=bits)
+        found = quickly(_finish, state, data, params, method=core.bare(method), bits=bits)
         codebooks = method.codebooks(state) if method.codebooks else None
     if mesh is not None:
-        encoders, unlabelled, codes, diagnostics = found
-        whole = encoders, unlabelled, codes[..., : len(data.mask), :], diagnostics
-        found, codebooks, objective = jax.device_put((whole, codebooks, objective), mesh.devices.flat[0])
+        with jax.enable_x64(True):
+            found, codebooks, objective = jax.device_put((found, codebooks, objective), mesh.devices.flat[0])
     # Whatever it was trained in, a model is in the precision of those who use it.
     found, codebooks, known, every, objective = _as_used(
         jax.block_until_ready((found, codebooks, data.features, mapped_views, objective))
@@ -358,26 +357,32 @@ def train(
     if hash_function == "mlp":
         if isinstance(encoders[0], Translated):
             raise ValueError(f"hash_function: expected 'ridge', for {method.name} translates its codes; got 'mlp'")
-        encoders = mlp(codes, data._replace(features=known), random.fold_in(key, len(views) + 1), progress=progress)
+        together = data._replace(features=known if mesh is None else jax.device_put(known, mesh.devices.flat[0]))
+        encoders = mlp(codes, together, random.fold_in(key, len(views) + 1), progress=progress)
     if not all(np.isfinite(np.asarray(W)).all() for W in jax.tree.leaves(encoders)):
         raise ValueError(_no_solution(method, params, views))
+    codes = codes[..., : labelled.sum(), :]
+    hashes = feature_maps.everywhere((encoders, codebooks, unlabelled), mesh)
     if codebooks is None:
-        packed, encoded = pack(codes), tuple(pack_signs(phi, W) for phi, W in zip(every, encoders))
+        packed, encoded = pack(codes), tuple(pack_signs(phi, W) for phi, W in zip(every, hashes[0]))
     else:
         packed, encoded = (
             codes,
-            tuple(quickly(choose_words, phi, codebooks, unlabelled, view=m) for m, phi in enumerate(every)),
+            tuple(quickly(choose_words, phi, *hashes[1:], view=m) for m, phi in enumerate(every)),
         )
     _check_codes(method, np.asarray(packed), codebooks is None)
-    for m, view_codes in enumerate(map(np.asarray, encoded)):
+    for m, view_codes in enumerate(np.asarray(codes[:n]) for codes in encoded):
         if (view_codes == view_codes[0]).all():
             warnings.warn(
                 f"views[{m}]: all items get the same code when encoded, so that a search by this view finds nothing; "
                 "do its rows differ?",
                 stacklevel=3,
             )
-    if not labelled.all():
-        packed = beside(packed, np.flatnonzero(labelled), encoded, of_all_views(every, encoders, codebooks, unlabelled))
+    guessed = None if labelled.all() else of_all_views(every, *hashes)
+    if mesh is not None:
+        encoded, guessed = jax.tree.map(lambda x: x[:n], jax.device_put((encoded, guessed), mesh.devices.flat[0]))
+    if guessed is not None:
+        packed = beside(packed, np.flatnonzero(labelled), encoded, guessed)
     jax.block_until_ready(encoded)
     finished = time.perf_counter()
 
@@ -490,13 +495,14 @@ def pack_queries(phi: Array, encoder: Array | MLP | Translated) -> Array:
 
 
 @checked
-def encode(model: Model, x: Rows, view: int) -> Array:
+def encode(model: Model, x: Rows, view: int, mesh: Mesh | None = None) -> Array:
     """Codes of samples that need not be in the training set.
 
     Args:
         model: a trained model.
         x: (n, d) raw features of one view, array or scipy.sparse.
         view: which view they are of, from 0.
+        mesh: encode on these devices, each its share of the rows, see `jaxcmh.mesh.row_mesh`.
 
     Returns:
         uint8 codes: (n, bits/8) packed bits, bit j of byte b being bit 8b + j of the code; or (n, books) word
@@ -512,13 +518,13 @@ def encode(model: Model, x: Rows, view: int) -> Array:
         True
     """
     if model.codebooks is None or model.unlabelled is None:
-        return jax.device_put(_by_rows(model, x, view, pack_signs))
-    codebooks, items = model.codebooks, model.unlabelled
-    return jax.device_put(_by_rows(model, x, view, lambda phi, _: choose_words(phi, codebooks, items, view=view)))
+        return jax.device_put(_by_rows(model, x, view, pack_signs, mesh))
+    words = feature_maps.everywhere((model.codebooks, model.unlabelled), mesh)
+    return jax.device_put(_by_rows(model, x, view, lambda phi, _: choose_words(phi, *words, view=view), mesh))
 
 
 @checked
-def query_vectors(model: Model, x: Rows, view: int) -> Array:
+def query_vectors(model: Model, x: Rows, view: int, mesh: Mesh | None = None) -> Array:
     """What a query is searched with: packed codes, or real vectors (n, bits) for a look-up model.
 
     Args, errors: as for `encode`.
@@ -529,12 +535,12 @@ def query_vectors(model: Model, x: Rows, view: int) -> Array:
         >>> query_vectors(model, split.query.views[1], 1).shape
         (20, 2)
     """
-    return jax.device_put(asked_with(model, x, view))
+    return jax.device_put(asked_with(model, x, view, mesh))
 
 
-def asked_with(model: Model, x: Any, view: int) -> np.ndarray:
+def asked_with(model: Model, x: Any, view: int, mesh: Mesh | None = None) -> np.ndarray:
     """`query_vectors` of rows that are checked already, on the host."""
-    return _by_rows(model, x, view, pack_queries if model.codebooks is None else jnp.matmul)
+    return _by_rows(model, x, view, pack_queries if model.codebooks is None else jnp.matmul, mesh)
 
 
 def _encode_all(model: Model, views: Sequence[Any]) -> np.ndarray:
@@ -548,20 +554,21 @@ def _encode_all(model: Model, views: Sequence[Any]) -> np.ndarray:
     return np.concatenate(blocks)
 
 
-def _by_rows(model: Model, x: Any, view: int, represent: Any) -> np.ndarray:
+def _by_rows(model: Model, x: Any, view: int, represent: Any, mesh: Mesh | None = None) -> np.ndarray:
     view = checks.Whole(0, len(model.maps) - 1)(view, "view")
     if x.shape[1] != model.info.dims[view]:
         raise ValueError(f"x: expected {model.info.dims[view]} columns, as in training; got shape {x.shape}")
     wide = jax.config.jax_enable_x64  # pyright: ignore[reportAttributeAccessIssue]
-    if x.shape[0] == 1 and not scipy.sparse.issparse(x) and not wide:
+    if x.shape[0] == 1 and not scipy.sparse.issparse(x) and not wide and mesh is None:
         row = model.row_hashes[view]
         code = None if row is None else one_row.code(row, np.asarray(x))
         if code is not None:
             return code
-    blocks = []
-    for i in range(0, x.shape[0], ENCODE_ROWS):
-        rows = x[i : i + ENCODE_ROWS]
-        found = represent(feature_maps.mapped(model.maps[view], _filled_up(rows)), model.encoders[view])
+    blocks, encoder = [], feature_maps.everywhere(model.encoders[view], mesh)
+    step = ENCODE_ROWS * (1 if mesh is None else mesh.size)
+    for i in range(0, x.shape[0], step):
+        rows = x[i : i + step]
+        found = represent(feature_maps.mapped(model.maps[view], _filled_up(rows), mesh), encoder)
         blocks.append(np.asarray(found)[: rows.shape[0]])
     return np.concatenate(blocks)
 
@@ -603,6 +610,7 @@ def evaluate(
     database_views: Views | None = None,
     divisor: metrics.Divisor = "retrieved",
     beyond_map: bool = False,
+    mesh: Mesh | None = None,
 ) -> dict[str, Any]:
     """Mean average precision of every direction, with all that says how it was measured.
 
@@ -620,6 +628,8 @@ def evaluate(
         divisor: of a cut-off average precision, see `metrics.hamming_metrics`.
         beyond_map: measure NDCG@10, known-item recall and precision within 2 bits too, see `metrics.beyond_map`; what
             belongs to a query is the same sample in the other view, encoded by the hash functions.
+        mesh: evaluate on these devices, each its share of the queries and all of the database's codes; the numbers are
+            those of one device.
 
     Returns:
         dict with the mAP of each direction ("i2t", "t2i"; "view0->view2" and so on for more than two views),
@@ -641,14 +651,14 @@ def evaluate(
     _check_count(query_views, "query_views", views)
     if (database == "held_out") != (database_views is not None):
         raise ValueError(f"database_views: expected with database='held_out', and only then; got database={database!r}")
-    queries = [query_vectors(model, x, view) for view, x in enumerate(query_views)]
+    queries = [query_vectors(model, x, view, mesh) for view, x in enumerate(query_views)]
     if database_views is not None:
         _check_count(database_views, "database_views", views)
-        items = [encode(model, x, view) for view, x in enumerate(database_views)]
+        items = [encode(model, x, view, mesh) for view, x in enumerate(database_views)]
     else:
         items = [model.encoded[m] if database == "encoded" else of_view(model.codes, m) for m in range(views)]
-    paired = [encode(model, x, view) for view, x in enumerate(query_views)] if beyond_map else None
-    options = {"database": database, "ties": ties, "at": at, "divisor": divisor, "paired": paired}
+    paired = [encode(model, x, view, mesh) for view, x in enumerate(query_views)] if beyond_map else None
+    options = {"database": database, "ties": ties, "at": at, "divisor": divisor, "paired": paired, "mesh": mesh}
     return measured(model, queries, items, query_labels, database_labels, **options)
 
 
@@ -664,6 +674,7 @@ def measured(
     at: int | None,
     divisor: metrics.Divisor = "retrieved",
     paired: Sequence[Any] | None = None,
+    mesh: Mesh | None = None,
 ) -> dict[str, Any]:
     """`evaluate`, of what queries are searched with (`query_vectors`) and of codes of the items, one array a view.
 
@@ -673,7 +684,7 @@ def measured(
         raise ValueError(
             f"beyond_map: expected packed codes, which have distances; {model.info.method} has look-up codes"
         )
-    options: dict[str, Any] = {"ties": ties, "at": at, "divisor": divisor}
+    options: dict[str, Any] = {"ties": ties, "at": at, "divisor": divisor, "mesh": mesh}
     found = {}
     for name, (a, b) in directions(len(queries)).items():
         if model.codebooks is None:
@@ -705,7 +716,7 @@ def measured(
 
 
 @checked
-def search(model: Model, x: Rows, view: int, k: int) -> tuple[Array, Array]:
+def search(model: Model, x: Rows, view: int, k: int, mesh: Mesh | None = None) -> tuple[Array, Array]:
     """The k training items nearest to each query, by their learned codes.
 
     Where a method learns codes for each view, an item's are those of the view after the query's; after the last comes
@@ -716,6 +727,8 @@ def search(model: Model, x: Rows, view: int, k: int) -> tuple[Array, Array]:
         x: (n_q, d) raw features of one view.
         view: which view they are of, from 0.
         k: results per query, at most the number of training items.
+        mesh: search on these devices: each encodes its share of the queries, and then seeks the nearest to all of them
+            in its share of the items, which are laid out anew by each call; to search often, see `jaxcmh.index.spread`.
 
     Returns:
         scores and ids, both (n_q, k): Hamming distances ascending, or look-up scores descending; ids are rows of
@@ -731,11 +744,11 @@ def search(model: Model, x: Rows, view: int, k: int) -> tuple[Array, Array]:
         >>> bool((distances[:, 0] <= distances[:, 4]).all())
         True
     """
-    queries = asked_with(model, x, view)
-    blocks = model.blocks[(view + 1) % len(model.blocks)]
+    queries, own = asked_with(model, x, view, mesh), (view + 1) % (len(model.maps) if model.codes.ndim == 3 else 1)
+    blocks = model.blocks[own] if mesh is None else topk.arrange(of_view(model.codes, own), mesh.size)
     if model.codebooks is None:
-        return jax.device_put(topk.nearest(queries, blocks, k))
-    return topk.lookup_topk(queries, blocks, model.codebooks, k)
+        return jax.device_put(topk.nearest(queries, blocks, k, mesh=mesh))
+    return topk.lookup_topk(queries, blocks, model.codebooks, k, mesh=mesh)
 
 
 def among(model: Model, kind: str, view: int) -> Model:
@@ -743,19 +756,19 @@ def among(model: Model, kind: str, view: int) -> Model:
     return replace(model, codes=of_view(model.codes, view) if kind == "learned" else model.encoded[view])
 
 
-def answers(model: Model, x: Rows, view: int, k: int) -> list[list[Answer]]:
+def answers(model: Model, x: Rows, view: int, k: int, mesh: Mesh | None = None) -> list[list[Answer]]:
     """`search`, with what the catalogue knows of the items; of several pairs of one picture, the best.
 
     Args:
         model: a model with a catalogue.
-        x, view: as for `search`.
+        x, view, mesh: as for `search`.
         k: answers per query, from 1 to the number of pictures.
     """
     known = model._known()
     things, most = known.pairs
     k = checks.Whole(1, things)(k, "k")
     found = []
-    scores, rows = (np.asarray(values) for values in search(model, x, view, min(k * most, model.info.n)))
+    scores, rows = (np.asarray(values) for values in search(model, x, view, min(k * most, model.info.n), mesh))
     for own, at in zip(scores, rows):
         _, first = np.unique(known.things[at], return_index=True)
         kept = np.sort(first)[:k]

@@ -63,6 +63,42 @@ def test_eight_devices_train_the_model_of_one(method):
     assert all(len(leaf.devices()) == 1 for leaf in jax.tree.leaves(many) if isinstance(leaf, jax.Array))
 
 
+@pytest.mark.parametrize("hash_function", ["ridge", "mlp"])
+def test_eight_devices_learn_from_labelled_rows_what_one_does(hash_function):
+    views, labels = pairs(n=150)
+    labels = labels * (np.arange(150) % 5 > 0)[:, None]
+    options = {
+        "bits": 8,
+        "max_iterations": 3,
+        "tolerance": 0,
+        "features": "standardise",
+        "hash_function": hash_function,
+    }
+    with pytest.warns(UserWarning, match="30 of 150 rows"):
+        one, many = (jaxcmh.train("dcgh", views, labels, mesh=m, **options) for m in (None, mesh.row_mesh()))
+    assert many.codes.shape == one.codes.shape
+    assert (np.asarray(many.codes) == np.asarray(one.codes)).mean() > 0.98
+    assert all(len(leaf.devices()) == 1 for leaf in jax.tree.leaves(many) if isinstance(leaf, jax.Array))
+
+
+@pytest.mark.parametrize("method", ["dcgh", "mtfh", "acqh"])
+def test_eight_devices_encode_evaluate_and_search_as_one(method):
+    views, labels = pairs(n=150)
+    model = jaxcmh.train(method, views, labels, bits=8, max_iterations=2, tolerance=0)
+    rows, queries = mesh.row_mesh(), [x[:37] for x in views]
+    for view, x in enumerate(views):
+        np.testing.assert_array_equal(jaxcmh.encode(model, x, view, rows), jaxcmh.encode(model, x, view))
+        sparse = jaxcmh.encode(model, scipy.sparse.csr_matrix(x), view, rows)
+        np.testing.assert_array_equal(sparse, jaxcmh.encode(model, x, view))
+        for one, many in zip(*(jaxcmh.search(model, queries[view], view, 9, m) for m in (None, rows))):
+            np.testing.assert_allclose(many, one, rtol=1e-5)
+    held_out = {"database": "held_out", "database_views": views}
+    for options in ({}, {"ties": "stable", "at": 20}, held_out):
+        one, many = (jaxcmh.evaluate(model, queries, labels[:37], labels, **options, mesh=m) for m in (None, rows))
+        assert many["i2t"] == pytest.approx(one["i2t"], rel=1e-6)
+        assert many["t2i"] == pytest.approx(one["t2i"], rel=1e-6)
+
+
 def test_integer_classes_are_one_hot_labels(trained):
     views, labels = pairs()
     same = jaxcmh.train("dcgh", views, labels.argmax(1), bits=16, max_iterations=3)

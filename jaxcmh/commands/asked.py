@@ -209,7 +209,7 @@ def info(method: "Method", split: Any, hash_function: str, options: dict[str, An
 
 
 def mesh(devices: int | None) -> Any:
-    """The first of so many devices for `jaxcmh.train`; None for one.
+    """The first of so many devices, for what takes a mesh; None for one.
 
     Raises:
         ValueError: there are fewer.

@@ -39,6 +39,7 @@ def reproduce(
     max_iterations: Iterations | None = None,
     tolerance: Weight | None = None,
     memory: Positive | None = None,
+    devices: Count | None = None,
     log: Tracker | None = None,
     root: Root = None,
     out: Annotated[Path, Parameter(name=["--out", "-o"])] = Path("runs/reproduce"),
@@ -75,6 +76,8 @@ def reproduce(
         OUT/PAPER-DATASET-tolerance-T.
     memory
         GB that the process may have at its peak; fewer runs go side by side then.
+    devices
+        Work on the first of so many devices (`jax.devices()`), each with its share of the runs; on one by default.
     log
         Show every run that is computed to this experiment tracker too, below OUT/PAPER-DATASET.
     root
@@ -89,7 +92,7 @@ def reproduce(
     studies = {name: wanted(plan, table or (), figure or (), study or ()) for name, plan in plans.items()}
     endings = {"max_iterations": max_iterations, "tolerance": tolerance}
     endings = {name: value for name, value in endings.items() if value is not None}
-    options = {"ties": ties, "memory": memory, "deep": deep, "root": root, "log": log}
+    options = {"ties": ties, "memory": memory, "mesh": asked.mesh(devices), "deep": deep, "root": root, "log": log}
     _run(plans, studies, dataset, out, quick=quick, endings=endings, **options)
 
 
@@ -101,6 +104,7 @@ def compare_methods(
     quick: Flag = False,
     ties: Ties = "stable",
     memory: Positive | None = None,
+    devices: Count | None = None,
     log: Tracker | None = None,
     root: Root = None,
     out: Annotated[Path, Parameter(name=["--out", "-o"])] = Path("runs/compare"),
@@ -128,6 +132,8 @@ def compare_methods(
         How items of equal distance count in mAP; stable is what the papers' programs do.
     memory
         GB that the process may have at its peak; fewer runs go side by side then.
+    devices
+        Work on the first of so many devices (`jax.devices()`), each with its share of the runs; on one by default.
     log
         Show every run that is computed to this experiment tracker too, below OUT/DATASET.
     root
@@ -143,7 +149,7 @@ def compare_methods(
     asked.tracker(log, out)
     chosen = {name: asked.method(name) for name in dict.fromkeys([*(methods or registry), CONTROL])}
     plan, sources = compared(chosen), filter(None, map(asked.source, chosen))
-    options = {"ties": ties, "memory": memory, "root": root, "log": log, "named": sources}
+    options = {"ties": ties, "memory": memory, "mesh": asked.mesh(devices), "root": root, "log": log, "named": sources}
     _run({"": plan}, {"": wanted(plan, (), (), study or ())}, dataset, out, quick=quick, **options)
 
 
@@ -214,6 +220,7 @@ def sweep(
     ties: Ties = "expected",
     database: Databases = None,
     memory: Positive | None = None,
+    devices: Count | None = None,
     quick: Flag = False,
     log: Tracker | None = None,
     root: Root = None,
@@ -263,6 +270,8 @@ def sweep(
         Kinds of database codes; all that the data allow by default.
     memory
         GB that the program may take at its peak; fewer runs go side by side, down to one.
+    devices
+        Work on the first of so many devices (`jax.devices()`), each with its share of the runs; on one by default.
     quick
         One seed, and the first, middle and last value of whatever varies.
     log
@@ -279,7 +288,7 @@ def sweep(
     vary, combine = _varied(chosen.params, grid or [], list_ or [], random)
     source = asked.source(method)
     folder = out or Path("runs") / asked.file_name("sweep", chosen.name, data, *([source] if source else []))
-    path = folder / "results.jsonl"
+    path, mesh = folder / "results.jsonl", asked.mesh(devices)
     track = asked.tracker(log, folder)
     with progress(0) as steps:
         asked.start(steps)
@@ -303,7 +312,7 @@ def sweep(
             study = shortened(study)._replace(bits=study.bits)
         points = studies.points(study)  # what is wrong is said before anything is loaded
         split = load_data(data, root, Stages(), steps)
-        options = {"ties": ties, "databases": database, "memory": memory, "progress": steps, "log": track}
+        options = {"ties": ties, "databases": database, "memory": memory, "mesh": mesh, "progress": steps, "log": track}
         lines = studies.run(study, split, path, data=data, **options)
     if as_json:
         terminal.print_lines(lines)

@@ -163,7 +163,8 @@ def train(
     at
         Cut rankings at this rank; the whole database by default.
     devices
-        Train on the first of so many devices (`jax.devices()`), each with its share of the items; on one by default.
+        Train and evaluate on the first of so many devices (`jax.devices()`), each with its share of the items and of
+        the queries; on one by default.
     thumbnails
         Keep a small picture of each item in the run, which `jaxcmh serve` shows, and write RUN/index.html, a page of
         answers. Needs the extra icons.
@@ -282,6 +283,7 @@ def evaluate(
     at: checks.Count | None = None,
     divisor: Literal["retrieved", "possible"] = "retrieved",
     beyond_map: Flag = False,
+    devices: checks.Count | None = None,
     data: str | None = None,
     root: Root = None,
     as_json: Json = False,
@@ -304,6 +306,8 @@ def evaluate(
     beyond_map
         Measure NDCG@10 too, recall at 1, 5 and 10 and median rank of what belongs to each query, and precision within 2
         bits.
+    devices
+        Evaluate on the first of so many devices, each with its share of the queries; on one by default.
     data
         Another data set with the same views, for its queries and database.
     root
@@ -317,7 +321,7 @@ def evaluate(
 
     stored = read_run(run)
     stages = Stages()
-    name = data or data_of(stored)
+    name, mesh = data or data_of(stored), asked.mesh(devices)
     first = stored.records[0]
     with progress() as steps:
         asked.start(steps)
@@ -343,7 +347,7 @@ def evaluate(
         for kind in database or dict.fromkeys(known):
             steps.step(f"evaluating {kind} database codes")
             with stages("evaluate"):
-                report = measure(kind, ties=ties, at=at, divisor=divisor, beyond_map=beyond_map)
+                report = measure(kind, ties=ties, at=at, divisor=divisor, beyond_map=beyond_map, mesh=mesh)
             records.append(results.record(model, {**report, **said}, data=name, hashes=hashes, times=stages.seconds))
     try:
         with store.only_writer(run / "results.jsonl"):  # another may have added the same meanwhile
@@ -364,6 +368,7 @@ def search(
     query: Query = None,
     view: str | None = None,
     k: Count = 10,
+    devices: checks.Count | None = None,
     root: Root = None,
     as_json: Json = False,
 ) -> None:
@@ -383,6 +388,8 @@ def search(
         View the feature vectors are of, by name or number; taken from their width where only one view fits.
     k
         Answers per query.
+    devices
+        Search on the first of so many devices, each with its share of the items; on one by default.
     root
         Folder with the files of a named data set, for runs of version 0.1.0; later ones keep what a search needs.
         [default: that of the training, or $JAXCMH_DATA]
@@ -393,7 +400,7 @@ def search(
     from jaxcmh.results import runs
 
     asked.one_query(text, image, query)
-    stored = runs.read_run(run)
+    stored, mesh = runs.read_run(run), asked.mesh(devices)
     stages = Stages()
     with progress() as steps:
         asked.start(steps)
@@ -404,7 +411,7 @@ def search(
         number, rows, names = read_queries(model, text, image, query, view)
         steps.step("searching")
         with stages("search"):
-            found = answers(model, rows, number, k)
+            found = answers(model, rows, number, k, mesh)
     for name, own in zip(names, found):
         terminal.print_answers(name, [terminal.answer(name, one, model) for one in own], as_json)
     if not as_json:

@@ -159,14 +159,20 @@ def prepare(views: Pairs, labels: Labels, precision: Precision | None = None, ac
         >>> data.counts.tolist(), data.member.tolist()
         ([1.0, 2.0], [1, 0, 1])
     """
-    host = checks.labels(labels, "labels", len(views[0]))
+    return prepared(views, checks.labels(labels, "labels", len(views[0])), precision, across)
+
+
+def prepared(views: Any, host: np.ndarray, precision: Precision | None, across: bool) -> Data:
+    """`prepare` of what is checked already, labels as 0/1; behind the rows that have labels there may be zeros."""
     packed = np.ascontiguousarray(np.packbits(host, axis=1)).view(f"V{-(-host.shape[1] // 8)}").ravel()
     _, first, member, counts = np.unique(packed, return_index=True, return_inverse=True, return_counts=True)
     wide = precision == "float64" or (precision is None and jax.config.read("jax_enable_x64"))
     with jax.enable_x64(wide):
         features = tuple(jnp.asarray(x, float) for x in views)
-        dtype = features[0].dtype
-        data, columns = _collected(features, host[first].astype(dtype), counts.astype(dtype), member.astype(np.int32))
+        dtype, rows = features[0].dtype, len(features[0])
+        member = np.pad(member.astype(np.int32), (0, rows - len(host)))
+        mask = (np.arange(rows) < len(host)).astype(dtype)
+        data, columns = _collected(features, host[first].astype(dtype), counts.astype(dtype), member, mask)
         if len(host) <= sum(x.shape[1] for x in columns):
             return data
         by_gram = precision is None and not wide and jax.default_backend() in ("cpu", "gpu")
@@ -177,12 +183,11 @@ def prepare(views: Pairs, labels: Labels, precision: Precision | None = None, ac
 
 @jax.jit
 def _collected(
-    features: tuple[Array, ...], sets: Array, counts: Array, member: Array
+    features: tuple[Array, ...], sets: Array, counts: Array, member: Array, mask: Array
 ) -> tuple[Data, tuple[Array, ...]]:
     """Data whose reduced rows are the rows, and the columns that Z is made of."""
-    ones = jnp.ones(len(member), sets.dtype)
-    labels, unit_labels = sets[member], unit_rows(sets)[member]
-    data = Data(features, labels, unit_labels, ones, sets, counts, member, mask=ones, features=features)
+    labels, unit_labels = (x[member] * mask[:, None] for x in (sets, unit_rows(sets)))
+    data = Data(features, labels, unit_labels, mask, sets, counts, member, mask=mask, features=features)
     return data, data._columns()
 
 

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import scipy.sparse
 from jax import Array, lax, random
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from jaxcmh import brief, checks
 from jaxcmh.checks import Count, Key, Number, Rows, checked
@@ -58,16 +59,20 @@ class FeatureMap:
 
 
 @checked
-def fit(features: Annotated[Features, checks.fields], key: Key, x: Rows) -> tuple[FeatureMap, Array]:
+def fit(
+    features: Annotated[Features, checks.fields], key: Key, x: Rows, mesh: Mesh | None = None
+) -> tuple[FeatureMap, Array]:
     """Fit a feature map on training rows and map them.
 
     Args:
         features: which map.
         key: a `jax.random.key`; draws the anchors.
         x: (n, d) real array or scipy.sparse matrix.
+        mesh: map on these devices, each its share of the rows, see `jaxcmh.mesh.row_mesh`.
 
     Returns:
-        The fitted map and the (n, q) mapped rows.
+        The fitted map and the (n, q) mapped rows; on a mesh they stay spread, with zeros behind up to a multiple of
+        the devices, and the map is on the first device.
 
     Raises:
         ValueError: unknown kind, fewer than one anchor, width not positive, or x not a finite (n, d) array.
@@ -85,20 +90,26 @@ def fit(features: Annotated[Features, checks.fields], key: Key, x: Rows) -> tupl
         scale = ones if features.kind == "centre" else deviation
     if features.kind in LINEAR:
         fitted = FeatureMap(mean, scale, jnp.zeros((0, d)), jnp.ones(()), features.kind)
-        return fitted, mapped(fitted, x)
+        return fitted, mapped(fitted, x) if mesh is None else _zeros_behind(_apply(fitted, spread(x, mesh)), n)
     drawn = np.sort(np.asarray(_drawn(key, n, min(features.anchors, n))))
     anchors = _standardised(_dense(x[drawn]), mean, scale)
-    step = _block_rows(len(anchors))
-    distances, phi = [], jnp.zeros((n, len(anchors)), anchors.dtype)
-    for i in range(0, n, step):
-        phi, distance = _fill(phi, _dense(x[i : i + step]), i, mean, scale, anchors)
-        distances.append(distance)
+    if mesh is None:
+        step = _block_rows(len(anchors))
+        distances, phi = [], jnp.zeros((n, len(anchors)), anchors.dtype)
+        for i in range(0, n, step):
+            phi, distance = _fill(phi, _dense(x[i : i + step]), i, mean, scale, anchors)
+            distances.append(distance)
+    else:
+        phi, distance = _distances(spread(x, mesh), mean, scale, anchors, n)
+        distances = [distance]
     fitted = FeatureMap(mean, scale, anchors, _sigma(features.width, distances, n), features.kind)
     phi = _kernel(phi, fitted.sigma, features.kind)
+    phi = phi if mesh is None else _zeros_behind(phi, n)
     if features.kind == "rbf_centred":
-        fitted = replace(fitted, offset=phi.mean(0))
-        phi -= fitted.offset
-    return fitted, phi
+        fitted = replace(fitted, offset=phi.mean(0) * (len(phi) / n))
+        phi = _less(phi, fitted.offset)
+        phi = phi if mesh is None else _zeros_behind(phi, n)
+    return (fitted if mesh is None else jax.device_put(fitted, mesh.devices.flat[0])), phi
 
 
 @checked
@@ -125,11 +136,37 @@ def apply(fitted: FeatureMap, x: Rows) -> Array:
     return mapped(fitted, x)
 
 
-def mapped(fitted: FeatureMap, x: Any) -> Array:
-    """`apply` of rows that are checked already."""
-    step = _block_rows(max(len(fitted.anchors), x.shape[1]))
-    blocks = [_apply(fitted, _dense(x[i : i + step])) for i in range(0, max(x.shape[0], 1), step)]
+def mapped(fitted: FeatureMap, x: Any, mesh: Mesh | None = None) -> Array:
+    """`apply` of rows that are checked already; on a mesh with more behind, up to a multiple of its devices."""
+    step = _block_rows(max(len(fitted.anchors), x.shape[1])) * (1 if mesh is None else mesh.size)
+    fitted = everywhere(fitted, mesh)
+    blocks = [_apply(fitted, spread(x[i : i + step], mesh)) for i in range(0, max(x.shape[0], 1), step)]
     return blocks[0] if len(blocks) == 1 else jnp.concatenate(blocks)
+
+
+def spread(x: Any, mesh: Mesh | None) -> Array:
+    """Rows, dense, over the devices of a mesh, each of which is sent its share, with zeros behind up to a multiple."""
+    if mesh is None:
+        return _dense(x)
+    (n, d), dtype = x.shape, jnp.zeros(()).dtype
+    x, share = x if scipy.sparse.issparse(x) else np.asarray(x), -(-n // mesh.size)
+
+    def part(index: tuple[slice, ...]) -> np.ndarray:
+        start = index[0].start or 0
+        rows = x[start : start + share]
+        rows = rows.toarray() if scipy.sparse.issparse(rows) else rows
+        return np.pad(rows.astype(dtype), ((0, share - len(rows)), (0, 0)))
+
+    sharding = NamedSharding(mesh, PartitionSpec(mesh.axis_names))
+    return jax.make_array_from_callback((share * mesh.size, d), sharding, part)
+
+
+def everywhere(tree: Any, mesh: Mesh | None) -> Any:
+    """A copy on each device of a mesh."""
+    if mesh is None:
+        return tree
+    with jax.enable_x64(True):  # or float64 on several devices would become float32 without a word
+        return jax.device_put(tree, NamedSharding(mesh, PartitionSpec()))
 
 
 @partial(jax.jit, static_argnames=("n", "k"))
@@ -157,12 +194,13 @@ def _apply(fitted: FeatureMap, x: Array) -> Array:
 
 
 @jax.jit
-def _distances(x: Array, mean: Array, scale: Array, anchors: Array) -> tuple[Array, Array]:
-    """Squared distances (n, q) to the anchors, and the sum over rows of their mean distance."""
+def _distances(x: Array, mean: Array, scale: Array, anchors: Array, counted: int | None = None) -> tuple[Array, Array]:
+    """Squared distances (n, q) to the anchors, and the sum over rows, the first `counted`, of their mean distance."""
     x = _standardised(x, mean, scale)
     squares = (x * x).sum(1)[:, None] + (anchors * anchors).sum(1) - 2 * x @ anchors.T
     squares = jnp.maximum(squares, 0)
-    return squares, jnp.sqrt(squares).mean(1).sum()
+    means = jnp.sqrt(squares).mean(1)
+    return squares, (means if counted is None else jnp.where(jnp.arange(len(x)) < counted, means, 0)).sum()
 
 
 @partial(jax.jit, donate_argnums=0)
@@ -176,6 +214,17 @@ def _fill(squares: Array, x: Array, row: int, mean: Array, scale: Array, anchors
 def _kernel(squares: Array, sigma: Array, kind: str) -> Array:
     sigma = jnp.where(sigma > 0, sigma, 1)  # every row equals every anchor: all distances are 0 anyway
     return jnp.exp(-(jnp.sqrt(squares) if kind == "laplace" else squares) / (2 * sigma**2))
+
+
+@partial(jax.jit, donate_argnums=0)
+def _less(phi: Array, offset: Array) -> Array:
+    return phi - offset
+
+
+@partial(jax.jit, donate_argnums=0)
+def _zeros_behind(phi: Array, n: int) -> Array:
+    """Rows from n on become 0."""
+    return jnp.where(jnp.arange(len(phi))[:, None] < n, phi, 0)
 
 
 def _block_rows(columns: int) -> int:

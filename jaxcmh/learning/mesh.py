@@ -83,4 +83,5 @@ def shard_rows(data: Data, mesh: Mesh) -> Data:
 
         return jax.tree.map(put, value)
 
-    return Data(**{name: place(name, value) for name, value in data._asdict().items()})
+    with jax.enable_x64(True):  # or float64 on several devices would become float32 without a word
+        return Data(**{name: place(name, value) for name, value in data._asdict().items()})

@@ -25,6 +25,7 @@ import numpy as np
 from jax import Array, lax
 from threadpoolctl import threadpool_limits
 
+from jaxcmh import checks
 from jaxcmh.learning.compilation import quickly
 from jaxcmh.learning.linalg import eigh, ridge_factor, triangle, upper_factor, upper_solve, upper_solve_transposed
 
@@ -55,10 +56,28 @@ def in_float64(function: Callable[..., Array]) -> Callable[..., Array]:
 
 
 def row_blocks(*columns: Any) -> Iterator[Any]:
-    """The rows of [columns[0], columns[1], ...], a block at a time; of NumPy's arrays NumPy's."""
-    concatenate = np.concatenate if isinstance(columns[0], np.ndarray) else jnp.concatenate
+    """The rows of [columns[0], columns[1], ...], a block at a time; of NumPy's arrays NumPy's.
+
+    Of rows that are spread over devices a block has equally many of each device's, so that all are busy.
+    """
+    first = columns[0]
+    spread = isinstance(first, jax.Array) and not checks.is_traced(first) and not first.is_fully_replicated
+    if spread:
+        share = first.sharding.shard_shape(first.shape)[0]
+        for start in range(0, share, BLOCK_ROWS):
+            yield _of_each(columns, start, len(first) // share, min(BLOCK_ROWS, share - start))
+        return
+    concatenate = np.concatenate if isinstance(first, np.ndarray) else jnp.concatenate
     for start in range(0, len(columns[0]), BLOCK_ROWS):
         yield concatenate([a[start : start + BLOCK_ROWS] for a in columns], axis=1)
+
+
+@partial(jax.jit, static_argnames=("devices", "rows"))
+def _of_each(columns: tuple[Array, ...], start: Array, devices: int, rows: int) -> Array:
+    """The rows from `start` of each device's share."""
+    shares = (a.reshape(devices, -1, a.shape[1]) for a in columns)
+    parts = [lax.dynamic_slice_in_dim(a, start, rows, axis=1) for a in shares]
+    return jnp.concatenate(parts, axis=2).reshape(devices * rows, -1)
 
 
 def _wanted(ends: tuple[int, ...]) -> Iterator[tuple[slice, slice]]:
@@ -128,7 +147,7 @@ def triangle_by_gram(blocks: Iterable[Array], ends: tuple[int, ...]) -> Array:
     return quickly(_cholesky, G, ends=ends)
 
 
-@jax.jit
+@partial(jax.jit, donate_argnums=0)
 def _below(R: Array, z: Array) -> Array:
     return triangle(jnp.concatenate([R, z]))
 
@@ -148,7 +167,7 @@ def triangle_by_qr(blocks: Iterable[Array], p: int) -> Array:
     return R
 
 
-@jax.jit
+@partial(jax.jit, donate_argnums=0)
 def _orthonormal(Z: Array, R: Array) -> Array:
     """Z T⁻¹, where T is R with a floor under what rounding left of dependent columns."""
     return upper_solve_transposed(ridge_factor(R, 0.0), Z.T).T

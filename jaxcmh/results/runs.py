@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Annotated, Any, NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
+from jax.sharding import Mesh
 
 from jaxcmh import brief, results
 from jaxcmh.checks import Count, PathLike, checked, instance
@@ -287,6 +288,7 @@ def evaluate(
     at: Count | None = None,
     divisor: Divisor = "retrieved",
     beyond_map: bool = False,
+    mesh: Mesh | None = None,
 ) -> dict[str, Any]:
     """Evaluate the model of a run again, on the queries and labels that its folder keeps; report as `jaxcmh.evaluate`.
 
@@ -294,7 +296,7 @@ def evaluate(
         run: from `read_run`.
         model: its model.
         kind: "learned" or "encoded" where the training items are the database, else the kind that was evaluated.
-        ties, at, divisor, beyond_map: arguments of `jaxcmh.evaluate`.
+        ties, at, divisor, beyond_map, mesh: arguments of `jaxcmh.evaluate`.
 
     Raises:
         ValueError: the run does not keep them (of version 0.1.0), or has no such codes; the message says so.
@@ -323,7 +325,7 @@ def evaluate(
     items = [of_view(model.codes, m) for m in views] if kind == "learned" else items
     queries = [run.codes[f"asked_{m}"] for m in views]
     paired = [run.codes[f"query_{m}"] for m in views] if beyond_map else None
-    options: dict[str, Any] = {"ties": ties, "at": at, "divisor": divisor, "paired": paired}
+    options = {"ties": ties, "at": at, "divisor": divisor, "paired": paired, "mesh": mesh}
     return measured(model, queries, items, run.codes["query_labels"], labels, database=kind, **options)
 
 

@@ -26,6 +26,7 @@ import jax.numpy as jnp
 import numpy as np
 import scipy.sparse
 from jax import Array, lax
+from jax.sharding import Mesh
 from scipy.special import gammaln
 
 from jaxcmh import brief, checks
@@ -88,6 +89,7 @@ def hamming_metrics(
     at: int | None = None,
     topn: Ranks | None = None,
     divisor: Divisor = "retrieved",
+    mesh: Mesh | None = None,
 ) -> Metrics:
     """Measure the ranking of packed codes by Hamming distance.
 
@@ -111,6 +113,7 @@ def hamming_metrics(
         topn: ranks from 1 to n for topN precision; 1, 2, 5, 10, ... 1000 as far as n reaches if None.
         divisor: of a cut-off average precision: "retrieved" (relevant items up to rank `at`), or "possible" (the
             smaller of `at` and the relevant items of the database).
+        mesh: measure on these devices, each a part of the queries with all of the database; the result is the same.
 
     Returns:
         `Metrics` of NumPy arrays.
@@ -133,15 +136,16 @@ def hamming_metrics(
     bits = 8 * items.shape[1]
     n, queries, items = len(items), _words(queries), _words(items)
     chunks = tuple(jnp.asarray(_chunked(x)) for x in (items, item_sets, np.ones((n, 1), np.int32)))
-    items, item_sets = (jnp.asarray(_filled(x, _room(n))) for x in (items, item_sets))
+    whole = tuple(jnp.asarray(_filled(x, _room(n))) for x in (items, item_sets))
 
-    def measure(queries: np.ndarray, query_sets: np.ndarray) -> tuple:
+    def measure(chunks: Any, whole: Any, cuts: Array, queries: np.ndarray, query_sets: np.ndarray) -> tuple:
         counts = _count(queries, query_sets, *chunks, bits=bits)
         if ties == "expected":
             return (counts,)
-        return counts, *_stable_sums(counts, queries.T, query_sets.T, items, item_sets, jnp.asarray(cuts, jnp.int32))
+        return counts, *_stable_sums(counts, queries.T, query_sets.T, *whole, cuts)
 
-    counts, *stable = _in_blocks(measure, queries, query_sets, size=_QUERIES)
+    database = chunks, whole, jnp.asarray(cuts, jnp.int32)
+    counts, *stable = _in_blocks(measure, database, queries, query_sets, size=_QUERIES, mesh=mesh)
     tied, relevant = counts.astype(np.int64).sum(axis=2), counts[:, :, 1].astype(np.int64)
     possible = np.minimum(relevant.sum(axis=1), cuts[0]) if divisor == "possible" else None
     if stable:
@@ -351,9 +355,11 @@ def hamming_ndcg(
     most = int(np.bitwise_count(query_sets).sum(axis=1).max())
     grades = roomy(max(2, most))
     chunks = tuple(jnp.asarray(_chunked(x)) for x in (_words(items), item_sets, np.ones((n, 1), np.int32)))
-    (counts,) = _in_blocks(
-        lambda *block: (_count(*block, *chunks, bits=bits, grades=grades),), _words(queries), query_sets, size=_QUERIES
-    )
+
+    def count(items: Array, item_sets: Array, weights: Array, *block: np.ndarray) -> tuple:
+        return (_count(*block, items, item_sets, weights, bits=bits, grades=grades),)
+
+    (counts,) = _in_blocks(count, chunks, _words(queries), query_sets, size=_QUERIES)
     shared = np.arange(grades + 1, dtype=np.float64)
     gains = (np.exp2(shared) - 1 if gain == "exponential" else shared) * (shared <= most)
     discounts = np.concatenate([[0.0], np.cumsum(1 / np.log2(np.arange(2, n + 2)))])
@@ -432,7 +438,7 @@ def known_item(
     words = jnp.asarray(np.ascontiguousarray(_filled(_words(codes), _room(n)).T))
     rows = rows.astype(np.int32)[:, None]
     closer, tied, ahead = _in_blocks(
-        lambda *block: _places(*block, words, np.int32(n)), _words(queries), rows, size=_QUERIES
+        lambda words, *block: _places(*block, words, np.int32(n)), (words,), _words(queries), rows, size=_QUERIES
     )
     if ties == "stable":
         closer, tied = closer + ahead, np.ones_like(tied)
@@ -523,6 +529,7 @@ def score_metrics(
     at: int | None = None,
     topn: Ranks | None = None,
     divisor: Divisor = "retrieved",
+    mesh: Mesh | None = None,
 ) -> Metrics:
     """Measure the ranking of look-up codes by score, sum_b query · codebooks[b, code of the item in book b].
 
@@ -541,6 +548,7 @@ def score_metrics(
         topn: ranks from 1 to n for topN precision; 1, 2, 5, 10, ... 1000 as far as n reaches if None.
         divisor: of a cut-off average precision: "retrieved" (relevant items up to rank `at`), or "possible" (the
             smaller of `at` and the relevant items of the database).
+        mesh: as for `hamming_metrics`.
 
     Returns:
         `Metrics` of NumPy arrays.
@@ -570,17 +578,18 @@ def score_metrics(
     sums, room = _sums(n), _room(n)
     # The last item again fills them up, whose scores are finite if all are.
     items = np.pad(codes, ((0, room - n), (0, 0)), "edge"), _filled(item_sets, room)
-    items = *(jnp.asarray(np.ascontiguousarray(x.T)) for x in items), jnp.asarray(books, jnp.float32)
+    database = *(jnp.asarray(np.ascontiguousarray(x.T)) for x in items), jnp.asarray(books, jnp.float32)
 
-    def measure(queries: np.ndarray, query_sets: np.ndarray) -> tuple:
-        keys, relevant, finite = _scores(queries, query_sets, *items)
+    def measure(codes: Array, item_sets: Array, books: Array, queries: np.ndarray, query_sets: np.ndarray) -> tuple:
+        keys, relevant, finite = _scores(queries, query_sets, codes, item_sets, books)
         if not finite:
             raise ValueError("queries: scores are beyond the range of float32; scale queries or codebooks down")
         ranked = partial(_ranked, ties=ties, cuts=[*cuts, *points], sums=sums, divisor=divisor)
         rows = [ranked(key[:n], related[:n]) for key, related in zip(np.asarray(keys), np.asarray(relevant))]
         return tuple(np.stack(column) for column in zip(*rows))
 
-    ap, n_relevant, hits = _in_blocks(measure, queries, query_sets, size=max(1, _SCORES // room))
+    size = max(1, _SCORES // room)
+    ap, n_relevant, hits = _in_blocks(measure, database, queries, query_sets, size=size, mesh=mesh)
     curve = np.broadcast_to(points, (len(hits), len(points))), hits[:, len(cuts) :]
     empty = np.empty((len(hits), 0))
     return _metrics(ap, n_relevant, cuts[1:], hits[:, 1 : len(cuts)], curve, (empty, empty), ties, at, divisor)
@@ -650,19 +659,25 @@ def _chunked(rows: Any) -> Any:
     return _filled(rows, room).reshape(-(-room // _ITEMS), min(room, _ITEMS), -1).transpose(0, 2, 1)
 
 
-def _in_blocks(function: Callable[..., tuple], *rows: np.ndarray, size: int) -> list[np.ndarray]:
-    """`function` of blocks of at most `size` rows, all of one shape, on as many threads as there are cores."""
+def _in_blocks(
+    function: Callable[..., tuple], database: tuple, *rows: np.ndarray, size: int, mesh: Mesh | None = None
+) -> list[np.ndarray]:
+    """`function` of the database and blocks of at most `size` rows, all of one shape, on as many threads as there are
+    cores; the devices of a mesh take blocks in turn."""
     n = len(rows[0])
+    devices = [None] if mesh is None else list(mesh.devices.flat)
+    size = max(1, min(size, -(-n // len(devices))))
+    copies = [database] if mesh is None else [jax.device_put(database, device) for device in devices]
     padded = [_blocks(x, size) for x in rows]
     # Each thread continues the caller's context, so that a caller who times compilation is told of theirs.
     contexts = [copy_context() for _ in padded[0]]
 
-    def measure(*block: np.ndarray) -> tuple:
+    def measure(number: int, *block: np.ndarray) -> tuple:
         with checks.as_usual():
-            return tuple(map(np.asarray, function(*block)))
+            return tuple(map(np.asarray, function(*copies[number % len(copies)], *block)))
 
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
-        results = list(pool.map(lambda context, *block: context.run(measure, *block), contexts, *padded))
+    with ThreadPoolExecutor(max(os.cpu_count() or 1, len(devices))) as pool:
+        results = list(pool.map(lambda c, *block: c.run(measure, *block), contexts, range(len(contexts)), *padded))
     return [np.concatenate(parts)[:n] for parts in zip(*results)]
 
 

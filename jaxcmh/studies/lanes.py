@@ -17,6 +17,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array, random
+from jax.sharding import Mesh, PartitionSpec
 
 from jaxcmh import checks, model
 from jaxcmh.datasets import Split
@@ -28,6 +29,7 @@ from jaxcmh.learning.features import Features
 from jaxcmh.retrieval import metrics
 
 LANES = 8  # in a call, side by side; twice as many were no faster on two cores
+MANY = 64  # the same on an accelerator, whose cores a few leave idle; fewer where its memory has no room for them
 CALLS = 2  # at once, for the decompositions of a call, one after the other, keep one core
 # Runs on one data set from which on the singular values of its views, which serve every ridge weight, cost less than
 # a QR factor per weight.
@@ -93,9 +95,15 @@ _decomposed = jax.jit(decomposed)
 _ready = jax.jit(core.ready, static_argnames=("method", "bits"))
 
 
-def ready(method: Method, shared: Shared, bits: int) -> Shared:
-    """What `prepare` returned, as runs of this many bits see it; once for all of them."""
-    return shared._replace(data=_ready(core.bare(method), shared.data, bits))
+def ready(method: Method, shared: Shared, bits: int, mesh: Mesh | None = None) -> Shared:
+    """What `prepare` returned, as runs of this many bits see it; once for all of them, on each device of a mesh."""
+    shared = shared._replace(data=_ready(core.bare(method), shared.data, bits))
+    return feature_maps.everywhere(shared, mesh)
+
+
+def most_lanes() -> int:
+    """Lanes that keep a device busy."""
+    return LANES if jax.default_backend() == "cpu" else MANY
 
 
 def compiled(
@@ -107,6 +115,7 @@ def compiled(
     max_iterations: int,
     lanes: int = LANES,
     memory: float | None = None,
+    mesh: Mesh | None = None,
 ) -> tuple[Callable[[Shared, Sequence[int], Sequence[Any], float], Lane], int, int]:
     """Compile training and encoding of as many lanes as memory allows.
 
@@ -116,8 +125,10 @@ def compiled(
         varied: hyper-parameters in which lanes differ, and "seed" where they have seeds of their own; what all have in
             common is computed once for all.
         bits, max_iterations: as for `core.fit`.
-        lanes: at most so many.
-        memory: GB that the process may have at its peak; no bound if None.
+        lanes: at most so many on a device.
+        memory: GB that the process may have at its peak, on an accelerator each device; no bound but the device's if
+            None.
+        mesh: spread the lanes over these devices; each trains its own, without a word to the others.
 
     Returns:
         A function (shared, seeds, params, tolerance) -> `Lane` with a leading axis, which compiles nothing more; the
@@ -136,29 +147,43 @@ def compiled(
         keys = jnp.stack([random.fold_in(random.key(seed), views) for seed in seeds])
         keys = keys if "seed" in varied else keys[0]
         columns = ([getattr(p, name) for p in params] if name in varied else getattr(params[0], name) for name in names)
-        return keys, type(method.params)(*(jnp.asarray(c, dtype) for c in columns)), jnp.asarray(tolerance, dtype)
+        params = type(method.params)(*(jnp.asarray(c, dtype) for c in columns))
+        return feature_maps.everywhere((keys, params, jnp.asarray(tolerance, dtype)), mesh)
+
+    devices = 1 if mesh is None else mesh.size
 
     def prepared(count: int) -> Any:
-        lowered = function(shared, *arguments([0] * count, [method.params] * count, 0.0), count=count)
+        every = count * devices
+        lowered = function(shared, *arguments([0] * every, [method.params] * every, 0.0), count=count, mesh=mesh)
         return lowered.compile(compilation.options())
 
-    base, limit = peak_memory(), float("inf") if memory is None else memory
+    base, limit, together = _memory(memory)
     call, calls = prepared(lanes), CALLS
-    while (needed := base + calls * _bytes(call) / 1e9) > limit:
+    while (needed := base + calls * (devices if together else 1) * _bytes(call) / 1e9) > limit:
         if lanes > 1:
             lanes //= 2
             call = prepared(lanes)
         elif calls > 1:
             calls = 1
         else:
-            raise ValueError(f"memory: one run needs {needed:.1f} GB, {base:.1f} GB of it for the data; got {memory:g}")
+            raise ValueError(f"memory: one run needs {needed:.1f} GB, {base:.1f} GB of it for the data; got {limit:g}")
     outside = jax.config.read("jax_enable_x64")
 
     def train(shared: Shared, seeds: Sequence[int], params: Sequence[Any], tolerance: float) -> Lane:
         with checks.as_usual(), jax.enable_x64(outside):  # which a thread of its own does not know
-            return jax.block_until_ready(call(shared, *arguments(seeds, params, tolerance)))
+            trained = jax.block_until_ready(call(shared, *arguments(seeds, params, tolerance)))
+            return trained if mesh is None else jax.device_get(trained)
 
-    return train, lanes, calls
+    return train, lanes * devices, calls
+
+
+def _memory(memory: float | None) -> tuple[float, float, bool]:
+    """GB in use, GB that there may be, and whether devices share them: of the process; elsewhere than on a CPU, of the
+    device."""
+    most, stats = float("inf") if memory is None else memory, jax.local_devices()[0].memory_stats()
+    if not stats:
+        return peak_memory(), most, True
+    return stats["bytes_in_use"] / 1e9, min(most, stats["bytes_limit"] / 1e9), False
 
 
 def _bytes(call: Any) -> int:
@@ -167,7 +192,7 @@ def _bytes(call: Any) -> int:
     return size.temp_size_in_bytes + size.output_size_in_bytes
 
 
-@partial(jax.jit, static_argnames=("method", "axes", "count", "bits", "max_iterations"))
+@partial(jax.jit, static_argnames=("method", "axes", "count", "bits", "max_iterations", "mesh"))
 def _trained(
     method: Method,
     shared: Shared,
@@ -178,10 +203,10 @@ def _trained(
     count: int,
     bits: int,
     max_iterations: int,
+    mesh: Mesh | None = None,
 ) -> Lane:
-    data = shared.data
-
-    def lane(key: Array, params: Any) -> Lane:
+    def lane(shared: Shared, tolerance: Array, key: Array, params: Any) -> Lane:
+        data = shared.data
         state, objective, converged = core.run(method, data, key, params, bits, max_iterations, tolerance)
         encoders, unlabelled, codes, diagnostics = model.finish(method, state, data, params)
         phi = shared.items or data.features
@@ -199,7 +224,14 @@ def _trained(
         finite = jnp.stack([jnp.isfinite(W).all() for W in jax.tree.leaves(encoders)]).all()
         return Lane(learned, encoded, queries, codebooks, objective, converged, diagnostics, finite)
 
-    return jax.vmap(lane, (axes[0], type(params)(*axes[1:])), axis_size=count)(keys, params)
+    in_axes = None, None, axes[0], type(params)(*axes[1:])
+    of_a_device = jax.vmap(lane, in_axes, axis_size=count)
+    if mesh is None:
+        return of_a_device(shared, tolerance, keys, params)
+    here, spread = PartitionSpec(), PartitionSpec(mesh.axis_names)
+    specs = jax.tree.map(lambda axis: here if axis is None else spread, in_axes, is_leaf=lambda axis: axis is None)
+    options = {"mesh": mesh, "in_specs": specs, "out_specs": spread, "check_vma": False}
+    return jax.shard_map(of_a_device, **options)(shared, tolerance, keys, params)
 
 
 def scores(

@@ -4,6 +4,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+from jax.sharding import Mesh
+
 from jaxcmh import store, studies
 from jaxcmh.checks import Count, PathLike, Positive, checked
 from jaxcmh.datasets import Split, load_dataset
@@ -132,6 +134,7 @@ def run(
     ties: Ties,
     progress: Progress,
     memory: Positive | None = None,
+    mesh: Mesh | None = None,
     deep: str | None = None,
     root: PathLike | None = None,
     say: Callable[[str], Any] = print,
@@ -143,7 +146,7 @@ def run(
         plan_studies: from a plan, and `chosen`.
         split, data: the data set and its name.
         folder: gets results.jsonl, and arrays that its lines name.
-        ties, progress, memory, log: as for `studies.run`.
+        ties, progress, memory, mesh, log: as for `studies.run`.
         deep: a data set with the same pairs and deep features, for the studies of kind "deep".
         root: where its files lie.
         say: called with the reason why a study cannot be run here.
@@ -177,7 +180,7 @@ def run(
                 continue
             # With fewer training rows than database rows, none of these are learned.
             kinds = None if study.kind in COMPARED else runs.kinds(studies.conditions(on, study.settings[0]))[:1]
-            options = {"data": name, "ties": ties, "databases": kinds, "memory": memory}
+            options = {"data": name, "ties": ties, "databases": kinds, "memory": memory, "mesh": mesh}
             options |= {"progress": progress, "log": log}
             options |= {"curves": study.name == CURVES, "per_query": study.kind == "paired"}
             lines += studies.run(study, on, path, alone=study.kind == "scaling", **options)  # whose times are its own

@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
+from jax.sharding import Mesh
 
 import jaxcmh
 from jaxcmh import results
@@ -69,7 +70,7 @@ def run(
 
     Args:
         split: what `load_dataset` returned.
-        method, bits, options: arguments of `jaxcmh.train`.
+        method, bits, options: arguments of `jaxcmh.train`; a mesh is evaluated on too.
         data: name or path of the data set, for the result lines.
         hashes: (`results.data_hash`, `results.split_hash`), when they are known already.
         ties, at: arguments of `jaxcmh.evaluate`.
@@ -84,7 +85,7 @@ def run(
         >>> [(line["database"], line["bits"]) for line in outcome.records]
         [('learned', 8), ('encoded', 8)]
     """
-    stages = Stages()
+    stages, mesh = Stages(), options.get("mesh")
     say("training")
     if options.get("hash_function") == "mlp":
         options.setdefault(
@@ -96,7 +97,7 @@ def run(
     model = model.with_catalogue(split, thumbnails)
     say("evaluating")
     with stages("evaluate"):
-        reports = {kind: evaluate(model, split, kind, ties=ties, at=at) for kind in kinds(split)}
+        reports = {kind: evaluate(model, split, kind, ties=ties, at=at, mesh=mesh) for kind in kinds(split)}
         own = model.codes.ndim == 3
         learned = {f"learned_{m}": codes for m, codes in enumerate(model.codes)} if own else {"learned": model.codes}
         learned = {name: np.asarray(codes) for name, codes in learned.items()}
@@ -105,13 +106,14 @@ def run(
             "query_ids": split.query.ids,
             **learned,
             **{f"encoded_{m}": np.asarray(codes) for m, codes in enumerate(model.encoded)},
-            **{f"query_{m}": np.asarray(jaxcmh.encode(model, x, m)) for m, x in enumerate(split.query.views)},
-            **{f"asked_{m}": np.asarray(query_vectors(model, x, m)) for m, x in enumerate(split.query.views)},
+            **{f"query_{m}": np.asarray(jaxcmh.encode(model, x, m, mesh)) for m, x in enumerate(split.query.views)},
+            **{f"asked_{m}": np.asarray(query_vectors(model, x, m, mesh)) for m, x in enumerate(split.query.views)},
             "query_labels": split.query.labels,
         }
         if split.database is not split.train:
             codes |= {
-                f"database_{m}": np.asarray(jaxcmh.encode(model, x, m)) for m, x in enumerate(split.database.views)
+                f"database_{m}": np.asarray(jaxcmh.encode(model, x, m, mesh))
+                for m, x in enumerate(split.database.views)
             }
             codes["database_labels"] = split.database.labels
         if len(split.items.names):
@@ -143,6 +145,7 @@ def evaluate(
     at: Count | None = None,
     divisor: Divisor = "retrieved",
     beyond_map: bool = False,
+    mesh: Mesh | None = None,
 ) -> dict[str, Any]:
     """Evaluate a model on a split with one kind of database codes; arguments and report as `jaxcmh.evaluate`.
 
@@ -169,5 +172,6 @@ def evaluate(
         database_views=views,
         divisor=divisor,
         beyond_map=beyond_map,
+        mesh=mesh,
     )
     return {**report, "database": kind}

@@ -19,6 +19,7 @@ from typing import Any, NamedTuple
 
 import jax
 import numpy as np
+from jax.sharding import Mesh
 
 import jaxcmh
 from jaxcmh import checks, results, store
@@ -74,6 +75,7 @@ def run(
     curves: bool = False,
     per_query: bool = False,
     alone: bool = False,
+    mesh: Mesh | None = None,
     progress: Progress | None = None,
     log: Callable[[dict], None] | None = None,
 ) -> list[dict]:
@@ -93,6 +95,8 @@ def run(
             own and those of compiled programs, and its "peak_memory_gb" that of the training where the system tells it.
             Else runs share what they have in common, and "times" are shares of what was spent together; and what
             another study of the file has already is not computed again.
+        mesh: compute on these devices.  Not the rows but the runs are spread, each is trained whole on one device, and
+            measured on the first; those that are `alone` have their rows and queries spread, as by `jaxcmh.train`.
         progress: shows what is being done; if None, a bar of its own does.
         log: is given every line that is computed now, see `trackers.logger`.
 
@@ -143,7 +147,7 @@ def run(
                 if not all(key in done for key in keys):
                     missing.add(number)
             steps.total += len(missing)
-            task = _Task(study, find(study.method), changed, protocol, kinds, curves, per_query, memory, steps)
+            task = _Task(study, find(study.method), changed, protocol, kinds, curves, per_query, memory, mesh, steps)
             for line in (_alone if alone else _together)(task, group, missing):
                 if line["key"] not in done:
                     keep(line)
@@ -306,6 +310,7 @@ class _Task(NamedTuple):
     curves: bool
     per_query: bool
     memory: float | None
+    mesh: Mesh | None
     steps: Progress
 
     def line(self, point: Point, kind: str, measured: Mapping[str, Any], **more: Any) -> dict:
@@ -338,9 +343,10 @@ def _alone(task: _Task, points: Sequence[Point], missing: Set[int]) -> Iterator[
                     max_iterations=task.study.max_iterations,
                     tolerance=task.study.tolerance,
                     features=task.study.features,
+                    mesh=task.mesh,
                 )
             peak = round(lanes.peak_memory(), 2)
-            reports, options = {}, {"ties": task.protocol["ties"], "at": task.protocol["at"]}
+            reports, options = {}, {"ties": task.protocol["ties"], "at": task.protocol["at"], "mesh": task.mesh}
             with stages("evaluate"):
                 for kind in task.kinds:
                     reports[kind] = runs.evaluate(model, task.split, kind, **options)
@@ -375,6 +381,7 @@ def _together(task: _Task, points: Sequence[Point], missing: Set[int]) -> Iterat
     if one_for_all and len({point.seed for point in points}) > 1:
         varied.append("seed")
     calls: dict[int, Any] = {}
+    devices = 1 if task.mesh is None else task.mesh.size
     for seed, group in _grouped(points, range(len(points)), lambda point: 0 if one_for_all else point.seed).items():
         if missing.isdisjoint(group):
             continue
@@ -386,10 +393,11 @@ def _together(task: _Task, points: Sequence[Point], missing: Set[int]) -> Iterat
             if missing.isdisjoint(members):
                 continue
             task.steps.step(f"{task.study.name}: {_described(task.study, points[members[0]])}")
-            shared = lanes.ready(method, mapped, bits)
+            shared = lanes.ready(method, mapped, bits, task.mesh)
             if bits not in calls:
                 options = {"bits": bits, "memory": task.memory, "max_iterations": info.max_iterations}
-                calls[bits] = lanes.compiled(method, shared, varied, lanes=min(lanes.LANES, len(members)), **options)
+                options |= {"lanes": min(lanes.most_lanes(), -(-len(members) // devices)), "mesh": task.mesh}
+                calls[bits] = lanes.compiled(method, shared, varied, **options)
             call, width, at_once = calls[bits]
 
             def fit(chunk: Sequence[int], call=call, width=width, shared=shared) -> tuple[lanes.Lane, float]:

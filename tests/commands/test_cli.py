@@ -639,6 +639,19 @@ def test_several_devices_train_as_one(capsys, tmp_path):
     ]
     assert maps[1] == [pytest.approx(line, abs=0.01) for line in maps[0]]
     assert "--devices: expected at most 8" in refused(capsys, *options, "--devices", 9, "--out", tmp_path / "nine")
+    for command in (("evaluate", tmp_path / "one"), ("search", tmp_path / "one", "--text", "word1")):
+        one, three = (call(capsys, *command, "--json", *more)[1].splitlines() for more in ((), ("--devices", 3)))
+        fields = "map" if command[0] == "evaluate" else "score"
+        assert [json.loads(line)[fields] for line in three] == [json.loads(line)[fields] for line in one]
+
+
+def test_several_devices_sweep_as_one(capsys, tmp_path):
+    options = "sweep", "dcgh", "--data", "synthetic", "--bits", BITS, "--grid", "alpha=1,10,100", "--json"
+    one, three = (
+        [json.loads(line)["map"] for line in call(capsys, *options, *more, "--out", tmp_path / name)[1].splitlines()]
+        for name, more in (("one", ()), ("three", ("--devices", 3)))
+    )
+    assert three == [pytest.approx(line, abs=0.01) for line in one]
 
 
 def test_a_training_is_kept_elsewhere_where_the_disk_is_full(capsys, tmp_path, monkeypatch):

@@ -1,0 +1,52 @@
+"""Rows over devices: eight of them, each a share of one processor."""
+
+import jax
+import numpy as np
+import pytest
+import scipy.sparse
+from jax import random
+
+from jaxcmh.learning import core, features, mesh, reduction
+
+X = np.random.default_rng(0).normal(size=(150, 6)).astype(np.float32)  # no multiple of eight
+LABELS = np.eye(4, dtype=np.uint8)[np.arange(150) % 4]
+
+
+@pytest.mark.parametrize("kind", ["standardise", "rbf", "laplace", "rbf_centred"])
+@pytest.mark.parametrize("of", [np.asarray, scipy.sparse.csr_matrix, jax.numpy.asarray])
+def test_devices_map_features_as_one_does(kind, of):
+    chosen, rows = features.Features(kind, anchors=20), mesh.row_mesh()
+    one, expected = features.fit(chosen, random.key(0), of(X))
+    fitted, found = features.fit(chosen, random.key(0), of(X), rows)
+    np.testing.assert_allclose(found[:150], expected, rtol=1e-5, atol=1e-6)
+    assert found.shape[0] == 152
+    assert not np.asarray(found)[150:].any()
+    assert len({shard.device for shard in found.addressable_shards}) == 8
+    assert {shard.data.shape[0] for shard in found.addressable_shards} == {19}
+    assert all(len(leaf.devices()) == 1 for leaf in jax.tree.leaves(fitted))
+    np.testing.assert_allclose(fitted.sigma, one.sigma, rtol=1e-6)
+
+
+@pytest.mark.parametrize("precision", [None, "float32"])
+def test_rows_that_are_spread_reduce_to_what_they_do_together(precision, monkeypatch):
+    """Also by the way of accelerators, which add up blocks of every device's rows."""
+    chosen, rows = features.Features("standardise"), mesh.row_mesh()
+    together, spread = (features.fit(chosen, random.key(0), X, m)[1] for m in (None, rows))
+    expected = core.prepare([together, together[:, :3]], LABELS, precision)
+    monkeypatch.setattr(reduction, "BLOCK_ROWS", 8)
+    monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
+    found = core.prepared([spread, spread[:, :3]], LABELS, precision, True)
+    assert found.mask.sum() == 150 == found.n
+    for views in ((expected.views, found.views), (expected.labels, found.labels)):
+        for one, many in zip(*map(jax.tree.leaves, views)):
+            np.testing.assert_allclose(many.T @ many, one.T @ one, rtol=1e-4, atol=1e-3)
+
+
+def test_a_block_has_rows_of_every_device(monkeypatch):
+    monkeypatch.setattr(reduction, "BLOCK_ROWS", 8)
+    spread = features.spread(X, mesh.row_mesh())
+    blocks = list(reduction.row_blocks(spread, spread[:, :2]))
+    assert [block.shape for block in blocks] == [(64, 8), (64, 8), (24, 8)]
+    rows = np.concatenate([np.asarray(block)[:, :6] for block in blocks])
+    np.testing.assert_array_equal(np.sort(rows, axis=0), np.sort(np.asarray(spread), axis=0))
+    assert all(len({shard.device for shard in block.addressable_shards}) == 8 for block in blocks)
