@@ -75,6 +75,7 @@ def run(
     per_query: bool = False,
     alone: bool = False,
     progress: Progress | None = None,
+    verbose: bool | None = None,
     log: Callable[[dict], None] | None = None,
 ) -> list[dict]:
     """Compute what a result file lacks of a study, and return its lines.
@@ -93,7 +94,8 @@ def run(
             own and those of compiled programs, and its "peak_memory_gb" that of the training where the system tells it.
             Else runs share what they have in common, and "times" are shares of what was spent together; and what
             another study of the file has already is not computed again.
-        progress: shows what is being done; if None, a bar of its own does.
+        progress: shows what is being done; if None, one of its own does, as `verbose` says.
+        verbose: show what is being done; if None, where somebody looks: in a terminal or a notebook.
         log: is given every line that is computed now, see `trackers.logger`.
 
     Returns:
@@ -115,7 +117,7 @@ def run(
     """
     wanted = points(study)
     path, steps = Path(path), progress
-    shown = jaxcmh.progress.progress(0) if steps is None else nullcontext(steps)
+    shown = jaxcmh.progress.progress(0, verbose) if steps is None else nullcontext(steps)
     with store.parents(path), store.only_writer(path, wait=0), shown as steps:
         stored = results.read(path) if path.exists() else []
         usable = [line for line in stored if ("curves" in line) == curves and ("ap" in line) >= per_query]
