@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from jaxcmh.datasets import load_dataset
     from jaxcmh.learning.features import Features
     from jaxcmh.model import Model, encode, evaluate, load, save, search, train
+    from jaxcmh.studies.scores import study
 
 _homes = {
     "Features": ("jaxcmh.learning.features", "Features"),
@@ -31,6 +32,7 @@ _homes = {
     "methods": ("jaxcmh.methods", None),
     "save": ("jaxcmh.model", "save"),
     "search": ("jaxcmh.model", "search"),
+    "study": ("jaxcmh.studies.scores", "study"),
     "train": ("jaxcmh.model", "train"),
 }
 __all__ = [  # noqa: RUF022 (in the order of use)
@@ -41,6 +43,7 @@ __all__ = [  # noqa: RUF022 (in the order of use)
     "encode",
     "evaluate",
     "search",
+    "study",
     "save",
     "load",
     "Model",

@@ -31,6 +31,7 @@ from jaxcmh.learning.encoders import MLP, Translated, Unlabelled, ask, mlp, near
 from jaxcmh.learning.features import FeatureMap, Features
 from jaxcmh.learning.mesh import shard_rows
 from jaxcmh.methods import find
+from jaxcmh.progress import progress, shown_while
 from jaxcmh.retrieval import metrics, topk
 
 KIND = "jaxcmh"
@@ -256,6 +257,7 @@ class Model:
 
 
 @checked
+@shown_while("training")
 def train(
     method: str | Method,
     views: Pairs,
@@ -271,6 +273,7 @@ def train(
     precision: Precision | None = None,
     mesh: Mesh | None = None,
     progress: Callable[[int, int, float], Any] | None = None,
+    verbose: bool | None = None,
 ) -> Model:
     """Learn codes for paired samples, and hash functions that encode new samples of either view.
 
@@ -290,6 +293,7 @@ def train(
             of one device up to rounding, and the model is on the first device.  An MLP is trained there too.
         progress: called after each pass over the samples that trains an MLP, with the view, the number of passes and
             the cross entropy on held-out samples.
+        verbose: show by a line on standard error that it is at work; if None, in a terminal or a notebook.
 
     Returns:
         A `Model`.  A training with a tolerance that `max_iterations` end before it has converged gives a warning, as do
@@ -318,7 +322,7 @@ def train(
         warnings.warn(
             f"labels: {n - labelled.sum()} of {n} rows have none; nothing is learned from them, and their codes are "
             "those of the hash functions",
-            stacklevel=3,
+            stacklevel=4,
         )
     chosen = resolve_features(features, method, len(views))
 
@@ -340,7 +344,7 @@ def train(
         warnings.warn(
             f"{method.name} had not converged after {max_iterations} iterations: the last one changed the objective "
             f"by {last:.1e} of itself, and tolerance is {tolerance:.1e}",
-            stacklevel=3,
+            stacklevel=4,
         )
     learned = time.perf_counter()
     with jax.enable_x64(data.mask.dtype == jnp.float64):
@@ -430,7 +434,7 @@ def _check_codes(method: Method, codes: np.ndarray, packed: bool) -> None:
         constant = 8 * codes.shape[2] - int(np.bitwise_count(differ).sum(1).min())
         if constant:
             warnings.warn(
-                f"{method.name}: {constant} of {8 * codes.shape[2]} bits are the same for all items", stacklevel=4
+                f"{method.name}: {constant} of {8 * codes.shape[2]} bits are the same for all items", stacklevel=5
             )
 
 
@@ -495,7 +499,7 @@ def pack_queries(phi: Array, encoder: Array | MLP | Translated) -> Array:
 
 
 @checked
-def encode(model: Model, x: Rows, view: int, mesh: Mesh | None = None) -> Array:
+def encode(model: Model, x: Rows, view: int, mesh: Mesh | None = None, *, verbose: bool | None = None) -> Array:
     """Codes of samples that need not be in the training set.
 
     Args:
@@ -503,6 +507,7 @@ def encode(model: Model, x: Rows, view: int, mesh: Mesh | None = None) -> Array:
         x: (n, d) raw features of one view, array or scipy.sparse.
         view: which view they are of, from 0.
         mesh: encode on these devices, each its share of the rows, see `jaxcmh.mesh.row_mesh`.
+        verbose: as for `train`.
 
     Returns:
         uint8 codes: (n, bits/8) packed bits, bit j of byte b being bit 8b + j of the code; or (n, books) word
@@ -518,9 +523,13 @@ def encode(model: Model, x: Rows, view: int, mesh: Mesh | None = None) -> Array:
         True
     """
     if model.codebooks is None or model.unlabelled is None:
-        return jax.device_put(_by_rows(model, x, view, pack_signs, mesh))
+        return jax.device_put(_by_rows(model, x, view, pack_signs, mesh, verbose))
     words = feature_maps.everywhere((model.codebooks, model.unlabelled), mesh)
-    return jax.device_put(_by_rows(model, x, view, lambda phi, _: choose_words(phi, *words, view=view), mesh))
+
+    def choose(phi: Array, _: Any) -> Array:
+        return choose_words(phi, *words, view=view)
+
+    return jax.device_put(_by_rows(model, x, view, choose, mesh, verbose))
 
 
 @checked
@@ -554,7 +563,9 @@ def _encode_all(model: Model, views: Sequence[Any]) -> np.ndarray:
     return np.concatenate(blocks)
 
 
-def _by_rows(model: Model, x: Any, view: int, represent: Any, mesh: Mesh | None = None) -> np.ndarray:
+def _by_rows(
+    model: Model, x: Any, view: int, represent: Any, mesh: Mesh | None = None, verbose: bool | None = False
+) -> np.ndarray:
     view = checks.Whole(0, len(model.maps) - 1)(view, "view")
     if x.shape[1] != model.info.dims[view]:
         raise ValueError(f"x: expected {model.info.dims[view]} columns, as in training; got shape {x.shape}")
@@ -566,10 +577,13 @@ def _by_rows(model: Model, x: Any, view: int, represent: Any, mesh: Mesh | None 
             return code
     blocks, encoder = [], feature_maps.everywhere(model.encoders[view], mesh)
     step = ENCODE_ROWS * (1 if mesh is None else mesh.size)
-    for i in range(0, x.shape[0], step):
-        rows = x[i : i + step]
-        found = represent(feature_maps.mapped(model.maps[view], _filled_up(rows), mesh), encoder)
-        blocks.append(np.asarray(found)[: rows.shape[0]])
+    with progress(-(-x.shape[0] // step), verbose) as steps:
+        steps.step("encoding")
+        for i in range(0, x.shape[0], step):
+            rows = x[i : i + step]
+            found = represent(feature_maps.mapped(model.maps[view], _filled_up(rows), mesh), encoder)
+            blocks.append(np.asarray(found)[: rows.shape[0]])
+            steps.advance()
     return np.concatenate(blocks)
 
 
@@ -599,6 +613,7 @@ def directions(views: Annotated[int, checks.Whole(1, 100)]) -> dict[str, tuple[i
 
 
 @checked
+@shown_while("evaluating")
 def evaluate(
     model: Model,
     query_views: Views,
@@ -611,6 +626,8 @@ def evaluate(
     divisor: metrics.Divisor = "retrieved",
     beyond_map: bool = False,
     mesh: Mesh | None = None,
+    *,
+    verbose: bool | None = None,
 ) -> dict[str, Any]:
     """Mean average precision of every direction, with all that says how it was measured.
 
@@ -630,6 +647,7 @@ def evaluate(
             belongs to a query is the same sample in the other view, encoded by the hash functions.
         mesh: evaluate on these devices, each its share of the queries and all of the database's codes; the numbers are
             those of one device.
+        verbose: as for `train`.
 
     Returns:
         dict with the mAP of each direction ("i2t", "t2i"; "view0->view2" and so on for more than two views),

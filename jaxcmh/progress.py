@@ -8,15 +8,18 @@ import sys
 import threading
 import time
 import warnings
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from contextvars import ContextVar
 from pathlib import Path
+from typing import Any, TypeVar
 
 from jaxcmh.extras import cache_folder
 
+F = TypeVar("F", bound=Callable[..., Any])
 _LOWERED = "/jax/core/compile/jaxpr_to_mlir_module_duration"
 _PIPED_SECONDS = 10.0
+_PATIENCE = 1.5  # seconds; what ends sooner says nothing
 STEERING = re.compile("[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
 
 
@@ -171,9 +174,16 @@ class Progress:
         return f" · {seconds // 60}:{seconds % 60:02} left" if seconds and now - self.began > 5 else ""
 
 
+_at_most_one = threading.Lock()  # of what is in progress is shown: the outermost
+
+
 @contextmanager
-def progress(total: int = 1) -> Iterator[Progress]:
-    """Show progress on standard error while the block runs: a moving line on a terminal, else one line per ten seconds.
+def progress(total: int = 1, verbose: bool | None = True) -> Iterator[Progress]:
+    """Show progress while the block runs: on a terminal or in a notebook a moving line, else one per ten seconds.
+
+    Args:
+        total: number of steps.
+        verbose: whether to; if None, on a terminal or in a notebook.
 
     >>> with progress(2) as steps:
     ...     steps.step("first")
@@ -182,9 +192,54 @@ def progress(total: int = 1) -> Iterator[Progress]:
     '[1/2] first'
     """
     steps = Progress(total)
-    watch = _moving if sys.stderr.isatty() else _piped
-    with watch(steps):
+    watch = _watch(verbose)
+    if watch is None or not _at_most_one.acquire(blocking=False):
         yield steps
+        return
+    try:
+        with watch(steps):
+            yield steps
+    finally:
+        _at_most_one.release()
+
+
+def shown_while(doing: str) -> Callable[[F], F]:
+    """Functions that show that they are at work as their argument `verbose` says, see `progress`.
+
+    >>> @shown_while("adding")
+    ... def total(*numbers, verbose=None):
+    ...     return sum(numbers)
+    >>> total(1, 2, verbose=False)
+    3
+    """
+
+    def decorated(function: F) -> F:
+        @functools.wraps(function)
+        def whole(*args: Any, **kwargs: Any) -> Any:
+            with progress(verbose=kwargs.get("verbose")) as steps:
+                steps.step(doing)
+                return function(*args, **kwargs)
+
+        return whole  # pyright: ignore[reportReturnType]
+
+    return decorated
+
+
+def _watch(verbose: bool | None) -> Callable[[Progress], AbstractContextManager[None]] | None:
+    """How progress is shown here, if it is."""
+    if verbose is False:
+        return None
+    if notebook():
+        return _in_notebook
+    if sys.stderr.isatty():
+        return _moving
+    return _piped if verbose else None
+
+
+def notebook() -> bool:
+    """Whether a notebook shows what is displayed."""
+    shell = getattr(sys.modules.get("IPython"), "get_ipython", lambda: None)()
+    return hasattr(shell, "kernel")
 
 
 @contextmanager
@@ -202,20 +257,53 @@ def _moving(steps: Progress) -> Iterator[None]:
     columns = [SpinnerColumn(), *([BarColumn(bar_width=24)] if steps.total != 1 else []), TimeElapsedColumn(), Doing()]
     bar = rich.progress.Progress(*columns, console=Console(stderr=True), transient=True)
     bar.add_task("", total=steps.total)
-    with bar:
+    begin = threading.Timer(_PATIENCE, bar.start)
+    begin.daemon = True
+    begin.start()
+    try:
         yield
+    finally:
+        begin.cancel()
+        begin.join()
+        if bar.live.is_started:
+            bar.stop()
 
 
 @contextmanager
-def _piped(steps: Progress) -> Iterator[None]:
+def _in_notebook(steps: Progress) -> Iterator[None]:
+    """One line of output that is replaced, and emptied at the end."""
+    from IPython.display import display  # pyright: ignore[reportMissingImports]
+
+    shown = []
+
+    def tell(line: str) -> None:
+        bundle = {"text/plain": printable(line)}
+        if shown:
+            shown[0].update(bundle, raw=True)
+        else:
+            shown.append(display(bundle, raw=True, display_id=True))
+
+    with _every(1.0, steps, tell):
+        yield
+    if shown:
+        tell("")
+
+
+def _piped(steps: Progress) -> AbstractContextManager[None]:
+    return _every(_PIPED_SECONDS, steps, say)
+
+
+@contextmanager
+def _every(seconds: float, steps: Progress, tell: Callable[[str], None]) -> Iterator[None]:
+    """Tell what is being done every so many seconds, while the block runs."""
     over = threading.Event()
 
     def speak() -> None:
-        wait = 1.5  # a command that ends at once says nothing
+        wait = _PATIENCE
         while not over.wait(wait):
             if steps.doing:
-                say(steps.line())
-                wait = _PIPED_SECONDS
+                tell(steps.line())
+                wait = seconds
 
     thread = threading.Thread(target=speak, daemon=True)
     thread.start()

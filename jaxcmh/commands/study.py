@@ -4,7 +4,6 @@ import math
 import statistics
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from random import Random
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -13,7 +12,7 @@ from cyclopts import Parameter
 from jaxcmh import checks
 from jaxcmh.checks import Bits, Copies, Count, Iterations, Positive, Weight
 from jaxcmh.commands import asked, terminal
-from jaxcmh.commands.asked import Databases, Flag, Json, Kernel, Many, Out, Repeated, Root, Ties, Tracker
+from jaxcmh.commands.asked import Databases, Design, Flag, Json, Kernel, Many, Out, Repeated, Root, Ties, Tracker
 from jaxcmh.commands.queries import load_data
 from jaxcmh.progress import Progress, Stages, progress, say, shown
 
@@ -207,6 +206,7 @@ def sweep(
     grid: Annotated[list[str] | None, Parameter(name="--grid", consume_multiple=True, negative=())] = None,
     list_: Annotated[list[str] | None, Parameter(name="--list", consume_multiple=True, negative=())] = None,
     random: Copies | None = None,
+    design: Design | None = None,
     bits: Annotated[list[Bits] | None, Parameter(name=["--bits", "-b"], consume_multiple=True, negative=())] = None,
     seeds: Copies = 1,
     param: Repeated = None,
@@ -244,6 +244,8 @@ def sweep(
         Values that belong together: alpha=1,10 beta=2,20 for two runs.
     random
         Draw so many runs from the ranges of --grid, evenly in logarithm.
+    design
+        How --random draws: random, each for itself, or more evenly: sobol, halton or latin (a Latin hypercube).
     bits
         Code lengths. [default: 32]
     seeds
@@ -285,7 +287,9 @@ def sweep(
         Print result lines (JSON) instead of a table.
     """
     chosen = asked.method(method)
-    vary, combine = _varied(chosen.params, grid or [], list_ or [], random)
+    if design is not None and random is None:
+        raise ValueError("--design: expected with --random; without it a grid or a list is run")
+    vary, combine = _varied(chosen.params, grid or [], list_ or [], random, design or "random")
     source = asked.source(method)
     folder = out or Path("runs") / asked.file_name("sweep", chosen.name, data, *([source] if source else []))
     path, mesh = folder / "results.jsonl", asked.mesh(devices)
@@ -327,7 +331,7 @@ def sweep(
 
 
 def _varied(
-    params: Any, grid: Sequence[str], listed: Sequence[str], draws: int | None
+    params: Any, grid: Sequence[str], listed: Sequence[str], draws: int | None, design: Design = "random"
 ) -> tuple[dict[str, list[float]], str]:
     """What --grid, --list and --random say: values of each hyper-parameter, and how they combine."""
     if bool(grid) + bool(listed) > 1 or (draws is not None and not grid):
@@ -347,10 +351,9 @@ def _varied(
         except ValueError as error:
             raise ValueError(f"{option} {str(error).removeprefix('params.')}") from None
     if draws is not None:
-        rng = Random(0)
-        ranges = vary.items()
-        drawn = {name: [low * (high / low) ** rng.random() for _ in range(draws)] for name, (low, high) in ranges}
-        return drawn, "list"
+        from jaxcmh.studies.designs import drawn
+
+        return drawn(params, {name: (low, high) for name, (low, high) in vary.items()}, draws, design), "list"
     if listed and len(set(map(len, vary.values()))) > 1:
         raise ValueError(f"--list: expected as many values of each; got {' '.join(listed)}")
     return vary, "list" if listed else "grid"

@@ -28,23 +28,33 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from jaxcmh import results
+from jaxcmh import brief, results
 from jaxcmh.checks import PathLike, checked
 from jaxcmh.parsing import read_arrays, reason
 from jaxcmh.results import plots, significance, tables
+from jaxcmh.results.importance import best, importance
 from jaxcmh.results.lines import Lines
 
-__all__ = ["Figure", "Study", "draw", "studies"]
+__all__ = ["Figure", "Study", "draw", "plan", "studies"]
 
 Line = Mapping[str, Any]
 LETTERS = {"lam": "λ", **tables.GREEK}
 
 
 class Figure(NamedTuple):
-    """A figure of a study: what it shows, and its files (png, svg, pdf, csv)."""
+    """A figure of a study: what it shows, its files (png, svg, pdf, csv), and the picture itself, a PNG."""
 
     title: str
     files: list[Path]
+    png: bytes
+
+    __repr__ = brief.text
+
+    def _facts(self) -> dict[str, Any]:
+        return {"title": self.title, "files": [str(file) for file in self.files]}
+
+    def _repr_png_(self) -> bytes:
+        return self.png
 
 
 class Study(NamedTuple):
@@ -133,14 +143,30 @@ def draw(study: Study, stem: PathLike, folder: PathLike) -> tuple[list[Figure], 
         (True, [])
     """
     stem, made, skipped = Path(stem), [], []
-    for title, name, form in KINDS[study.kind](study, Path(folder)):
+    for name, (title, form) in plan(study, folder).items():
         try:
             files = form(stem.with_name(f"{stem.name}-{name}" if name else stem.name))
         except (ValueError, OSError, KeyError) as error:
             skipped.append(f"{study.name}, {title}: {error}")
         else:
-            made.append(Figure(title, files))
+            made.append(Figure(title, files, files[0].read_bytes()))
     return made, skipped
+
+
+@checked
+def plan(study: Study, folder: PathLike) -> dict[str, tuple[str, Callable[[Path], list[Path]]]]:
+    """The figures of a study by name: the title of each, and what draws it to a path without an ending.
+
+    Args:
+        study, folder: as for `draw`.
+    Example:
+        >>> import jaxcmh
+        >>> options = {"bits": [8], "seeds": 1, "databases": ["encoded"]}
+        >>> lines = jaxcmh.study("dcgh", "synthetic", params={"alpha": [1, 10], "beta": [1, 10]}, **options).lines
+        >>> {name: title for name, (title, _) in plan(studies(lines)[0], ".").items()}
+        {'surface': 'mAP over α and β: dcgh', 'importance': 'Importance for mAP'}
+    """
+    return {name: (title, form) for title, name, form in KINDS[study.kind](study, Path(folder))}
 
 
 Plan = list[tuple[str, str, Callable[[Path], list[Path]]]]  # title, ending of the name, how to draw it to a stem
@@ -378,16 +404,50 @@ def _sweep(study: Study, _: Path) -> Plan:
     """mAP against each varied name: in a whole grid beside the best values of the others, else over all points."""
     if not _whole_grid(study):
         others = {name: tuple(other for other in study.vary if other != name) for name in study.vary}
-        return [_along(study, n, f"mAP against {symbol(n)}", tied, joined=False) for n, tied in others.items()]
-    best = max(study.lines, key=lambda line: float(np.mean(list(line["map"].values()))))
+        plan = [_along(study, n, f"mAP against {symbol(n)}", tied, joined=False) for n, tied in others.items()]
+        return [*plan, *_importance(study)]
+    setting = best(study.lines, study.vary)[0]
     plan: Plan = []
     for name in study.vary:
-        fixed = {other: tables.value(best, other) for other in study.vary if other != name}
-        lines = [line for line in study.lines if all(tables.value(line, o) == value for o, value in fixed.items())]
-        words = ", ".join(f"{symbol(other)} = {_number(value)}" for other, value in fixed.items())
-        title = f"mAP against {symbol(name)}" + (f", best {words}" if words else "")
+        lines = _at(study.lines, {other: value for other, value in setting.items() if other != name})
+        words = _words({other: value for other, value in setting.items() if other != name})
+        title = f"mAP against {symbol(name)}" + (f", {words} as in the best of all settings" if words else "")
         plan.append(_along(study._replace(lines=lines), name, title))
-    return plan
+    if _several(study.lines):
+        lines = _at(study.lines, setting)
+        title = f"mAP against code length, {_words(setting)} as in the best of all settings"
+        plan.append((title, "bits", lambda stem: plots.bits(_labelled(lines), stem)))
+    return [*plan, *_importance(study)]
+
+
+def _at(lines: Sequence[Line], setting: Mapping[str, Any]) -> list[Line]:
+    return [line for line in lines if all(tables.value(line, name) == value for name, value in setting.items())]
+
+
+def _words(setting: Mapping[str, Any]) -> str:
+    return ", ".join(f"{symbol(name)} = {_number(value)}" for name, value in setting.items())
+
+
+def _importance(study: Study) -> Plan:
+    """How much each of what varies matters; where one thing varies there is nothing to compare."""
+    names = [*study.vary, *(["bits"] if _several(study.lines) else [])]
+    if len(names) < 2:
+        return []
+
+    def form(stem: Path) -> list[Path]:
+        kinds, panels = _kinds(study.lines), []
+        for kind in kinds:
+            own = [line for line in study.lines if line["database"] == kind]
+            for direction in own[0]["map"]:
+                found = importance(own, names, direction)["names"]
+                shares = {symbol(name): found[name]["share"] for name in names}
+                panels.append(plots.Bars(_title(kind, direction, kinds), list(shares), {"alone": [*shares.values()]}))
+        methods = ", ".join(dict.fromkeys(line["method"] for line in own))
+        caption = f"{methods}, {_caption(study.lines)}; first-order Sobol indices of {len(own)} results: what each "
+        caption += "explains alone"
+        return plots.bars(stem, panels, x="share of the variance of mAP", caption=caption)
+
+    return [("Importance for mAP", "importance", form)]
 
 
 def _surface(study: Study, folder: Path) -> Plan:
@@ -419,7 +479,7 @@ def _surface(study: Study, folder: Path) -> Plan:
 
         title = f"mAP over {symbol(first)} and {symbol(second)}: {name}"
         plan.append((title, "surface" if number == 0 else f"surface-{number + 1}", form))
-    return plan
+    return [*plan, *_importance(study)]
 
 
 def _ablation(study: Study, _: Path) -> Plan:

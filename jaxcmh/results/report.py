@@ -10,7 +10,6 @@ and every point of its sweeps. It only reads lines, and runs nothing.
 import base64
 import json
 import re
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, NamedTuple
@@ -20,6 +19,7 @@ import numpy as np
 from jaxcmh import results
 from jaxcmh.checks import PathLike, checked, filled
 from jaxcmh.results import figures, significance, tables
+from jaxcmh.results.importance import importance
 
 __all__ = ["Items", "Ranking", "page", "write"]
 
@@ -217,7 +217,6 @@ def _script(value: Any) -> str:
 EMBEDDED = 3_500_000  # bytes of figures in a report; further ones are linked
 ROWS = 60  # of a table in a report; longer ones are linked
 WIDE = ("surface", "tsne", "pictures")  # kinds of studies whose figures take the whole width
-LEVELS = 20  # values of a hyper-parameter; where there are more, they are parted into that many groups of equal size
 
 
 @checked
@@ -489,45 +488,3 @@ def _sweep(study: figures.Study, several: bool) -> dict[str, Any] | None:
             for kind in kinds
         },
     }
-
-
-def importance(lines: Sequence[Mapping[str, Any]], names: Sequence[str], direction: str) -> dict[str, Any]:
-    """How much each varied name matters to mAP, and how much the seed does.
-
-    Args:
-        lines: result lines of one study and kind of database codes.
-        names: what was varied.
-        direction: such as "i2t".
-    Returns:
-        "names": name -> "share" of the variance of mAP that it explains alone (between its values, or `LEVELS` groups
-        of them), "range" of the means over its values, and the "best" value by mean; "seeds": mean standard deviation
-        over seeds at equal settings, None where every point has one seed. Where names were varied one at a time, only
-        the lines in which the others have their usual values count.
-    """
-    table = np.array([[float(tables.value(line, name) or 0) for name in names] for line in lines])
-    scores = np.array([line["map"][direction] for line in lines])
-    usual = np.array([Counter(column).most_common(1)[0][0] for column in table.T.tolist()])
-    one_at_a_time = len(names) > 1 and bool(((table != usual).sum(1) <= 1).all())
-    importances = {}
-    for j, name in enumerate(names):
-        kept = (np.delete(table != usual, j, 1)).sum(1) == 0 if one_at_a_time else np.ones(len(table), bool)
-        values, own = table[kept, j], scores[kept]
-        levels = np.unique(values)
-        if len(levels) > LEVELS:
-            levels = np.unique(np.quantile(values, np.arange(LEVELS) / LEVELS))
-        group = np.searchsorted(levels, values, side="right") - 1
-        counts = np.bincount(group, minlength=len(levels))
-        means = np.bincount(group, own, minlength=len(levels)) / np.maximum(counts, 1)
-        means = np.where(counts > 0, means, np.nan)
-        total = float(((own - own.mean()) ** 2).sum())
-        between = float(np.nansum(counts * (means - own.mean()) ** 2))
-        importances[name] = {
-            "share": round(between / total, 4) if total > 0 else 0.0,
-            "range": round(float(np.nanmax(means) - np.nanmin(means)), 5),
-            "best": float(levels[np.nanargmax(means)]),
-        }
-    groups: dict[tuple, list[float]] = {}
-    for row, line, score in zip(table.tolist(), lines, scores):
-        groups.setdefault((*row, line["bits"], line["method"]), []).append(float(score))
-    spreads = [float(np.std(group, ddof=1)) for group in groups.values() if len(group) > 1]
-    return {"names": importances, "seeds": round(float(np.mean(spreads)), 5) if spreads else None}

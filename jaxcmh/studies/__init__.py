@@ -1,5 +1,6 @@
 """Studies: many runs of one method, and the experiments of the papers."""
 
+from jaxcmh.studies.scores import Scores
 from jaxcmh.studies.study import (
     CONDITIONS,
     Point,
@@ -12,6 +13,7 @@ from jaxcmh.studies.study import (
 __all__ = [
     "CONDITIONS",
     "Point",
+    "Scores",
     "Study",
     "conditions",
     "points",

@@ -77,6 +77,7 @@ def run(
     alone: bool = False,
     mesh: Mesh | None = None,
     progress: Progress | None = None,
+    verbose: bool | None = None,
     log: Callable[[dict], None] | None = None,
 ) -> list[dict]:
     """Compute what a result file lacks of a study, and return its lines.
@@ -97,7 +98,8 @@ def run(
             another study of the file has already is not computed again.
         mesh: compute on these devices.  Not the rows but the runs are spread, each is trained whole on one device, and
             measured on the first; those that are `alone` have their rows and queries spread, as by `jaxcmh.train`.
-        progress: shows what is being done; if None, a bar of its own does.
+        progress: shows what is being done; if None, one of its own does, as `verbose` says.
+        verbose: show what is being done; if None, where somebody looks: in a terminal or a notebook.
         log: is given every line that is computed now, see `trackers.logger`.
 
     Returns:
@@ -119,7 +121,7 @@ def run(
     """
     wanted = points(study)
     path, steps = Path(path), progress
-    shown = jaxcmh.progress.progress(0) if steps is None else nullcontext(steps)
+    shown = jaxcmh.progress.progress(0, verbose) if steps is None else nullcontext(steps)
     with store.parents(path), store.only_writer(path, wait=0), shown as steps:
         stored = results.read(path) if path.exists() else []
         usable = [line for line in stored if ("curves" in line) == curves and ("ap" in line) >= per_query]

@@ -12,6 +12,7 @@ from browser import browse, in_browser
 from jaxcmh import results
 from jaxcmh.commands.cli import main
 from jaxcmh.results import figures, report
+from jaxcmh.results.importance import importance
 
 pytestmark = pytest.mark.xdist_group("reading")  # one report of everything serves all
 
@@ -48,7 +49,7 @@ def test_a_report_is_one_light_file_that_asks_for_nothing(written):
 
 def test_every_figure_and_table_is_there_in_every_format(written):
     stems = {path.stem for path in (written / "figures").iterdir()}
-    assert len(stems) == 20
+    assert len(stems) == 21
     for stem in stems:
         for kind, head in {"png": b"\x89PNG", "svg": b"<?xml", "pdf": b"%PDF", "csv": b"p"}.items():
             if stem != "pictures" or kind != "csv":
@@ -121,29 +122,29 @@ def score_lines(points):
 
 
 def test_importance_is_the_share_of_variance_each_explains_alone():
-    importance = report.importance(
+    found = importance(
         score_lines([(a, b, 0, 0.3 * a + 0.1 * b) for a in (0, 1) for b in (0, 1)]), ["alpha", "beta"], "i2t"
     )
-    assert importance["names"]["alpha"] == {"share": 0.9, "range": 0.3, "best": 1.0}
-    assert importance["names"]["beta"] == {"share": 0.1, "range": 0.1, "best": 1.0}
-    assert importance["seeds"] is None
+    assert found["names"]["alpha"] == {"share": 0.9, "range": 0.3, "best": 1.0}
+    assert found["names"]["beta"] == {"share": 0.1, "range": 0.1, "best": 1.0}
+    assert found["seeds"] is None
 
 
 def test_seed_spread_and_designs_of_one_at_a_time():
     points = [(a, 1, s, 0.1 * a + 0.02 * s) for a in (1, 2, 3) for s in (0, 1)] + [(1, b, 0, 0.5) for b in (0, 2)]
-    importance = report.importance(score_lines(points), ["alpha", "beta"], "i2t")
-    assert importance["seeds"] == pytest.approx(0.02 / np.sqrt(2), abs=1e-5)
-    assert importance["names"]["alpha"]["best"] == 3.0
-    assert importance["names"]["alpha"]["range"] == pytest.approx(0.2)
+    found = importance(score_lines(points), ["alpha", "beta"], "i2t")
+    assert found["seeds"] == pytest.approx(0.02 / np.sqrt(2), abs=1e-5)
+    assert found["names"]["alpha"]["best"] == 3.0
+    assert found["names"]["alpha"]["range"] == pytest.approx(0.2)
 
 
 def test_importance_of_a_random_search_is_that_of_groups_of_values():
     rng = np.random.default_rng(0)
     points = [(a, b, 0, 0.5 + 0.3 * a) for a, b in rng.random((300, 2))]
-    importance = report.importance(score_lines(points), ["alpha", "beta"], "i2t")["names"]
-    assert importance["alpha"]["share"] > 0.95
-    assert importance["beta"]["share"] < 0.2
-    assert importance["alpha"]["best"] > 0.9
+    found = importance(score_lines(points), ["alpha", "beta"], "i2t")["names"]
+    assert found["alpha"]["share"] > 0.95
+    assert found["beta"]["share"] < 0.05
+    assert found["alpha"]["best"] > 0.9
 
 
 # -- in a browser -----------------------------------------------------------------------------------------------------
@@ -177,7 +178,7 @@ def test_the_report_works_in_a_browser(written, tmp_path, width):
     """
     seen = browse(tmp_path, written / "report.html", width, LOOK + more)
     assert seen["wide"] == width  # nothing sticks out
-    assert len(seen["images"]) == 20
+    assert len(seen["images"]) == 21
     assert all(seen["images"])
     assert seen["drawn"]["drawn"] == "81"
     assert seen["colours"] > 10
