@@ -155,7 +155,7 @@ def spread(x: Any, mesh: Mesh | None) -> Array:
     (n, d), dtype = x.shape, jnp.zeros(()).dtype
     x, share = x if scipy.sparse.issparse(x) else np.asarray(x), -(-n // mesh.size)
 
-    def part(index: tuple[slice, ...]) -> np.ndarray:
+    def part(index: Any) -> np.ndarray:
         start = index[0].start or 0
         rows = x[start : start + share]
         rows = rows.toarray() if scipy.sparse.issparse(rows) else rows

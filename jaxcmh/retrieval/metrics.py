@@ -701,7 +701,9 @@ def _count(
             here = own[:, None] == jnp.arange(size, dtype=own.dtype)[:, None]
             return jnp.where(here, weight, 0).sum(axis=2, dtype=jnp.int32)
 
-        in_turn = lambda *both: lax.map(added, both)  # noqa: E731
+        def in_turn(*block: Array) -> Array:
+            return lax.map(added, block)
+
         return counts + lax.platform_dependent(queries, query_sets, cpu=in_turn, default=compared), None
 
     size = (grades + 1) * (bits + 1)
@@ -822,7 +824,8 @@ def _scores(
     def in_order(*block: Array) -> tuple[Array, Array, Array]:
         keys, relevant, finite = jax.vmap(lambda *query: one(query))(*block)
         keys = jnp.where(jnp.arange(keys.shape[1], dtype=jnp.int32) < n, keys, jnp.uint32(2**32 - 1))
-        return *lax.sort((keys, relevant), num_keys=1), finite
+        keys, relevant = lax.sort((keys, relevant), num_keys=1)
+        return keys, relevant, finite
 
     keys, relevant, finite = lax.platform_dependent(queries, query_sets, cpu=in_turn, default=in_order)
     return keys, relevant, finite.all()
