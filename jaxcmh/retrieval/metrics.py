@@ -49,7 +49,7 @@ _QUERIES = 256
 # Look-up scores that one compiled call makes; and on an accelerator.
 _SCORES, _MANY_SCORES = 2**22, 2**26
 # Distances that an accelerator sorts at a time.
-_SORTED = 2**25
+_SORTED = 2**24
 # Parts of one that precisions are counted in where there is no float64; one itself fits in int32.
 _PARTS = 2**30
 
