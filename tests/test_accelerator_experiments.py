@@ -1,0 +1,48 @@
+"""The scripts that say what an accelerator gives: here on a CPU, in the sizes of a trial."""
+
+import importlib.util
+import json
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import pytest
+
+EXPERIMENTS = Path(__file__).resolve().parents[1] / "experiments"
+
+
+def script(name):
+    spec = importlib.util.spec_from_file_location(name, EXPERIMENTS / f"{name}.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture(scope="module")
+def bench():
+    return script("bench_accelerator")
+
+
+def test_products_are_counted_from_their_shapes(bench):
+    program = jax.jit(lambda a, b: (jnp.einsum("bij,bjk->bik", a, b), a[0] @ b[0]))
+    text = program.lower(jnp.ones((2, 3, 4)), jnp.ones((2, 4, 5))).as_text()
+    assert bench.products(text) == 2 * (2 * 3 * 4 * 5) + 2 * 3 * 4 * 5
+
+
+def test_every_part_of_the_benchmark_runs_here(bench, tmp_path, capsys):
+    for _ in range(2):  # lines are appended
+        bench.main(["--small", "--methods", "dcgh", "--output", str(tmp_path / "lines.jsonl")])
+    lines = [json.loads(line) for line in (tmp_path / "lines.jsonl").read_text().splitlines()]
+    assert len(lines) == 2 * (1 + 1 + 1 + 1 + 3 + 3)
+    assert {line["part"] for line in lines} == {"roofline", *bench.PARTS}
+    assert "training   dcgh" in capsys.readouterr().out
+    for line in lines:
+        assert line["environment"]["device"] == "cpu (cpu)"
+        if line["part"] != "roofline":
+            assert line["median"] > 0
+            assert line.get("of_copy", 0) > 0 or line["of_matmul"]["highest"] > 0
+        for program in line.get("programs", {}).values():
+            assert program["bytes"]["argument"] > 0
+            assert all(isinstance(count, int) for count in program["products"].values()), program["products"]
+    (step, *_) = [line["programs"]["step"]["products"] for line in lines if line["part"] == "training"]
+    assert step["cuda"] > 0
