@@ -66,6 +66,9 @@ class Study(NamedTuple):
     data: str
     lines: list[Line]
 
+    __repr__ = brief.text
+    _repr_html_ = brief.table
+
 
 @checked
 def studies(records: Lines) -> list[Study]:

@@ -17,7 +17,7 @@ from typing import Annotated, Any, NamedTuple
 
 import numpy as np
 
-from jaxcmh import results
+from jaxcmh import brief, results
 from jaxcmh.checks import PathLike, array, checked, filled
 from jaxcmh.results.lines import Lines
 from jaxcmh.store import replacing
@@ -85,6 +85,9 @@ class Panel(NamedTuple):
     lines: Curves
     spread: Mapping[str, Sequence[float]] = MappingProxyType({})
     ringed: Mapping[str, float] = MappingProxyType({})
+
+    __repr__ = brief.text
+    _repr_html_ = brief.table
 
 
 @checked
@@ -339,6 +342,9 @@ class Surface(NamedTuple):
     ys: Sequence[float]
     cells: Any
 
+    __repr__ = brief.text
+    _repr_html_ = brief.table
+
 
 @checked
 def surface(
@@ -408,6 +414,9 @@ class Matrix(NamedTuple):
     notes: Sequence[str]
     cells: Any
     sure: Any
+
+    __repr__ = brief.text
+    _repr_html_ = brief.table
 
 
 @checked
@@ -482,6 +491,9 @@ class Bars(NamedTuple):
     series: Mapping[str, Sequence[float]]
     spread: Mapping[str, Sequence[float]] = MappingProxyType({})
     marks: Mapping[str, Sequence[float]] = MappingProxyType({})
+
+    __repr__ = brief.text
+    _repr_html_ = brief.table
 
 
 @checked
@@ -568,6 +580,9 @@ class Cloud(NamedTuple):
     points: Any
     classes: Any
     centres: Any
+
+    __repr__ = brief.text
+    _repr_html_ = brief.table
 
 
 @checked

@@ -16,7 +16,7 @@ from typing import Annotated, Any, NamedTuple
 
 import numpy as np
 
-from jaxcmh import results
+from jaxcmh import brief, results
 from jaxcmh.checks import PathLike, checked, filled
 from jaxcmh.results import figures, significance, tables
 from jaxcmh.results.importance import importance
@@ -47,6 +47,9 @@ class Items(NamedTuple):
     pictures: Sequence[bytes] = ()
     labels: Any = None
 
+    __repr__ = brief.text
+    _repr_html_ = brief.table
+
 
 class Ranking(NamedTuple):
     """The first k answers to every query, and what gave them.
@@ -68,6 +71,9 @@ class Ranking(NamedTuple):
     scores: Any
     ap: Any = None
     similarity: bool = False
+
+    __repr__ = brief.text
+    _repr_html_ = brief.table
 
 
 @checked

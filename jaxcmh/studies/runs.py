@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 import jaxcmh
-from jaxcmh import results
+from jaxcmh import brief, results
 from jaxcmh.checks import Bits, Count, checked
 from jaxcmh.datasets import Split
 from jaxcmh.datasets.identity import Database, kinds
@@ -48,6 +48,9 @@ class Outcome(NamedTuple):
     records: list[dict]
     codes: dict[str, np.ndarray]
     doubts: list[str]
+
+    __repr__ = brief.text
+    _repr_html_ = brief.table
 
 
 @checked
