@@ -18,7 +18,7 @@ import numpy as np
 
 from jaxcmh import brief, results
 from jaxcmh.checks import PathLike, checked, filled
-from jaxcmh.results import figures, significance, tables
+from jaxcmh.results import figures, plots, significance, tables
 from jaxcmh.results.importance import importance
 
 __all__ = ["Items", "Ranking", "page", "write"]
@@ -271,7 +271,7 @@ def write(folder: PathLike, reasons: Mapping[tuple[str, str], str] | None = None
             shown.append({**entry, "uri": uri})
         tabled, skipped = _tables(study, folder, stem)
         notes += skipped
-        title = f"{study.name}, {study.data}" if several else study.name
+        title = plots.sentence(study.name) + (f", {study.data}" if several else "")
         sections.append(
             {"title": title, "anchor": stem, "summary": _summary(study), "figures": shown, "tables": tabled}
         )
