@@ -75,6 +75,9 @@ class Answer(NamedTuple):
     labels: list[str]
     text: str
 
+    __repr__ = brief.text
+    _repr_html_ = brief.table
+
 
 class Info(NamedTuple):
     """How a model was made."""

@@ -132,6 +132,9 @@ class Method(NamedTuple):
     diagnostics: Callable[[Any, Data, Any], dict[str, Array]] | None = None  # -> named scalars worth a look
     across: bool = True  # whether products between views are used
 
+    __repr__ = brief.text
+    _repr_html_ = brief.table
+
     def __deepcopy__(self, memo: dict) -> "Method":
         """Itself: it is made of functions and numbers, and a copy would be compiled anew."""
         return self

@@ -174,6 +174,9 @@ class Judged(NamedTuple):
     harmonic: np.ndarray  # (n + 1,) 1 + 1/2 + ... + 1/i
     n_queries: int  # without what fills up the last block
 
+    __repr__ = brief.text
+    _repr_html_ = brief.table
+
 
 @checked
 def judge(query_labels: Labels, database_labels: Labels) -> Judged:

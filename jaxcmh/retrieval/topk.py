@@ -34,7 +34,7 @@ import numpy as np
 from jax import lax
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
-from jaxcmh import checks
+from jaxcmh import brief, checks
 from jaxcmh.checks import Books, Codes, Copies, Natural, checked
 
 # A chunk's codes, and a batch's distances to a chunk, should stay in the cache.
@@ -70,6 +70,9 @@ class Blocks(NamedTuple):
     words: jax.Array  # (chunks, bytes, C, S) uint8; zeros behind the last item
     n: Any  # () int32, number of items, or of different codes
     repeats: Any = None  # Repeats
+
+    __repr__ = brief.text
+    _repr_html_ = brief.table
 
 
 @checked
