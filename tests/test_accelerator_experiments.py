@@ -46,3 +46,18 @@ def test_every_part_of_the_benchmark_runs_here(bench, tmp_path, capsys):
             assert all(isinstance(count, int) for count in program["products"].values()), program["products"]
     (step, *_) = [line["programs"]["step"]["products"] for line in lines if line["part"] == "training"]
     assert step["cuda"] > 0
+
+
+def test_the_table_of_precisions_is_that_of_the_committed_lines():
+    lines = [json.loads(line) for line in (EXPERIMENTS / "results" / "precision.jsonl").read_text().splitlines()]
+    assert all("+" not in line["environment"]["commit"] for line in lines)  # made by a committed state of the package
+    assert script("precision").table(lines) in (EXPERIMENTS / "README.md").read_text()
+
+
+def test_rounded_products_keep_the_digits_they_are_said_to():
+    precision = script("precision")
+    x, anchors = (jax.random.normal(jax.random.key(i), (50, 30)) for i in (0, 1))
+    exact = jnp.matmul(x, anchors.T)
+    error = {name: float(jnp.abs(of(x, anchors) - exact).max()) for name, of in precision.PRODUCTS.items()}
+    assert error["float32"] < 1e-5 < 1e-3 < error["tf32"] < error["bfloat16"] / 4
+    assert error["three bfloat16"] < error["tf32"] / 10
