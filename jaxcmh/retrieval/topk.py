@@ -410,10 +410,11 @@ def _nearest_repeated(queries: Any, blocks: Blocks, k: int, mask: Any, engine: E
     available, mask = _available(mask, blocks)
     k = checks.Whole(1, available)(k, "k")
     blocks = blocks if mask is None else kept(blocks, mask)
-    known, repeats = blocks._replace(repeats=None), blocks.repeats
-    if compiled := _compiled(engine, queries, known, None):
+    repeats = blocks.repeats
+    if compiled := _compiled(engine, queries, blocks, None):
         threads = 1 if len(queries) == 1 else _cpus()
-        return compiled(np.asarray(known.words), int(known.n), np.asarray(queries), None, k, threads, repeats)
+        return compiled(np.asarray(blocks.words), int(blocks.n), np.asarray(queries), None, k, threads, repeats)
+    known = blocks._replace(repeats=None)
     near, number = map(np.asarray, nearest(queries, known, min(k, int(known.n)), engine="jax"))
     sizes = repeats.starts[number + 1] - repeats.starts[number]
     ahead = np.cumsum(sizes, axis=1) - sizes
