@@ -17,25 +17,27 @@ from jax.sharding import Mesh
 
 import jaxcmh
 from jaxcmh import brief, checks, store
-from jaxcmh.checks import Bits, Iterations, Labels, Pairs, PathLike, Rows, Seed, Views, Weight, checked
+from jaxcmh.checks import Bits, Iterations, Labels, PathLike, Positive, Rows, Seed, Sources, Views, Weight, checked
 from jaxcmh.datasets import Split
 from jaxcmh.datasets import catalogue as catalogues
 from jaxcmh.datasets.catalogue import Catalogue
 from jaxcmh.datasets.identity import Database
 from jaxcmh.datasets.raw import rows_of, understood
-from jaxcmh.learning import core, one_row
+from jaxcmh.learning import core, one_row, reduction, streaming
 from jaxcmh.learning import features as feature_maps
 from jaxcmh.learning.compilation import quickly
 from jaxcmh.learning.core import Method, Precision
 from jaxcmh.learning.encoders import MLP, Translated, Unlabelled, ask, mlp, nearest_words, of_view, project
 from jaxcmh.learning.features import FeatureMap, Features
 from jaxcmh.learning.mesh import shard_rows
+from jaxcmh.learning.streaming import Streamed
 from jaxcmh.methods import find
 from jaxcmh.retrieval import metrics, topk
 
 KIND = "jaxcmh"
 FORMAT = 2  # of the model file; raised when a file of this version can no longer be read by the last one
 ENCODE_ROWS = 1 << 14  # rows mapped and encoded at a time
+ROOM = 2.0  # GB of mapped features that are kept, of views that are not in memory themselves
 
 __all__ = [
     "Answer",
@@ -258,7 +260,7 @@ class Model:
 @checked
 def train(
     method: str | Method,
-    views: Pairs,
+    views: Sources,
     labels: Labels,
     *,
     bits: Bits,
@@ -270,13 +272,15 @@ def train(
     hash_function: HashFunction = "ridge",
     precision: Precision | None = None,
     mesh: Mesh | None = None,
+    room: Positive | None = None,
     progress: Callable[[int, int, float], Any] | None = None,
 ) -> Model:
     """Learn codes for paired samples, and hash functions that encode new samples of either view.
 
     Args:
         method: a name of `jaxcmh.methods.registry` ("dcgh"), of a variant ("dcgh-d"), or a `Method`.
-        views: M >= 2 arrays (n, d_m), NumPy, JAX or scipy.sparse; row i of each is one sample.
+        views: M >= 2 arrays (n, d_m), NumPy, JAX or scipy.sparse; row i of each is one sample.  Memory-mapped arrays,
+            HDF5 datasets and `jaxcmh.datasets.rows` are read a block of rows at a time.
         labels: (n, c) 0/1, or (n,) or (n, 1) integer classes; nothing is learned from rows without.
         bits: code length, a positive multiple of 8.
         seed: of anchors and of the random start.
@@ -288,6 +292,9 @@ def train(
         precision: as for `core.prepare`; "float64" runs the same training in float64, as a check.
         mesh: train on these devices, each with its share of the rows, see `jaxcmh.mesh.row_mesh`; the codes are those
             of one device up to rounding.  The features are mapped, and the hash functions applied, on the first device.
+        room: GB that the mapped features may take; where they take more, they are computed anew, a block of rows at a
+            time, whenever they are wanted: memory beyond labels and codes does not grow with n, and the codes are the
+            same up to rounding.  If None, 2 where a view is read from outside of memory, else no limit.
         progress: called after each pass over the samples that trains an MLP, with the view, the number of passes and
             the cross entropy on held-out samples.
 
@@ -323,10 +330,21 @@ def train(
 
     start = time.perf_counter()
     key = random.key(seed)
-    fitted = [feature_maps.fit(f, random.fold_in(key, m), x) for m, (f, x) in enumerate(zip(chosen, views))]
+    keep = _fits(room, views, chosen, host_labels)
+    if not keep:
+        refused = {"mesh": mesh is not None, "hash_function": hash_function == "mlp"}
+        refused["precision"] = precision == "float32" or jax.default_backend() not in ("cpu", "gpu")
+        for name in (name for name, given in refused.items() if given):
+            raise ValueError(f"{name}: this one wants mapped features in memory; give more room, or another {name}")
+    views = [streaming.source(x, f"views[{m}]", keep) for m, x in enumerate(views)]
+    fitted = [feature_maps.fit_map(f, random.fold_in(key, m), x, keep) for m, (f, x) in enumerate(zip(chosen, views))]
     maps, mapped_views = zip(*fitted)
-    known = mapped_views if labelled.all() else [phi[labelled] for phi in mapped_views]
-    data = jax.block_until_ready(core.prepare(known, host_labels[labelled], precision, method.across))
+    if not keep:
+        mapped_views = tuple(map(Streamed, maps, views, (fitted.mean.dtype for fitted in maps)))
+    known, known_labels = mapped_views, host_labels
+    if not labelled.all():
+        known, known_labels = [streaming.some(phi, labelled) for phi in mapped_views], host_labels[labelled]
+    data = jax.block_until_ready(core.prepared(known, known_labels, precision, method.across))
     placed = data if mesh is None else shard_rows(data, mesh)
     mapped = time.perf_counter()
     ends = {"max_iterations": max_iterations, "tolerance": tolerance}
@@ -361,15 +379,19 @@ def train(
     if not all(np.isfinite(np.asarray(W)).all() for W in jax.tree.leaves(encoders)):
         raise ValueError(_no_solution(method, params, views))
     if codebooks is None:
-        packed, encoded = pack(codes), tuple(pack_signs(phi, W) for phi, W in zip(every, encoders))
+        packed, encoded = pack(codes), tuple(by_blocks(pack_signs, phi, W) for phi, W in zip(every, encoders))
     else:
         packed, encoded = (
             codes,
-            tuple(quickly(choose_words, phi, codebooks, unlabelled, view=m) for m, phi in enumerate(every)),
+            tuple(
+                by_blocks(partial(quickly, choose_words, view=m), phi, codebooks, unlabelled)
+                for m, phi in enumerate(every)
+            ),
         )
     _check_codes(method, np.asarray(packed), codebooks is None)
     if not labelled.all():
-        packed = beside(packed, np.flatnonzero(labelled), encoded, of_all_views(every, encoders, codebooks, unlabelled))
+        guessed = by_blocks(of_all_views, every, encoders, codebooks, unlabelled)
+        packed = beside(packed, np.flatnonzero(labelled), encoded, guessed)
     jax.block_until_ready(encoded)
     finished = time.perf_counter()
 
@@ -392,9 +414,31 @@ def train(
     )
 
 
+def _fits(room: float | None, views: Sequence[Any], features: Sequence[Features], labels: np.ndarray) -> bool:
+    """Whether mapped features are kept in memory: there is room, or there are fewer rows than reduced rows would be."""
+    n = len(labels)
+    kernels = [f.kind not in feature_maps.LINEAR for f in features]
+    width = sum(min(f.anchors, n) if kernel else x.shape[1] for f, kernel, x in zip(features, kernels, views))
+    room = ROOM if room is None and any(map(checks.is_read, views)) else room
+    return room is None or 4 * n * width <= room * 1e9 or int(labels.any(1).sum()) <= width + 2 * labels.shape[1] + 1
+
+
+def by_blocks(function: Callable[..., Array], phi: Any, *rest: Any) -> Array:
+    """function(phi, ...) of mapped features (n, q), or of those of all views; a block at a time where they are read."""
+    views = phi if isinstance(phi, tuple) else (phi,)
+    if reduction.in_memory(*views):
+        return function(phi, *rest)
+    blocks = []
+    for i in range(0, views[0].shape[0], ENCODE_ROWS):
+        rows = tuple(view[i : i + ENCODE_ROWS] for view in views)
+        blocks.append(np.asarray(function(rows if isinstance(phi, tuple) else rows[0], *rest)))
+    return jnp.asarray(np.concatenate(blocks))
+
+
 def _no_solution(method: Method, params: Any, views: Sequence[Any]) -> str:
     """Why a training ended in numbers that are none: features of extreme size, or else hyper-parameters."""
-    sizes = [float(abs(x).max()) for x in views]
+    steps = [range(0, x.shape[0], ENCODE_ROWS) for x in views]
+    sizes = [max(float(abs(x[i : i + ENCODE_ROWS]).max()) for i in step) for x, step in zip(views, steps)]
     for m, size in enumerate(sizes):
         if not 1e-6 < size < 1e6:
             return (

@@ -104,7 +104,7 @@ def test_features(kind, platform):
     x, anchors = of_shape(4096, 512), of_shape(2500 if kind in features.KERNELS else 0, 512)
     offset = of_shape(2500) if kind == "rbf_centred" else None
     fitted = features.FeatureMap(of_shape(512), of_shape(512), anchors, of_shape(), kind, offset)
-    lowered(features._apply, platform, fitted, x)
+    lowered(features.map_rows, platform, fitted, x)
     if anchors.shape[0]:
         moments = fitted.mean, fitted.scale, fitted.anchors
         lowered(features._fill, platform, of_shape(N, 2500), x, of_shape(dtype=np.int32), *moments)

@@ -4,8 +4,9 @@ A method is a module constant made of pure functions, so it can be a static argu
 hyper-parameters are data, so that changing them compiles nothing and `sweep` can map over them.
 """
 
-from collections.abc import Callable
-from functools import partial
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from functools import partial, wraps
 from typing import Any, Literal, NamedTuple
 
 import jax
@@ -20,6 +21,7 @@ from jaxcmh.learning import reduction
 from jaxcmh.learning.compilation import quickly
 from jaxcmh.learning.features import Features
 from jaxcmh.learning.linalg import lstsq, unit_rows
+from jaxcmh.learning.streaming import Labelled
 
 __all__ = ["Data", "Fit", "Method", "fit", "prepare", "sweep"]
 
@@ -41,7 +43,7 @@ class Data(NamedTuple):
     counts: Array  # (u,) samples with each label set
     member: Array  # (n,) int32, the row of `sets` that each sample has
     mask: Array  # (n,) 1 for a sample, 0 for padding
-    features: tuple[Array, ...]  # (n, q_m) mapped features of each view, every sample
+    features: tuple[Any, ...]  # (n, q_m) mapped features of each view, every sample: arrays, or `streaming.Streamed`
     turned: reduction.Turn | None = None  # between rows and reduced rows; None where they are the same
     extra: Any = ()  # what a method's `prepare` adds
     svd: tuple[tuple[Array, Array, Array], ...] = ()  # of the views, where it saves many solves
@@ -66,6 +68,10 @@ class Data(NamedTuple):
     def per_sample(self, values: Array) -> Array:
         """(n, k) of `values` (u, k), one row per label set; 0 on padding."""
         return values[self.member] * self.mask[:, None]
+
+    def of_sets(self, B: Array) -> Array:
+        """(u, k) of rows B (n, k), one per label set: their products with what is constant on label sets, by `roots`."""
+        return jax.ops.segment_sum(B, self.member, len(self.sets)) / self.roots
 
     def coordinates(self, B: Array) -> Array:
         """Reduced rows (p, k) of rows B (n, k) as far as views and labels span them: enough for products with those."""
@@ -98,9 +104,12 @@ class Data(NamedTuple):
         share = lstsq((1.0, B_p[-bits:], M[-bits:]), ridge=1e-8 * jnp.vdot(B, B) / bits)
         return reduction.back(self.turned, columns, M[:-bits] - B_p[:-bits] @ share) + B @ share
 
-    def _columns(self) -> tuple[Array, ...]:
+    def _columns(self) -> tuple[Any, ...]:
         """What Z is made of, (n, k) each."""
-        return *self.features, self.per_sample(label_columns(self.sets))
+        of_sets = label_columns(self.sets)
+        if reduction.in_memory(*self.features):
+            return *self.features, self.per_sample(of_sets)
+        return *self.features, Labelled(of_sets, self.member, self.mask)
 
 
 def label_columns(sets: Array) -> Array:
@@ -111,6 +120,35 @@ def label_columns(sets: Array) -> Array:
 def of_views(first: float | Array, further: float | Array, data: Data) -> list[float | Array]:
     """One weight per view, where papers that have two views name one for each."""
     return [first] + [further] * (len(data.views) - 1)
+
+
+def by_rows(update: Callable[[Any, Data, Any], Any]) -> Callable[[Any, Data, Any], Any]:
+    """An update that looks at each sample for itself; where features are not in memory, a block of samples at a time.
+
+    Rows (n, ..) of the state are written in place, and nothing else that has n rows is made.
+    """
+
+    @wraps(update)
+    def blocked(state: Any, data: Data, params: Any) -> Any:
+        if reduction.in_memory(*data.features):
+            return update(state, data, params)
+        leaves, tree = jax.tree.flatten(state)
+        n = len(data.mask)
+
+        def step(start: Array | int, size: int, leaves: list[Array]) -> list[Array]:
+            def part(a: Any) -> Any:
+                return reduction.rows_at(a, start, size)
+
+            here = [part(a) if a.shape[:1] == (n,) else a for a in leaves]
+            features = tuple(part(X) for X in data.features)
+            some = data._replace(features=features, member=part(data.member), mask=part(data.mask))
+            new = jax.tree.leaves(update(tree.unflatten(here), some, params))
+            changed = zip(leaves, here, new)
+            return [a if b is c else lax.dynamic_update_slice_in_dim(a, c, start, 0) for a, b, c in changed]
+
+        return tree.unflatten(reduction.over_blocks(n, step, leaves))
+
+    return blocked
 
 
 class Method(NamedTuple):
@@ -159,20 +197,41 @@ def prepare(views: Pairs, labels: Labels, precision: Precision | None = None, ac
         >>> data.counts.tolist(), data.member.tolist()
         ([1.0, 2.0], [1, 0, 1])
     """
-    host = checks.labels(labels, "labels", len(views[0]))
-    packed = np.ascontiguousarray(np.packbits(host, axis=1)).view(f"V{-(-host.shape[1] // 8)}").ravel()
-    _, first, member, counts = np.unique(packed, return_index=True, return_inverse=True, return_counts=True)
+    return prepared(views, checks.labels(labels, "labels", len(views[0])), precision, across)
+
+
+def prepared(views: Sequence[Any], host: np.ndarray, precision: Precision | None, across: bool) -> Data:
+    """`prepare` of checked views, and labels (n, c) uint8 on the host; views may be `Streamed`, with n > p."""
+    first, member, counts = _label_sets(host)
     wide = precision == "float64" or (precision is None and jax.config.read("jax_enable_x64"))
     with jax.enable_x64(wide):
-        features = tuple(jnp.asarray(x, float) for x in views)
-        dtype = features[0].dtype
-        data, columns = _collected(features, host[first].astype(dtype), counts.astype(dtype), member.astype(np.int32))
+        dtype = jnp.zeros((), float).dtype
+        known = jnp.asarray(host[first], dtype), jnp.asarray(counts, dtype), jnp.asarray(member, jnp.int32)
+        if reduction.in_memory(*views):
+            features = tuple(jnp.asarray(x, dtype) for x in views)
+            data, columns = _collected(features, *known)
+        else:
+            features, (sets, counts, member) = tuple(replace(X, dtype=dtype) for X in views), known
+            mask = jnp.ones(len(member), dtype)
+            data = Data((), sets, sets, mask, sets, counts, member, mask, features)
+            columns = data._columns()
         if len(host) <= sum(x.shape[1] for x in columns):
             return data
         by_gram = precision is None and not wide and jax.default_backend() in ("cpu", "gpu")
         R, turned = reduction.turn(columns, by_gram, across)
         *reduced, labels, unit_labels, ones = _parted(R, (*(x.shape[1] for x in features), *(host.shape[1],) * 2))
         return data._replace(views=tuple(reduced), labels=labels, unit_labels=unit_labels, ones=ones, turned=turned)
+
+
+def _label_sets(host: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Of the distinct label sets in order: a row (u,) that has it, and how many have; and which each row (n,) has."""
+    packed = np.packbits(host, axis=1)
+    if packed.shape[1] <= 8:  # whole numbers are sorted in the order of their bytes, and faster
+        packed = np.pad(packed, ((0, 0), (0, 8 - packed.shape[1]))).view(">u8").astype(np.uint64)
+    else:
+        packed = packed.view(f"V{packed.shape[1]}")
+    _, *found = np.unique(packed.ravel(), return_index=True, return_inverse=True, return_counts=True)
+    return tuple(found)
 
 
 @jax.jit

@@ -77,6 +77,11 @@ def fit(features: Annotated[Features, checks.fields], key: Key, x: Rows) -> tupl
         >>> phi.shape, float(phi.max())
         ((5, 2), 1.0)
     """
+    return fit_map(features, key, x)
+
+
+def fit_map(features: Features, key: Key, x: Any, keep: bool = True) -> tuple[FeatureMap, Any]:
+    """`fit` of rows that are checked already or read block by block; mapped rows are None where they are not kept."""
     n, d = x.shape
     zeros, ones = jnp.zeros(d), jnp.ones(d)
     mean, scale = zeros, ones
@@ -85,13 +90,20 @@ def fit(features: Annotated[Features, checks.fields], key: Key, x: Rows) -> tupl
         scale = ones if features.kind == "centre" else deviation
     if features.kind in LINEAR:
         fitted = FeatureMap(mean, scale, jnp.zeros((0, d)), jnp.ones(()), features.kind)
-        return fitted, mapped(fitted, x)
+        return fitted, mapped(fitted, x) if keep else None
     drawn = np.sort(np.asarray(_drawn(key, n, min(features.anchors, n))))
     anchors = _standardised(_dense(x[drawn]), mean, scale)
     step = _block_rows(len(anchors))
+    blocks = ((i, _dense(x[i : i + step])) for i in range(0, n, step))
+    if not keep:
+        distances = [_total_distance(block, mean, scale, anchors) for _, block in blocks]
+        fitted = FeatureMap(mean, scale, anchors, _sigma(features.width, distances, n), features.kind)
+        if features.kind == "rbf_centred":
+            fitted = replace(fitted, offset=sum(mapped(fitted, x[i : i + step]).sum(0) for i in range(0, n, step)) / n)
+        return fitted, None
     distances, phi = [], jnp.zeros((n, len(anchors)), anchors.dtype)
-    for i in range(0, n, step):
-        phi, distance = _fill(phi, _dense(x[i : i + step]), i, mean, scale, anchors)
+    for i, block in blocks:
+        phi, distance = _fill(phi, block, i, mean, scale, anchors)
         distances.append(distance)
     fitted = FeatureMap(mean, scale, anchors, _sigma(features.width, distances, n), features.kind)
     phi = _kernel(phi, fitted.sigma, features.kind)
@@ -128,7 +140,7 @@ def apply(fitted: FeatureMap, x: Rows) -> Array:
 def mapped(fitted: FeatureMap, x: Any) -> Array:
     """`apply` of rows that are checked already."""
     step = _block_rows(max(len(fitted.anchors), x.shape[1]))
-    blocks = [_apply(fitted, _dense(x[i : i + step])) for i in range(0, max(x.shape[0], 1), step)]
+    blocks = [map_rows(fitted, _dense(x[i : i + step])) for i in range(0, max(x.shape[0], 1), step)]
     return blocks[0] if len(blocks) == 1 else jnp.concatenate(blocks)
 
 
@@ -148,7 +160,8 @@ def _sigma(width: float, distances: list[Array], n: int) -> Array:
 
 
 @jax.jit
-def _apply(fitted: FeatureMap, x: Array) -> Array:
+def map_rows(fitted: FeatureMap, x: Any) -> Array:
+    """The same of a block of dense rows."""
     if fitted.kind in LINEAR:
         return _standardised(x, fitted.mean, fitted.scale)
     squares, _ = _distances(x, fitted.mean, fitted.scale, fitted.anchors)
@@ -163,6 +176,11 @@ def _distances(x: Array, mean: Array, scale: Array, anchors: Array) -> tuple[Arr
     squares = (x * x).sum(1)[:, None] + (anchors * anchors).sum(1) - 2 * x @ anchors.T
     squares = jnp.maximum(squares, 0)
     return squares, jnp.sqrt(squares).mean(1).sum()
+
+
+@jax.jit
+def _total_distance(x: Array, mean: Array, scale: Array, anchors: Array) -> Array:
+    return _distances(x, mean, scale, anchors)[1]
 
 
 @partial(jax.jit, donate_argnums=0)
@@ -192,8 +210,11 @@ def _moments(x: Any) -> tuple[np.ndarray, np.ndarray]:
         mean = np.asarray(x.mean(0), np.float64).ravel()
         variance = np.asarray(x.multiply(x).mean(0), np.float64).ravel() - mean**2
     else:
-        x = np.asarray(x)
-        mean = x.mean(0, dtype=np.float64)
+        if isinstance(x, jax.Array | np.ndarray):
+            x = np.asarray(x)
+            mean = x.mean(0, dtype=np.float64)
+        else:
+            mean = sum(x[i : i + 4096].sum(0, dtype=np.float64) for i in range(0, len(x), 4096)) / len(x)
         blocks = (x[i : i + 4096] - mean for i in range(0, len(x), 4096))  # x.var would copy all of x to float64
         variance = sum(np.einsum("ij,ij->j", block, block) for block in blocks) / len(x)
     # A constant feature keeps a variance of rounding size; dividing by it would blow the feature up.

@@ -16,10 +16,10 @@ from typing import NamedTuple
 import jax.numpy as jnp
 from jax import Array, random
 
-from jaxcmh.learning.core import Data, Method, bare, of_views, run
+from jaxcmh.learning.core import Data, Method, bare, by_rows, of_views, run
 from jaxcmh.learning.encoders import decomposed, ridge_by_svd
 from jaxcmh.learning.features import Features
-from jaxcmh.learning.linalg import descend, expanded_gap, sign, similarity_factors, sqnorm, unit_rows
+from jaxcmh.learning.linalg import descend, sign, similarity_factors, sqnorm, unit_rows
 from jaxcmh.methods import imads_mapping
 from jaxcmh.methods.imads_mapping import Params
 
@@ -71,16 +71,19 @@ def terms(s: State, data: Data, p: Params) -> dict[str, Array]:
     }
 
 
+@by_rows
 def update_B(s: State, data: Data, p: Params) -> State:
     """Eq. 19."""
     return s._replace(B=sign(sum(terms(s, data, p).values(), jnp.zeros_like(s.B)), data.mask))
 
 
+@by_rows
 def update_C(s: State, data: Data, p: Params) -> State:
     """Eq. 20."""
     return s._replace(C=sign(p.theta * s.B + s.D - p.beta * s.B @ UL(s, data)[1], data.mask))
 
 
+@by_rows
 def update_D(s: State, data: Data, p: Params) -> State:
     """Eq. 21."""
     return s._replace(D=s.D + p.theta * (s.B - s.C))
@@ -103,9 +106,11 @@ def update_relaxed_B(s: State, data: Data, p: Params) -> State:
 
 
 def objective(s: State, data: Data, p: Params) -> Array:
-    V, Y = data.per_sample(UL(s, data)[0]), data.per_sample(unit_rows(data.sets))
-    rS = similarity_factors(Y, data.mask, s.B.shape[1])
-    loss = p.alpha * sqnorm(s.B - V) + p.beta * expanded_gap(s.B, V, *rS) + p.gamma * sqnorm(*s.P)
+    (V, G), Y = UL(s, data), data.roots * unit_rows(data.sets)
+    (rS_1, rS_2), B = similarity_factors(Y, data.roots[:, 0], s.B.shape[1]), data.of_sets(s.B)
+    gap = jnp.vdot(s.B.T @ s.B, G) - 2 * jnp.vdot(B.T @ rS_1, (data.roots * V).T @ rS_2)
+    loss = p.alpha * sqnorm(s.B - data.per_sample(V)) + p.gamma * sqnorm(*s.P)
+    loss += p.beta * (gap + jnp.vdot(rS_1.T @ rS_1, rS_2.T @ rS_2))
     fits = zip(of_views(p.mu1, p.mu2, data), data.features, s.P)
     return loss + sum((mu * sqnorm(X @ P - s.B) for mu, X, P in fits), jnp.zeros_like(loss))
 
