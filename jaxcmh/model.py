@@ -345,6 +345,7 @@ def train(
     if not labelled.all():
         known, known_labels = [streaming.some(phi, labelled) for phi in mapped_views], host_labels[labelled]
     data = jax.block_until_ready(core.prepared(known, known_labels, precision, method.across))
+    del host_labels, known_labels
     placed = data if mesh is None else shard_rows(data, mesh)
     mapped = time.perf_counter()
     ends = {"max_iterations": max_iterations, "tolerance": tolerance}
@@ -363,6 +364,7 @@ def train(
     with jax.enable_x64(data.mask.dtype == jnp.float64):
         found = quickly(_finish, state, placed, params, method=core.bare(method), bits=bits)
         codebooks = method.codebooks(state) if method.codebooks else None
+    del state
     if mesh is not None:
         encoders, unlabelled, codes, diagnostics = found
         whole = encoders, unlabelled, codes[..., : len(data.mask), :], diagnostics

@@ -6,7 +6,7 @@ hyper-parameters are data, so that changing them compiles nothing and `sweep` ca
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from functools import partial, wraps
+from functools import cache, partial, wraps
 from typing import Any, Literal, NamedTuple
 
 import jax
@@ -18,7 +18,7 @@ from jax.core import Tracer
 from jaxcmh import brief, checks
 from jaxcmh.checks import Bits, Count, Iterations, Key, Keys, Labels, Pairs, Weight, checked
 from jaxcmh.learning import reduction
-from jaxcmh.learning.compilation import quickly
+from jaxcmh.learning.compilation import options, quickly
 from jaxcmh.learning.features import Features
 from jaxcmh.learning.linalg import lstsq, unit_rows
 from jaxcmh.learning.streaming import Labelled
@@ -122,31 +122,53 @@ def of_views(first: float | Array, further: float | Array, data: Data) -> list[f
     return [first] + [further] * (len(data.views) - 1)
 
 
+def _rows(state: Any, data: Data) -> tuple[list[Any], Callable[..., tuple[Any, Data]]]:
+    """All that has a row for each sample, and what makes a state and data of some of these rows."""
+    leaves, tree = jax.tree.flatten(state)
+    mine, views = [m for m, a in enumerate(leaves) if a.shape[:1] == data.mask.shape], len(data.features)
+
+    def of(*rows: Array) -> tuple[Any, Data]:
+        features, (member, mask), some = rows[:views], rows[views : views + 2], dict(zip(mine, rows[views + 2 :]))
+        part = data._replace(features=features, member=member, mask=mask)
+        return tree.unflatten([some.get(m, a) for m, a in enumerate(leaves)]), part
+
+    return [*data.features, data.member, data.mask, *(leaves[m] for m in mine)], of
+
+
 def by_rows(update: Callable[[Any, Data, Any], Any]) -> Callable[[Any, Data, Any], Any]:
     """An update that looks at each sample for itself; where features are not in memory, a block of samples at a time.
 
-    Rows (n, ..) of the state are written in place, and nothing else that has n rows is made.
+    Rows (n, ..) of the state are written in place then, and nothing else that has n rows is made.
     """
 
     @wraps(update)
     def blocked(state: Any, data: Data, params: Any) -> Any:
         if reduction.in_memory(*data.features):
             return update(state, data, params)
-        leaves, tree = jax.tree.flatten(state)
-        n = len(data.mask)
 
-        def step(start: Array | int, size: int, leaves: list[Array]) -> list[Array]:
-            def part(a: Any) -> Any:
-                return reduction.rows_at(a, start, size)
+        def step(start: Array | int, size: int, state: Any) -> Any:
+            arrays, of = _rows(state, data)
+            some, part = of(*(reduction.rows_at(a, start, size) for a in arrays))
 
-            here = [part(a) if a.shape[:1] == (n,) else a for a in leaves]
-            features = tuple(part(X) for X in data.features)
-            some = data._replace(features=features, member=part(data.member), mask=part(data.mask))
-            new = jax.tree.leaves(update(tree.unflatten(here), some, params))
-            changed = zip(leaves, here, new)
-            return [a if b is c else lax.dynamic_update_slice_in_dim(a, c, start, 0) for a, b, c in changed]
+            def written(a: Array, old: Array, new: Array) -> Array:
+                return a if new is old else lax.dynamic_update_slice_in_dim(a, new, start, 0)
 
-        return tree.unflatten(reduction.over_blocks(n, step, leaves))
+            return jax.tree.map(written, state, some, update(some, part, params))
+
+        return reduction.over_blocks(len(data.mask), step, state)
+
+    return blocked
+
+
+def summed(function: Callable[[Any, Data, Any], Any]) -> Callable[[Any, Data, Any], Any]:
+    """A sum over samples; where features are not in memory, the sum of those of blocks of samples."""
+
+    @wraps(function)
+    def blocked(state: Any, data: Data, params: Any) -> Any:
+        if reduction.in_memory(*data.features):
+            return function(state, data, params)
+        arrays, of = _rows(state, data)
+        return reduction.sum_over_blocks(lambda *rows: function(*of(*rows), params), *arrays)
 
     return blocked
 
@@ -326,6 +348,8 @@ def fit(
     params, most, tolerance = _checked(method, data, key, params, bits, max_iterations, tolerance)
     static = {"method": bare(method), "bits": bits, "max_iterations": most}
     with jax.enable_x64(data.mask.dtype == jnp.float64):
+        if not reduction.in_memory(*data.features):
+            return _fit_in_place(data, key, params, tolerance, **static)
         return quickly(_fit, data, key, params, tolerance, **static)
 
 
@@ -456,6 +480,46 @@ def _fit(
     data: Data, key: Array, params: Any, tolerance: float, *, method: Method, bits: int, max_iterations: int
 ) -> Fit:
     return run(method, ready(method, data, bits), key, params, bits, max_iterations, tolerance)
+
+
+@partial(jax.jit, static_argnames=("method", "bits"))
+def _ready(data: Data, *, method: Method, bits: int) -> Data:
+    return ready(method, data, bits)
+
+
+@partial(jax.jit, static_argnames="method")
+def _objective(state: Any, data: Data, params: Any, *, method: Method) -> Array:
+    return method.objective(state, data, params)
+
+
+@cache
+def _advance() -> Callable[..., tuple[Any, Array]]:
+    """One iteration, whose state is written where the last one was; and the objective."""
+
+    def advance(state: Any, data: Data, params: Any, *, method: Method) -> tuple[Any, Array]:
+        state = step(method, state, data, params)
+        return state, method.objective(state, data, params)
+
+    return jax.jit(advance, static_argnames="method", donate_argnums=0, compiler_options=options())
+
+
+def _fit_in_place(
+    data: Data, key: Array, params: Any, tolerance: float, *, method: Method, bits: int, max_iterations: int
+) -> Fit:
+    """`_fit` of many samples: a loop within a program has copies of its state, and a start all random numbers at once."""
+    data = quickly(_ready, data, method=method, bits=bits)
+    state = method.init(key, data, params, bits)
+    start = quickly(_objective, state, data, params, method=method)
+    objective, converged = [float(start)], 0
+    for iteration in range(1, max_iterations + 1):
+        if not converged:
+            state, after = _advance()(state, data, params, method=method)
+            objective.append(float(after))
+            if abs(objective[-1] - objective[-2]) < tolerance * abs(objective[-2]):
+                converged = iteration
+        else:
+            objective.append(objective[-1])
+    return Fit(state, jnp.asarray(objective, start.dtype), jnp.int32(converged))
 
 
 @partial(jax.jit, static_argnames=("method", "bits", "max_iterations", "lanes", "output"))
