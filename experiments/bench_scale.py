@@ -4,13 +4,13 @@
     python experiments/bench_scale.py --folder FOLDER --n 100000 500000 2000000
     python experiments/bench_scale.py --folder FOLDER --compare --methods dcgh imads
 
-Pairs have 64 and 128 features, 24 classes and one of 2,000 label sets; they are written to FOLDER block by block, 0.8 GB
-for a million, each the same whatever n is, and stay there.  A process of its own trains each method, with memory-mapped
-views and mapped features that are computed by blocks; its peak resident memory, read before the evaluation, counts
-pages of the files too.  mAP is that of 1,000 new queries among the first 100,000 pairs.  With --compare, 184,577 pairs
-of NUS-WIDE's shape (500 and 1,000 features, 10 classes) are learned from arrays in memory ("memory"), from disk with
-the mapped features kept ("kept"), and from disk with these computed by blocks ("blocks"), and the ratios of the best times
-are printed.  Lines go to experiments/results/bench_scale.jsonl.
+Pairs have 64 and 128 features, 24 classes and one of 2,000 label sets; they are written to FOLDER block by block, 0.8
+GB for a million, each the same whatever n is, and stay there.  A process of its own trains each method, with
+memory-mapped views and mapped features that are computed by blocks; its peak resident memory, read before the
+evaluation, counts pages of the files too.  mAP is that of 1,000 new queries among the first 100,000 pairs.  With
+--compare, 184,577 pairs of NUS-WIDE's shape (500 and 1,000 features, 10 classes) are learned from arrays in memory
+("memory"), from disk with the mapped features kept ("kept"), and from disk with these computed by blocks ("blocks"),
+and the ratios of the best times are printed.  Lines go to experiments/results/bench_scale.jsonl.
 """
 
 import argparse
@@ -19,6 +19,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -60,7 +61,9 @@ print(json.dumps(line | {"i2t": found["i2t"], "t2i": found["t2i"]}))
 """
 
 
-def pairs(block: int, rows: int, dims: Sequence[int], classes: int, seed: int = 0) -> tuple[list[np.ndarray], np.ndarray]:
+def pairs(
+    block: int, rows: int, dims: Sequence[int], classes: int, seed: int = 0
+) -> tuple[list[np.ndarray], np.ndarray]:
     """Rows of a block: views (rows, d_m) float32 and labels (rows, classes) uint8; the same for the same arguments."""
     shared, own = np.random.default_rng([seed, 0]), np.random.default_rng([seed, 1, block])
     sets = np.eye(classes, dtype=np.uint8)[shared.integers(classes, size=(SETS, 4))]
@@ -84,16 +87,16 @@ def write(folder: Path, n: int, dims: Sequence[int], classes: int) -> None:
     queries, wanted = pairs(QUERIES, 1_000, dims, classes)
     for name, array in zip(names, (*queries, wanted)):
         np.save(folder / f"query_{name}.npy", array)
-    files = [open(folder / f"{name}.part", "wb") for name in names]
-    for file, width, kind in zip(files, (*dims, classes), ("<f4", "<f4", "|u1")):
-        header = {"descr": kind, "fortran_order": False, "shape": (n, width)}
-        np.lib.format.write_array_header_1_0(file, header)
-    for block, start in enumerate(range(0, n, BLOCK)):
-        views, labels = pairs(block, BLOCK, dims, classes)
-        for file, array in zip(files, (*views, labels)):
-            file.write(array[: n - start].tobytes())
-    for file, name in zip(files, names):
-        file.close()
+    with ExitStack() as opened:
+        files = [opened.enter_context(open(folder / f"{name}.part", "wb")) for name in names]
+        for file, width, kind in zip(files, (*dims, classes), ("<f4", "<f4", "|u1")):
+            header = {"descr": kind, "fortran_order": False, "shape": (n, width)}
+            np.lib.format.write_array_header_1_0(file, header)
+        for block, start in enumerate(range(0, n, BLOCK)):
+            views, labels = pairs(block, BLOCK, dims, classes)
+            for file, array in zip(files, (*views, labels)):
+                file.write(array[: n - start].tobytes())
+    for name in names:
         os.replace(folder / f"{name}.part", folder / f"{name}.npy")
 
 
@@ -139,12 +142,10 @@ def compared(arguments: argparse.Namespace) -> Iterator[dict[str, Any]]:
 
 def show(line: dict[str, Any]) -> None:
     ratio = f"  {line['ratio']:.2f} times memory" if "ratio" in line else ""
-    parts = " ".join(f"{name} {seconds:.1f}" for name, seconds in line["times"].items())
-    print(
-        f"{line['method']:<17}{line['mode']:<7}{line['n']:>12,}{line['bits']:>4} bits {line['seconds']:8.1f} s ({parts})"
-        f"  {line['peak_gb']:.2f} GB  mAP {line['i2t']:.3f} {line['t2i']:.3f}{ratio}",
-        flush=True,
-    )
+    spent = " ".join(f"{name} {seconds:.1f}" for name, seconds in line["times"].items())
+    said = f"{line['method']:<17}{line['mode']:<7}{line['n']:>12,}{line['bits']:>4} bits"
+    said += f"{line['seconds']:9.1f} s ({spent})  {line['peak_gb']:.2f} GB  mAP {line['i2t']:.3f} {line['t2i']:.3f}"
+    print(f"{said}{ratio}", flush=True)
 
 
 def main() -> None:

@@ -273,9 +273,10 @@ def is_read(x: Any) -> bool:
     Such have a shape, a NumPy dtype and rows, but hand their memory to nobody.
     """
     np = sys.modules.get("numpy")
-    rows = np and isinstance(getattr(x, "dtype", None), np.dtype) and len(getattr(x, "shape", None) or ()) == 2
-    if not rows or isinstance(x, np.memmap):
-        return bool(rows)
+    if np is None or not isinstance(getattr(x, "dtype", None), np.dtype) or len(getattr(x, "shape", None) or ()) != 2:
+        return False
+    if isinstance(x, np.memmap):
+        return True
     return hasattr(x, "__getitem__") and not (hasattr(x, "__dlpack__") or hasattr(x, "tocsr"))
 
 

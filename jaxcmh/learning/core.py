@@ -70,7 +70,7 @@ class Data(NamedTuple):
         return values[self.member] * self.mask[:, None]
 
     def of_sets(self, B: Array) -> Array:
-        """(u, k) of rows B (n, k), one per label set: their products with what is constant on label sets, by `roots`."""
+        """(u, k) of rows B (n, k), one per label set: what products with rows that are constant on label sets need."""
         return jax.ops.segment_sum(B, self.member, len(self.sets)) / self.roots
 
     def coordinates(self, B: Array) -> Array:
@@ -252,8 +252,8 @@ def _label_sets(host: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         packed = np.pad(packed, ((0, 0), (0, 8 - packed.shape[1]))).view(">u8").astype(np.uint64)
     else:
         packed = packed.view(f"V{packed.shape[1]}")
-    _, *found = np.unique(packed.ravel(), return_index=True, return_inverse=True, return_counts=True)
-    return tuple(found)
+    _, first, member, counts = np.unique(packed.ravel(), return_index=True, return_inverse=True, return_counts=True)
+    return first, member, counts
 
 
 @jax.jit
@@ -506,7 +506,7 @@ def _advance() -> Callable[..., tuple[Any, Array]]:
 def _fit_in_place(
     data: Data, key: Array, params: Any, tolerance: float, *, method: Method, bits: int, max_iterations: int
 ) -> Fit:
-    """`_fit` of many samples: a loop within a program has copies of its state, and a start all random numbers at once."""
+    """`_fit` of many samples: a loop within a program has copies of its state, a start all random numbers at once."""
     data = quickly(_ready, data, method=method, bits=bits)
     state = method.init(key, data, params, bits)
     start = quickly(_objective, state, data, params, method=method)

@@ -214,7 +214,8 @@ def _moments(x: Any) -> tuple[np.ndarray, np.ndarray]:
             x = np.asarray(x)
             mean = x.mean(0, dtype=np.float64)
         else:
-            mean = sum(x[i : i + 4096].sum(0, dtype=np.float64) for i in range(0, len(x), 4096)) / len(x)
+            sums = (x[i : i + 4096].sum(0, dtype=np.float64) for i in range(0, len(x), 4096))
+            mean = sum(sums, np.zeros(x.shape[1])) / len(x)
         blocks = (x[i : i + 4096] - mean for i in range(0, len(x), 4096))  # x.var would copy all of x to float64
         variance = sum(np.einsum("ij,ij->j", block, block) for block in blocks) / len(x)
     # A constant feature keeps a variance of rounding size; dividing by it would blow the feature up.

@@ -216,7 +216,9 @@ def times(columns: Sequence[Any], factors: Sequence[Array]) -> Array:
         block = sum(rows_at(X, start, size) @ W for X, W in zip(columns, factors))
         return lax.dynamic_update_slice_in_dim(product, block, start, 0)
 
-    return over_blocks(columns[0].shape[0], write, jnp.zeros((columns[0].shape[0], factors[0].shape[1]), factors[0].dtype))
+    return over_blocks(
+        columns[0].shape[0], write, jnp.zeros((columns[0].shape[0], factors[0].shape[1]), factors[0].dtype)
+    )
 
 
 def sum_over_blocks(product: Callable[..., Any], *arrays: Any) -> Any:

@@ -53,7 +53,7 @@ class Source:
         return self._read(slice(rows[0], rows[-1] + 1))[rows - rows[0]] if len(rows) else self._read(slice(0, 0))
 
     def _read(self, rows: Any) -> np.ndarray:
-        block = self.array[rows]
+        block: Any = self.array[rows]
         block = block.toarray() if scipy.sparse.issparse(block) else np.asarray(block)
         block = np.array(block, np.float64 if block.dtype == np.float64 else np.float32)
         if isinstance(self.array, np.memmap) and self.array.mode != "c" and hasattr(mmap, "MADV_DONTNEED"):

@@ -38,11 +38,11 @@ class State(NamedTuple):
 
 def init(key: Array, data: Data, p: Params, bits: int, stage_one: Method) -> State:
     """Stage one, then random codes, and hash functions at 0, where Algorithm 1 starts them at random."""
-    mapping = quickly(first_stage, key, data, p, bits=bits, stage_one=stage_one)
+    U, start, objective = quickly(first_stage, key, data, p, bits=bits, stage_one=stage_one)
     drawn = [quickly(draw, k, data, bits=bits) for k in random.split(random.fold_in(key, 0))]
     B, C = (quickly(codes_of, positive, data.mask) for positive in drawn)
     P = tuple(jnp.zeros((X.shape[1], bits), B.dtype) for X in data.views)
-    return State(*mapping, B, C, jnp.zeros_like(B), P)
+    return State(U, start, objective, B, C, jnp.zeros_like(B), P)
 
 
 @partial(jax.jit, static_argnames=("bits", "stage_one"))
