@@ -162,7 +162,7 @@ def diagnostics(s: State, data: Data, p: Params) -> dict[str, Array]:
     norm, (B, gap, squares) = jnp.linalg.norm, sizes(s, data, p)
     return {
         "cosine of U and its start": jnp.vdot(s.U, s.U_start) / norm(s.U) / norm(s.U_start),
-        "distance of B from C": jnp.sqrt(gap / B),
+        "distance of B from C": jnp.sqrt(gap) / jnp.sqrt(B),
         **{f"{name} term": jnp.sqrt(square) for name, square in squares.items()},
     }
 
