@@ -25,7 +25,7 @@ from jaxcmh.datasets.identity import Database
 from jaxcmh.datasets.raw import rows_of, understood
 from jaxcmh.learning import core, one_row, reduction, streaming
 from jaxcmh.learning import features as feature_maps
-from jaxcmh.learning.compilation import quickly
+from jaxcmh.learning.compilation import make_room, quickly
 from jaxcmh.learning.core import Method, Precision
 from jaxcmh.learning.encoders import MLP, Translated, Unlabelled, ask, mlp, nearest_words, of_view, project
 from jaxcmh.learning.features import FeatureMap, Features
@@ -321,6 +321,7 @@ def train(
         >>> model.codes.shape == (len(split.train.labels), 2)
         True
     """
+    make_room()
     method = find(method)
     params = checks.params(params, method.params)
     max_iterations, tolerance = core.endings(method, max_iterations, tolerance)
