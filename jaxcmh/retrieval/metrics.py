@@ -193,7 +193,7 @@ def judge(query_labels: Labels, database_labels: Labels) -> Judged:
     """
     query_sets, item_sets = _label_sets(query_labels, database_labels, len(query_labels), len(database_labels))
     n, room = len(item_sets), _room(len(item_sets))
-    chunks = tuple(jnp.asarray(_chunked(x)) for x in (item_sets, np.ones((n, 1), np.int32)))
+    chunks = jnp.asarray(_chunked(item_sets)), jnp.asarray(_chunked(np.ones((n, 1), np.int32)))
     blocks = jnp.asarray(_blocks(query_sets, _QUERIES))
     return Judged(blocks, jnp.asarray(_filled(item_sets, room)), chunks, _sums(room)[0], len(query_sets), n)
 
@@ -674,7 +674,7 @@ def _in_blocks(
     cores; the devices of a mesh take blocks in turn."""
     n = len(rows[0])
     devices = [None] if mesh is None else list(mesh.devices.flat)
-    size = max(1, min(size, -(-n // len(devices))))
+    size = min(size, roomy(-(-n // len(devices))))
     copies = [database] if mesh is None else [jax.device_put(database, device) for device in devices]
     padded = [_blocks(x, size) for x in rows]
     # Each thread continues the caller's context, so that a caller who times compilation is told of theirs.
