@@ -15,6 +15,7 @@ import inspect
 import math
 import numbers
 import os
+import re
 import reprlib
 import sys
 import types
@@ -610,7 +611,7 @@ def _one_of(kinds: Sequence[Any], value: Any, name: str) -> Any:
     if value is None and type(None) in kinds:
         return None
     kinds = [type(value)] if type(value) in kinds else kinds  # 2 as an integer, where it may be a float too
-    errors, detailed = [], []
+    errors, detailed, fitting = [], [], []
     for kind in (kind for kind in kinds if kind is not type(None)):
         check = check_of(kind)
         try:
@@ -618,8 +619,10 @@ def _one_of(kinds: Sequence[Any], value: Any, name: str) -> Any:
         except ValueError as error:
             errors.append(error)
             detailed += [error] if typing.get_origin(kind) is Annotated else []
-    if len(errors) == 1 or len(detailed) == 1:
-        raise (detailed or errors)[0]
+            fitting += [error] if isinstance(value, _outer(kind, ())) and not isinstance(value, str) else []
+    for said in (errors, detailed, fitting):  # what is wrong with the one type that is meant
+        if len(said) == 1:
+            raise said[0]
     raise ValueError(f"{name}: expected {' or '.join(map(described, kinds))}; got {got(value)}")
 
 
@@ -712,8 +715,8 @@ def _refuse(value: Any, name: str, annotation: Any) -> typing.NoReturn:
 def described(annotation: Any) -> str:
     """What an annotation asks for, in words.
 
-    >>> described(Sequence[str] | None), described(Weight), described(Literal["a", "b"])
-    ('a sequence of text or None', 'a finite number of at least 0', 'one of a, b')
+    >>> described(Sequence[str] | None), described(Sequence[Weight]), described(Literal["a", "b"])
+    ('a sequence of text or None', 'a sequence of finite numbers of at least 0', 'one of a, b')
     """
     origin, args = typing.get_origin(annotation), typing.get_args(annotation)
     if origin is Annotated:
@@ -736,7 +739,9 @@ def described(annotation: Any) -> str:
     if issubclass(kind, Mapping):
         return "a mapping"
     if args and issubclass(kind, Iterable):
-        return "a sequence" if args[0] is Any else f"a sequence of {described(args[0])}"
+        one = described(args[0])
+        several = re.sub(r"^an? ((?:finite )?\w+)", r"\1s", one)
+        return "a sequence" if args[0] is Any else f"a sequence of {several}"
     return f"{'an' if kind.__name__[0] in 'AEIOU' else 'a'} {kind.__name__}"
 
 

@@ -112,7 +112,7 @@ def study(
     method: str | Method,
     data: Split | PathLike,
     *,
-    bits: Annotated[Sequence[Bits], filled] = (16, 32),
+    bits: Bits | Annotated[Sequence[Bits], filled] = (16, 32),
     seeds: Copies = 3,
     params: Mapping[str, float | Sequence[float]] | None = None,
     design: Design | None = None,
@@ -132,7 +132,7 @@ def study(
     Args:
         method: as for `jaxcmh.train`.
         data: a data set, or what `jaxcmh.load_dataset` loads, such as "synthetic".
-        bits: code lengths.
+        bits: code lengths, or one.
         seeds: seeds 0, 1, ... of each setting.
         params: hyper-parameter -> its value, or its values, which are combined in all ways; with a `design`, its value
             or its range (low, high). The others have the method's own values.
@@ -180,7 +180,7 @@ def study(
         name="study",
         kind="sweep",
         method=method,
-        bits=tuple(dict.fromkeys(bits)),
+        bits=tuple(dict.fromkeys([bits] if isinstance(bits, int) else bits)),
         seeds=seeds,
         params=fixed,
         vary=several,

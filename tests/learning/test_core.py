@@ -72,7 +72,7 @@ def sweep(**changed):
             "params.beta: expected one number or one per key",
         ),
         (lambda: sweep(lanes=0), "lanes: expected an integer of at least 1; got 0"),
-        (lambda: mesh.row_mesh(99), "devices: expected a sequence of a"),
+        (lambda: mesh.row_mesh(99), "devices: expected a sequence of Devices"),
         (lambda: mesh.pad_rows(core.prepare([X, X], LABELS), 0), "multiple: expected an integer from 1 to"),
     ],
 )
@@ -168,7 +168,7 @@ NO_MODEL, NO_PATH = "model: expected a Model; got 3", "path: expected a path; go
         (lambda: jaxcmh.evaluate(3, [X, X], LABELS, LABELS), NO_MODEL),
         (lambda: jaxcmh.save(3, "model"), NO_MODEL),
         (lambda: jaxcmh.load(None), NO_PATH),
-        (lambda: jaxcmh.load_dataset(None), "name_or_path: expected a path or a sequence of a path; got None"),
+        (lambda: jaxcmh.load_dataset(None), "name_or_path: expected a path or a sequence of paths; got None"),
         (lambda: jaxcmh.train("dcgh", [X, X], LABELS, bits=8, progress=3), "progress: expected a function; got 3"),
         (lambda: methods.paper_params("dcgh", "nowhere"), "nowhere"),
         (lambda: metrics.hamming_metrics(CODES, CODES, ["a"] * 3, [0, 1, 2]), "query_labels: expected real numbers"),

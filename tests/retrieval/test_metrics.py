@@ -478,7 +478,7 @@ SHARED = [
     ("at", 4, r"at: expected an integer from 1 to 3; got 4"),
     ("at", 2.0, r"at: expected an integer; got 2.0"),
     ("topn", (1, 4), r"topn: expected an integer from 1 to 3; got .*4"),
-    ("topn", "x", r"topn: expected a sequence of an integer"),
+    ("topn", "x", r"topn: expected a sequence of integers"),
 ]
 
 
