@@ -14,6 +14,7 @@ import numpy as np
 import safetensors
 import safetensors.numpy
 
+from jaxcmh import checks
 from jaxcmh.parsing import UnfitError, json_value, reason
 
 T = TypeVar("T")
@@ -43,10 +44,14 @@ def only_writer(path: str | os.PathLike, wait: float | None = None) -> Iterator[
         ...     int(write_text(f"{place}/count", "1").read_text()) + 1
         2
     """
-    path = Path(path)
-    if not path.parent.is_dir():
+    target = Path(os.path.realpath(checks.path(path, "path")))
+    if not target.parent.is_dir():
         raise ValueError(f"path: expected a file in an existing folder; got {path}")
-    file = path.parent.resolve() / f".{path.name}.lock"
+    file = target.parent / f".{target.name}.lock"
+    try:
+        os.close(os.open(file, os.O_RDWR | os.O_CREAT, 0o666))
+    except OSError as error:  # which would otherwise be taken for the lock of another
+        raise OSError(error.errno, error.strerror, str(path)) from None
     lock = filelock.FileLock(file, is_singleton=True)
     outermost = not lock.is_locked
     try:
@@ -106,7 +111,7 @@ def replacing(path: str | os.PathLike) -> Iterator[Path]:
         ...     os.listdir(folder)
         ['a.txt']
     """
-    path = Path(path)
+    path = Path(os.path.realpath(path))  # what a link stands for is written, not the link
     if path.is_dir():
         raise ValueError(f"path: expected a file in an existing folder; got the folder {path}")
     # The ending stays: some libraries choose the form of a file by it.
@@ -115,7 +120,9 @@ def replacing(path: str | os.PathLike) -> Iterator[Path]:
         try:
             temporary.unlink(missing_ok=True)
             temporary.touch(exist_ok=False)
+            mode = (path if path.exists() else temporary).stat().st_mode
             yield temporary
+            temporary.chmod(mode)  # some libraries make a file that only its owner may read
             keep(temporary)
             os.replace(temporary, path)
             keep(path.parent)
@@ -145,7 +152,7 @@ def folder(path: str | os.PathLike) -> Iterator[Path]:
         ...     os.listdir(f"{place}/new")
         ['a.txt']
     """
-    path = Path(path)
+    path = Path(os.path.realpath(path))
     hidden = path.with_name(f".{path.name}.part")
     with parents(path), only_writer(path), named(path):
         if path.exists() and (not path.is_dir() or any(path.iterdir())):
@@ -168,7 +175,11 @@ def folder(path: str | os.PathLike) -> Iterator[Path]:
 def parents(path: str | os.PathLike) -> Iterator[None]:
     """The folders above `path`; those that were not there are taken away again if the block ends with an error."""
     made = [parent for parent in Path(path).parents if not parent.exists()]
-    Path(path).parent.mkdir(parents=True, exist_ok=True)
+    try:
+        Path(path).parent.mkdir(parents=True, exist_ok=True)
+    except (FileExistsError, NotADirectoryError):
+        file = next(parent for parent in Path(path).parents if parent.exists())
+        raise ValueError(f"path: expected a place in a folder; {file} is a file") from None
     try:
         yield
     except BaseException:

@@ -64,6 +64,8 @@ def public_functions() -> dict[str, typing.Callable]:
             continue
         for name in getattr(module, "__all__", [n for n in vars(module) if not n.startswith("_")]):
             function = getattr(module, name)
+            if isinstance(function, type) and function.__module__ == module.__name__:
+                found |= {f"{module.__name__}.{name}.{m}".removeprefix("jaxcmh."): f for m, f in methods(function)}
             if not callable(function) or isinstance(function, type | typing._GenericAlias) or not _ours(function):
                 continue
             if function.__module__.startswith("jaxcmh.store") or function.__module__.startswith("jaxcmh.extras"):
@@ -71,6 +73,11 @@ def public_functions() -> dict[str, typing.Callable]:
             if "__all__" in vars(module) or function.__module__ == module.__name__:
                 found[f"{function.__module__}.{function.__name__}".removeprefix("jaxcmh.")] = function
     return found
+
+
+def methods(kind: type) -> list[tuple[str, typing.Callable]]:
+    """The public methods of a class with checks; others have no border of their own, or that of scikit-learn."""
+    return [(n, f) for n, f in vars(kind).items() if n[0] != "_" and getattr(f, "is_checked", False)]
 
 
 def _imported(module: pkgutil.ModuleInfo) -> types.ModuleType | None:
@@ -114,6 +121,8 @@ def good(folder: Path) -> dict[str, typing.Any]:
     """A small good value for every argument, by "function.argument", "module.argument" or "argument"."""
     split = jaxcmh.load_dataset("synthetic", train=40, query=10, dims=(6, 5), labels=4)
     model = jaxcmh.train("dcgh", [X, X[:, :5]], Y, bits=8, features="identity")
+    makers = Maker("drawing"), Maker("words", ("dog", "cat"))
+    asked = model.with_catalogue(split._replace(makers=makers))
     items = index.build(CODES)
     data, dcgh = core.prepare([X, X[:, :5]], Y), jaxcmh.methods.registry["dcgh"]
     lines = [line(method, seed=seed) for method in ("dcgh", "aah") for seed in (0, 1)]
@@ -138,6 +147,12 @@ def good(folder: Path) -> dict[str, typing.Any]:
     shown = report.Items(["a", "b"])
     return {
         "method": "dcgh",
+        "Model.self": model.with_catalogue(split),
+        "encode_texts.self": asked,
+        "encode_images.self": asked,
+        "encode_pairs.self": asked,
+        "Scores.self": jaxcmh.study("dcgh", split, bits=8, seeds=1, params={"alpha": [1, 2]}, features="identity"),
+        "search.self": asked,
         "views": [X, X[:, :5]],
         "labels": Y,
         "bits": 8,
@@ -228,6 +243,8 @@ def good(folder: Path) -> dict[str, typing.Any]:
         "text": "a dog",
         "vocabulary": ["dog", "cat"],
         "pictures": [np.zeros((8, 8), np.uint8)],
+        "images": [np.zeros((8, 8), np.uint8)],
+        "encode_pairs.texts": WORDS[:1],
         "raw": WORDS,
         "direction": "i2t",
         "scores": {"i2t": 0.5},
@@ -432,7 +449,8 @@ def calls() -> list[str]:
 
 
 def _parameters(function: typing.Callable) -> list[str]:
-    return [p.name for p in inspect.signature(function).parameters.values() if p.kind.name[:3] != "VAR"]
+    own = (p for p in inspect.signature(function).parameters.values() if p.name != "self")
+    return [p.name for p in own if p.kind.name[:3] != "VAR"]
 
 
 def chosen(values: dict[str, typing.Any], function: str, parameter: str) -> typing.Any:
@@ -521,7 +539,8 @@ def test_a_broken_field_of_a_record_is_refused_by_name(values):
         needed = [p.name for p in arguments if p.default is p.empty and p.kind.name[:3] != "VAR"]
         base = {parameter: chosen(values, name, parameter) for parameter in needed}
         for parameter in needed:
-            record, kinds = base[parameter], (hints[parameter], *typing.get_args(hints[parameter]))
+            hint = hints.get(parameter)
+            record, kinds = base[parameter], (hint, *typing.get_args(hint))
             if type(record) not in kinds or not hasattr(record, "_fields"):
                 continue
             for field, annotation in checks.domains(type(record)).items():

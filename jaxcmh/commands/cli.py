@@ -143,11 +143,12 @@ def _drop_output() -> None:
 
 def _of_option(message: str, words: Sequence[str]) -> str:
     """The message, where it begins with the name of a parameter, with that of its option."""
-    name = (re.match(r"\w+", message) or [""])[0]
+    short = message.removeprefix("features.")
+    name = (re.match(r"\w+", short) or [""])[0]
     _, apps, _ = app.parse_commands(words)
     for argument in apps[-1].assemble_argument_collection():
         if argument.field_info.name == name and argument.name.startswith("-"):
-            return argument.name + re.sub(r"^\[\d+\]", "", message.removeprefix(name))
+            return argument.name + re.sub(r"^\[\d+\]", "", short.removeprefix(name))
     return f"--param {message.removeprefix('params.')}" if message.startswith("params.") else message
 
 

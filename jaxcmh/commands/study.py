@@ -370,8 +370,8 @@ def _values(option: str, word: str, values: str, draws: int | None) -> list[floa
     except ValueError:
         form = "name=low:high, such as alpha=1e-4:1e4" if draws is not None else FORM
         raise ValueError(f"{option}: expected {form}; got {word!r}") from None
-    if not (0 < low <= high < math.inf and count > 0):
-        raise ValueError(f"{option}: expected 0 < low <= high and a count of at least 1; got {word!r}")
+    if not (0 < low <= high < math.inf and 0 < count <= checks.CLASSES):
+        raise ValueError(f"{option}: expected 0 < low <= high and a count from 1 to {checks.CLASSES}; got {word!r}")
     if draws is not None:
         return [low, high]
     steps = [step / max(count - 1, 1) for step in range(count)]

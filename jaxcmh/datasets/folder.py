@@ -21,7 +21,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from jaxcmh import store
-from jaxcmh.checks import Count, PathLike, Seed, Weight, checked
+from jaxcmh.checks import Count, PathLike, Seed, Weight, checked, got
 from jaxcmh.extras import require
 from jaxcmh.parsing import json_value, lines_of, naming, read_text
 
@@ -164,8 +164,10 @@ def _texts(value: Any) -> tuple[str, ...]:
     return tuple(dict.fromkeys(str(text).strip() for text in values if text is not None and str(text).strip()))
 
 
-def _names(value: Any) -> tuple[str, ...]:
-    """The labels in a column, each as often as it is there."""
+def _names(value: Any, where: str) -> tuple[str, ...]:
+    """The labels in a column, each as often as it is there; `where` it stands, for a message."""
+    if isinstance(value, dict) or (isinstance(value, list) and any(isinstance(part, list | dict) for part in value)):
+        raise ValueError(f"{where}: labels: expected names or numbers; got {got(value)}")
     if value is None or isinstance(value, list):
         return tuple(str(int(part) if isinstance(part, bool) else part).strip() for part in value or ())
     return tuple(part.strip() for part in str(value).replace("|", ";").split(";"))
@@ -238,7 +240,8 @@ def read_folder(folder: str | Path, captions: str | Path | None = None, bare: bo
             listed, file = _column(record, "labels"), str(_column(record, "file") or "")
             above = [part for part in Path(os.path.relpath(base / file, folder)).parts[:-1] if part not in SPLIT_WORDS]
             given = any(name in record for name in COLUMNS["labels"])
-            columns.append((f"{path}, line {number}", _names(listed if given else above[-1:])))
+            there = f"{path}, line {number}"
+            columns.append((there, _names(listed if given else above[-1:], there)))
         for (number, record), labels in zip(records, _labels(columns)):
             file, texts = str(_column(record, "file") or ""), _texts(_column(record, "text"))
             word = str(_column(record, "split") or (base.name if base != folder else "")).strip().lower()
@@ -346,12 +349,14 @@ def check_folder(folder: PathLike, captions: PathLike | None = None) -> dict[str
     """
     listing = read_folder(folder, captions)
     bad = sum(map(len, listing.problems.values()))
+    problems = {problem: _examples(lines) for problem, lines in listing.problems.items()}
+    problems |= {} if bad or listing.lines else {"an empty list": _examples([str(path) for path in listing.lists])}
     report: dict[str, Any] = {
         "folder": str(listing.path),
         "lists": [str(path) for path in listing.lists],
         "items": len(listing.lines) + bad,
         "usable": len(listing.lines),
-        "problems": {problem: _examples(lines) for problem, lines in listing.problems.items()} if bad else "none",
+        "problems": problems or "none",
         "not listed": _examples(listing.unlisted) if listing.unlisted else "none",
     }
     if listing.lines:

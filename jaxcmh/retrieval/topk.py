@@ -145,6 +145,12 @@ def roomy(n: int) -> int:
     return -(-n // step) * step if n > 64 else 1 << (max(n, 1) - 1).bit_length()
 
 
+def _checked_k(k: Any, available: int) -> int:
+    if available == 0:
+        raise ValueError(f"k: there are no items to search, or none that mask leaves; got {checks.got(k)}")
+    return checks.Whole(1, available)(k, "k")
+
+
 def _roomy_k(k: int) -> int:
     """The smallest of 1, 2, 3, 5, 7, 10, 15, 20, ... that is not below k: what people ask for costs nothing more."""
     power = 10 ** (len(str(k)) - 1)
@@ -394,7 +400,7 @@ def nearest(
             return nearest(queries, _one_by_one(blocks), k, mask, mesh, engine)
         return _nearest_repeated(queries, blocks, k, mask, engine)
     available, mask = _available(mask, blocks)
-    k = checks.Whole(1, available)(k, "k")
+    k = _checked_k(k, available)
     compiled = _compiled(engine, queries, blocks, mesh)
     if compiled is not None:
         words = np.asarray(blocks.words)
@@ -408,7 +414,7 @@ def nearest(
 def _nearest_repeated(queries: Any, blocks: Blocks, k: int, mask: Any, engine: Engine) -> tuple[np.ndarray, np.ndarray]:
     """`nearest` of blocks with repeats: the nearest codes, and their items."""
     available, mask = _available(mask, blocks)
-    k = checks.Whole(1, available)(k, "k")
+    k = _checked_k(k, available)
     blocks = blocks if mask is None else kept(blocks, mask)
     repeats = blocks.repeats
     if compiled := _compiled(engine, queries, blocks, None):
@@ -545,7 +551,7 @@ def lookup_topk(
     if queries.shape[1] != codebooks.shape[2]:
         raise ValueError(f"queries: expected {codebooks.shape[2]} dimensions, as codebooks has; got {queries.shape[1]}")
     available, mask = _available(mask, blocks)
-    k = checks.Whole(1, available)(k, "k")
+    k = _checked_k(k, available)
     batch = LOOKUP_BATCH if _on_cpu(blocks.words) else MANY_QUERIES
     return jax.device_put(_search(_lookup, queries, (codebooks,), blocks, mask, k, batch, mesh))
 

@@ -7,6 +7,7 @@ A run that the file has already is not computed again, so a study that was stopp
 """
 
 import itertools
+import math
 import operator
 import time
 from collections import deque
@@ -34,6 +35,8 @@ from jaxcmh.progress import Progress, Stages, say
 from jaxcmh.retrieval import metrics
 from jaxcmh.retrieval.metrics import Ties
 from jaxcmh.studies import lanes, runs
+
+MOST_RUNS = 1_000_000  # of a study
 
 
 class Study(NamedTuple):
@@ -126,6 +129,7 @@ def run(
         >>> [line["params"]["alpha"] for line in lines]
         [1.0, 10.0]
     """
+    checks.not_forked()
     wanted = points(study)
     make_room()
     path, steps = Path(path), progress
@@ -182,7 +186,13 @@ def points(study: Study) -> list[Point]:
     bits = [checks.bits(value, "bits") for value in study.bits]
     seeds = range(checks.Whole(1, checks.CLASSES)(study.seeds, "seeds"))
     params = [checks.params(given, method.params) for given in _combined(study, method)]
+    _at_most(math.prod(map(len, (study.settings, bits, params, seeds))))
     return [Point(*point) for point in itertools.product(study.settings, bits, dict.fromkeys(params), seeds)]
+
+
+def _at_most(runs: int) -> None:
+    if runs > MOST_RUNS:
+        raise ValueError(f"vary: expected at most {MOST_RUNS:,} runs; got {runs:,}")
 
 
 def _combined(study: Study, method: Any) -> list[dict]:
@@ -196,6 +206,7 @@ def _combined(study: Study, method: Any) -> list[dict]:
     names, values = tuple(study.vary), tuple(study.vary.values())
     checks.choice(study.combine, "combine", ("grid", "each", "list"))
     if study.combine == "grid":
+        _at_most(math.prod(map(len, values)))
         rows = [dict(zip(names, row)) for row in itertools.product(*values)]
     elif study.combine == "each":
         rows = [{name: value} for name in names for value in study.vary[name]] or [{}]
