@@ -3,10 +3,11 @@
 import dataclasses
 import html
 import textwrap
-from collections.abc import Mapping, Sequence, Set
+from collections.abc import Iterable, Mapping, Sequence, Set
 from typing import Any
 
 LINES, WIDTH = 5, 100  # of a value in a shell
+ROWS = 20  # of a table in a notebook
 ENTRIES, INSIDE = 3, 60  # of a sequence or mapping that is part of another value, and signs of each
 
 
@@ -37,6 +38,17 @@ def table(self: Any) -> str:
         for name, field in facts(self).items()
     )
     return f"<table><caption>{html.escape(type(self).__name__)}</caption>{''.join(rows)}</table>"
+
+
+def rows(heads: Sequence[str], rows: Iterable[Sequence[str]], caption: str) -> str:
+    """Rows of words as an HTML table, the first of them and how many there are."""
+    every = list(rows)
+    more = f"; the first {ROWS} of {len(every):,} rows" if len(every) > ROWS else ""
+    lines = "".join(
+        f"<tr>{''.join(f'<{tag}>{html.escape(word)}</{tag}>' for word in words)}</tr>"
+        for tag, words in [("th", heads), *(("td", words) for words in every[:ROWS])]
+    )
+    return f"<table><caption>{html.escape(caption + more)}</caption>{lines}</table>"
 
 
 def facts(value: Any) -> dict[str, Any]:
@@ -75,7 +87,7 @@ def _one(value: Any) -> str:
     if isinstance(value, Mapping):
         return "{" + _some([f"{name}: {one(field, INSIDE)}" for name, field in value.items()], len(value)) + "}"
     if isinstance(value, Sequence | Set):
-        left, right = "()" if isinstance(value, tuple) else "[]"
+        left, right = ("(", ",)" if len(value) == 1 else ")") if isinstance(value, tuple) else "[]"
         first = [one(entry, INSIDE) for entry, _ in zip(value, range(ENTRIES + 1))]
         return left + _some(first, len(value)) + right
     return getattr(value, "__name__", None) or repr(value)

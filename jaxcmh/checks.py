@@ -193,7 +193,7 @@ def array(x: Any, name: str, kinds: str = "fiub") -> Any:
     import numpy as np
 
     jax = sys.modules.get("jax")
-    if not (jax is not None and isinstance(x, jax.Array)):
+    if type(x) is not np.ndarray and not (jax is not None and isinstance(x, jax.Array)):
         try:
             x = np.asarray(x)
         except Exception:  # whatever a foreign object does when it is asked for an array
@@ -222,9 +222,8 @@ def rows(x: Any, name: str) -> Any:
     """
     not_forked()
     import numpy as np
-    import scipy.sparse
 
-    sparse = scipy.sparse.issparse(x)
+    sparse = _is_sparse(x)
     if sparse:
         x = x.tocsr()
         values = x.data
@@ -249,6 +248,16 @@ def rows(x: Any, name: str) -> Any:
             what = "a number beyond single precision" if np.isfinite(dense[bad]).all() else "NaN or infinity"
             raise ValueError(f"{name}: expected finite numbers; row {bad} holds {what} (drop the row or fill the gap)")
     return x
+
+
+def _is_sparse(x: Any) -> bool:
+    import numpy as np
+
+    if type(x) is np.ndarray:  # sooner said than asked of scipy
+        return False
+    import scipy.sparse
+
+    return scipy.sparse.issparse(x)
 
 
 def codes(x: Any, name: str, least: int = 0) -> Any:
@@ -427,7 +436,7 @@ def checked(function: F) -> F:
     """
     signature, own = inspect.signature(function), inspect.unwrap(function)
     checks: dict[str, Check] = {}
-    read, usual = False, as_usual
+    read, is_usual, usual = False, _is_usual, as_usual
     plain = inspect.Parameter.POSITIONAL_OR_KEYWORD
     named = all(
         parameter.kind in (plain, inspect.Parameter.KEYWORD_ONLY) for parameter in signature.parameters.values()
@@ -435,6 +444,8 @@ def checked(function: F) -> F:
     known = signature.parameters.keys()
     first = [name for name, parameter in signature.parameters.items() if parameter.kind == plain]
     needed = {name for name, parameter in signature.parameters.items() if parameter.default is inspect.Parameter.empty}
+    # Forms of calls that were seen to bind, for `bind` takes longer than a search.
+    bound_before: set[tuple] = set()
 
     def border(args: tuple, kwargs: dict[str, Any]) -> tuple[tuple, dict[str, Any]]:
         nonlocal read
@@ -444,10 +455,13 @@ def checked(function: F) -> F:
                 if check := check_of(hints.get(name, Any)):
                     checks[name] = _each(check, parameter.kind)
             read = True
-        given = {*first[: len(args)], *kwargs}
-        # What binds so is what `bind` binds, which takes longer than a search.
-        if named and len(given) == len(args) + len(kwargs) and needed <= given <= known:
-            args = tuple(checks[name](value, name) if name in checks else value for name, value in zip(first, args))
+        form = len(args), *kwargs
+        if form not in bound_before:
+            given = {*first[: len(args)], *kwargs}
+            if named and len(given) == len(args) + len(kwargs) and needed <= given <= known:
+                bound_before.add(form)
+        if form in bound_before:
+            args = tuple([checks[name](value, name) if name in checks else value for name, value in zip(first, args)])
             return args, {n: checks[n](value, n) if n in checks else value for n, value in kwargs.items()}
         try:
             bound = signature.bind(*args, **kwargs)
@@ -460,6 +474,8 @@ def checked(function: F) -> F:
 
     def wrapper(*args: Any, **kwargs: Any) -> Any:
         args, kwargs = border(args, kwargs)
+        if is_usual():
+            return function(*args, **kwargs)
         with usual():
             return function(*args, **kwargs)
 
@@ -475,22 +491,27 @@ def as_usual() -> AbstractContextManager:
 
     For threads too: each begins with the rules of the whole process.
     """
-    jax = sys.modules.get("jax")
-    if jax is None:
+    if _is_usual():
         return nullcontext()
-    config = jax.config
-    guards = (
-        config.jax_transfer_guard_host_to_device,
-        config.jax_transfer_guard_device_to_host,
-        config.jax_transfer_guard_device_to_device,
-    )
-    free = all(guard in (None, "allow") for guard in guards)
-    if free and config.jax_numpy_rank_promotion == "allow" and str(config.jax_numpy_dtype_promotion) == "standard":
-        return nullcontext()
-    rules = ExitStack()
+    jax, rules = sys.modules["jax"], ExitStack()
     for rule in (jax.numpy_rank_promotion("allow"), jax.numpy_dtype_promotion("standard"), jax.transfer_guard("allow")):
         rules.enter_context(rule)
     return rules
+
+
+def _is_usual() -> bool:
+    """Whether JAX's own rules hold, or it is not loaded."""
+    jax = sys.modules.get("jax")
+    if jax is None:
+        return True
+    config, free = jax.config, (None, "allow")
+    return (
+        config.jax_transfer_guard_host_to_device in free
+        and config.jax_transfer_guard_device_to_host in free
+        and config.jax_transfer_guard_device_to_device in free
+        and config.jax_numpy_rank_promotion == "allow"
+        and str(config.jax_numpy_dtype_promotion) == "standard"
+    )
 
 
 def _each(check: Check, kind: Any) -> Check:

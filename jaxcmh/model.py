@@ -29,6 +29,7 @@ from jaxcmh.learning.compilation import quickly
 from jaxcmh.learning.core import Method, Precision
 from jaxcmh.learning.encoders import MLP, Translated, Unlabelled, ask, mlp, nearest_words, of_view, project
 from jaxcmh.learning.features import FeatureMap, Features
+from jaxcmh.learning.linalg import exact
 from jaxcmh.learning.mesh import shard_rows
 from jaxcmh.methods import find
 from jaxcmh.progress import progress, shown_while
@@ -73,6 +74,9 @@ class Answer(NamedTuple):
     name: str
     labels: list[str]
     text: str
+
+    __repr__ = brief.text
+    _repr_html_ = brief.table
 
 
 class Info(NamedTuple):
@@ -444,6 +448,7 @@ def beside(learned: Array, labelled: Array | np.ndarray, encoded: Sequence[Array
     return whole.at[..., labelled, :].set(learned.astype(whole.dtype))
 
 
+@exact
 def of_all_views(views: Sequence[Array], encoders: Any, codebooks: Array | None, items: Unlabelled | None) -> Array:
     """Codes of items of which every view is known but no label: by the sum over the views."""
     if codebooks is None or items is None:
@@ -452,6 +457,7 @@ def of_all_views(views: Sequence[Array], encoders: Any, codebooks: Array | None,
     return nearest_words(sum(sums) / len(views), codebooks, items.G)
 
 
+@exact
 def finish(method: Method, state: Any, data: core.Data, params: Any) -> tuple[tuple[Any, ...], Any, Array, dict]:
     """Hash functions, how unlabelled items find words, codes, diagnostics."""
     unlabelled = method.unlabelled(state, data, params) if method.unlabelled else None
@@ -476,6 +482,7 @@ def _as_used(tree: Any) -> Any:
 
 
 @partial(jax.jit, static_argnames="view")
+@exact
 def choose_words(phi: Array, codebooks: Array, items: Unlabelled, *, view: int) -> Array:
     """Words of mapped features of a view, for a look-up model."""
     return nearest_words(phi @ items.V[view] + items.offset[view], codebooks, items.G)
@@ -487,15 +494,20 @@ def pack(codes: Array) -> Array:
 
 
 @jax.jit
+@exact
 def pack_signs(phi: Array, encoder: Array | MLP | Translated) -> Array:
     """Packed codes of mapped features."""
     return topk.pack(jnp.where(project(encoder, phi) >= 0, 1, -1))
 
 
 @jax.jit
+@exact
 def pack_queries(phi: Array, encoder: Array | MLP | Translated) -> Array:
     """Packed codes that mapped features are searched with."""
     return topk.pack(jnp.where(ask(encoder, phi) >= 0, 1, -1))
+
+
+multiply = jax.jit(exact(jnp.matmul))  # what a look-up model's queries are asked with
 
 
 @checked
@@ -549,7 +561,7 @@ def query_vectors(model: Model, x: Rows, view: int, mesh: Mesh | None = None) ->
 
 def asked_with(model: Model, x: Any, view: int, mesh: Mesh | None = None) -> np.ndarray:
     """`query_vectors` of rows that are checked already, on the host."""
-    return _by_rows(model, x, view, pack_queries if model.codebooks is None else jnp.matmul, mesh)
+    return _by_rows(model, x, view, pack_queries if model.codebooks is None else multiply, mesh)
 
 
 def _encode_all(model: Model, views: Sequence[Any]) -> np.ndarray:

@@ -1,16 +1,22 @@
 """What users see of large values in a shell and in a notebook."""
 
+import dataclasses
+import importlib
+import pkgutil
 from html.parser import HTMLParser
 
+import fake_lines
 import jax
 import numpy as np
 import pytest
 from scipy import sparse
 
 import jaxcmh
-from jaxcmh import brief, core, index
+from jaxcmh import brief, core, index, results
 from jaxcmh.datasets import Maker, Part, Split
 from jaxcmh.methods import registry
+from jaxcmh.results import tables
+from jaxcmh.studies import runs
 
 
 @pytest.fixture(scope="module")
@@ -28,10 +34,12 @@ def values():
         "data": data,
         "fit": core.fit(registry["dcgh"], data, jax.random.key(0), bits=8, max_iterations=1),
         "metrics": report["metrics"]["i2t"],
+        "method": registry["dcgh"],
+        "outcome": runs.run(split, "dcgh", bits=8, data="synthetic"),
     }
 
 
-KINDS = ("model", "map", "index", "split", "part", "data", "fit", "metrics")
+KINDS = ("model", "map", "index", "split", "part", "data", "fit", "metrics", "method", "outcome")
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -46,6 +54,33 @@ def test_a_value_is_at_most_five_lines_in_a_shell(values, kind):
 def test_what_matters_of_a_model_and_an_index_is_said(values):
     assert all(word in repr(values["model"]) for word in ("'dcgh'", "bits=8", "n=200", "uint8[200,1]"))
     assert all(word in repr(values["index"]) for word in ("items=200", "packed, 8 bits", "<b>0</b>"))
+
+
+SHORT = {"Cell", "Features", "Ids", "Info", "Recipe", "Shape"}  # a line or two by themselves
+
+
+def test_every_public_record_shows_itself_in_a_few_lines_and_in_notebooks():
+    records = {}
+    for found in pkgutil.walk_packages(jaxcmh.__path__, "jaxcmh."):
+        if "__main__" in found.name or not hasattr(module := importlib.import_module(found.name), "__all__"):
+            continue
+        for value in (getattr(module, name) for name in module.__all__):
+            if isinstance(value, type) and (hasattr(value, "_fields") or dataclasses.is_dataclass(value)):
+                records[value.__name__] = value
+    assert len(records) > 30
+    shown = {"_repr_html_", "_repr_png_"}
+    assert [
+        n for n, r in records.items() if n not in SHORT and not (r.__repr__ is brief.text and shown & {*dir(r)})
+    ] == []
+
+
+def test_tables_of_results_are_tables_in_a_notebook():
+    table = results.table([fake_lines.line(f"<{number}>", seed=s) for number in range(30) for s in (0, 1)])
+    for page in (table._repr_html_(), tables.grid(table)._repr_html_()):
+        assert "&lt;0&gt;" in page
+        assert " ± " in page
+    assert table._repr_html_().count("<tr>") == 1 + brief.ROWS
+    assert "the first 20 of 30 rows" in table._repr_html_()
 
 
 class Cells(HTMLParser):

@@ -59,12 +59,16 @@ def data_for(platform, columns):
     )
 
 
-def lowered(function, platform, *arguments, **options):
-    """The program as text; without float64 where the platform has none, and without host callbacks."""
+def lowered(function, platform, *arguments, precision="HIGHEST", **options):
+    """The program as text; without float64 where the platform has none, without host callbacks, and with all products
+    in one precision."""
     text = export.export(function, platforms=[platform])(*arguments, **options).mlir_module()
     if platform == "tpu":
         assert not re.search(r"[<x]f64>", text), "float64"
     assert not re.search(r"callback|lapack|SendToHost|RecvFromHost", text)
+    products = re.findall(r"stablehlo\.dot_general.*", text)
+    said = [re.search(r"precision = \[(\w+), \1\]", line) for line in products]
+    assert [line for line, match in zip(products, said) if (match[1] if match else "DEFAULT") != precision] == []
     return text
 
 
@@ -104,11 +108,18 @@ def test_features(kind, platform):
     x, anchors = of_shape(4096, 512), of_shape(2500 if kind in features.KERNELS else 0, 512)
     offset = of_shape(2500) if kind == "rbf_centred" else None
     fitted = features.FeatureMap(of_shape(512), of_shape(512), anchors, of_shape(), kind, offset)
-    lowered(features._apply, platform, fitted, x)
+    lowered(features._apply, platform, fitted, x, precision="HIGH")
     if anchors.shape[0]:
         moments = fitted.mean, fitted.scale, fitted.anchors
-        lowered(features._fill, platform, of_shape(N, 2500), x, of_shape(dtype=np.int32), *moments)
+        lowered(features._fill, platform, of_shape(N, 2500), x, of_shape(dtype=np.int32), *moments, precision="HIGH")
         lowered(features._kernel, platform, of_shape(N, 2500), of_shape(), kind=kind)
+
+
+def test_features_have_the_precision_that_jax_is_told():
+    fitted = features.FeatureMap(of_shape(8), of_shape(8), of_shape(9, 8), of_shape(), "rbf")
+    for told in ("HIGHEST", "DEFAULT"):
+        with jax.default_matmul_precision(told.lower()):
+            assert "dot_general" in lowered(features._apply, "cuda", fitted, of_shape(5, 8), precision=told)
 
 
 @every_platform
@@ -121,7 +132,7 @@ def test_encoders(platform):
     options, rows, held_out = of_shape(3), of_shape(N - 2000, dtype=np.int32), of_shape(2000, dtype=np.int32)
     slots = jax.eval_shape(lambda options, network: encoders._optimiser(options).init(network), options, network)
     arguments = network, slots, KEY, options, phi, codes, rows, held_out
-    lowered(encoders._epoch, platform, *arguments, batch=128)
+    lowered(encoders._epoch, platform, *arguments, precision="DEFAULT", batch=128)
     items = encoders.Unlabelled((of_shape(2500, BITS),) * 2, (of_shape(BITS),) * 2, of_shape(BITS, BITS))
     lowered(model.choose_words, platform, phi, view=1, codebooks=of_shape(4, 256, BITS), items=items)
 
@@ -145,11 +156,11 @@ def ranking():
 
 @every_platform
 def test_metrics(platform):
-    words, (_, item_sets), chunks = ranking()
+    words, _, chunks = ranking()
     lowered(metrics._device_words, platform, of_shape(N, BITS // 8, dtype=np.uint8))
     lowered(metrics._count, platform, *words, *chunks, bits=BITS)
-    query_sets, codes = words[1], of_shape(4, N, dtype=np.uint8)
-    lowered(metrics._scores, platform, of_shape(64, BITS), query_sets, codes, item_sets, of_shape(4, 256, BITS))
+    items = of_shape(4, N, dtype=np.uint8), of_shape(1, N, dtype=np.uint32), of_shape(4, 256, BITS)
+    lowered(metrics._scores, platform, of_shape(64, BITS), words[1], *items, of_shape(dtype=np.int32))
 
 
 @every_platform
@@ -158,6 +169,18 @@ def test_the_stable_pass(platform):
     counts, turned = of_shape(64, BITS + 1, 2, dtype=np.int32), [of_shape(*x.shape[::-1], dtype=x.dtype) for x in words]
     cuts = of_shape(1, dtype=np.int32)
     lowered(metrics._stable, platform, counts, *turned, *items, cuts, wide=platform == "cuda")
+
+
+@every_platform
+def test_accelerators_rank_in_forms_of_their_own(platform):
+    words, items, chunks = ranking()
+    counts, turned = of_shape(64, BITS + 1, 2, dtype=np.int32), [of_shape(*x.shape[::-1], dtype=x.dtype) for x in words]
+    text = lowered(metrics._stable, platform, counts, *turned, *items, of_shape(1, dtype=np.int32), wide=False)
+    assert "stablehlo.sort" in text
+    assert "stablehlo.scatter" not in text + lowered(metrics._count, platform, *words, *chunks, bits=BITS)
+    queries, database = of_shape(1000, BITS // 8, dtype=np.uint8), of_shape(N, BITS // 8, dtype=np.uint8)
+    text = lowered(jax.jit(lambda q, x: topk.hamming_topk(q, x, 10, engine="jax")), platform, queries, database)
+    assert text.count("stablehlo.while") == 2  # over batches and over chunks, not over queries
 
 
 def test_sums_of_precisions():

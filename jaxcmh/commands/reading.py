@@ -169,9 +169,10 @@ def trec(
     depth
         Answers per query; the whole database by default.
     root
-        Folder with the files of a named data set. [default: that of the training, or $JAXCMH_DATA]
+        Folder with the files of a named data set, for runs of version 0.1.0; later ones keep what is needed.
+        [default: that of the training, or $JAXCMH_DATA]
     """
-    from jaxcmh.datasets.identity import data_hash, kinds
+    from jaxcmh.datasets.identity import data_hash
     from jaxcmh.results import runs
     from jaxcmh.results.trec import export
 
@@ -180,11 +181,13 @@ def trec(
         raise FileExistsError(f"--out: {out} is there already; name another folder or remove it first")
     with progress() as steps:
         asked.start(steps)
-        model, name = jaxcmh.load(run), runs.data_of(stored)
-        split = load_data(name, root or stored_root(stored.config), Stages(), steps)
-        if data_hash(split) != stored.records[0]["data_hash"]:
-            raise ValueError(f"{name}: the data are not those the run was trained on")
-        kind = database or kinds(split)[0]
-        made = export(out, model, split, database=kind, depth=depth, say=lambda doing: steps.step(f"ranking {doing}"))
+        model, source = jaxcmh.load(run), stored
+        if "query_labels" not in stored.codes:
+            name = runs.data_of(stored)
+            source = load_data(name, root or stored_root(stored.config), Stages(), steps)
+            if data_hash(source) != stored.records[0]["data_hash"]:
+                raise ValueError(f"{name}: the data are not those the run was trained on")
+        kind = database or stored.records[0]["database"]
+        made = export(out, model, source, database=kind, depth=depth, say=lambda doing: steps.step(f"ranking {doing}"))
     for path in made:
         print(shown(path))

@@ -320,11 +320,15 @@ def application(now: Callable[[], Served], pictures: Sequence[Path] = (), hosts:
         return int(k)
 
     async def picture_of(request: Request) -> bytes:
+        """The body, of which no more is read than is allowed, and nothing where it is announced to be larger."""
+        too_large = refused(413, f"picture: expected at most {LARGEST:,} bytes")
+        if int(request.headers.get("content-length", 0)) > LARGEST:  # digits: the server refuses others
+            raise too_large
         content = bytearray()
         async for chunk in request.stream():
             content += chunk
             if len(content) > LARGEST:
-                raise refused(413, f"picture: expected at most {LARGEST:,} bytes")
+                raise too_large
         if not content:
             raise refused(400, "picture: expected the bytes of a picture, as the body of the request")
         return bytes(content)

@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from jaxcmh import checks
+from jaxcmh import brief, checks
 from jaxcmh.checks import Count, SomeCodes, checked
 from jaxcmh.extras import require
 from jaxcmh.index import Index, check_padding
@@ -36,6 +36,9 @@ class Collection(NamedTuple):
     client: Any  # pymilvus.MilvusClient
     name: str
     bits: int  # of a code, as in `Index`
+
+    __repr__ = brief.text
+    _repr_html_ = brief.table
 
 
 @checked

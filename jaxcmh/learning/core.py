@@ -19,7 +19,7 @@ from jaxcmh.checks import Bits, Count, Iterations, Key, Keys, Labels, Pairs, Wei
 from jaxcmh.learning import reduction
 from jaxcmh.learning.compilation import quickly
 from jaxcmh.learning.features import Features
-from jaxcmh.learning.linalg import lstsq, unit_rows
+from jaxcmh.learning.linalg import exact, lstsq, unit_rows
 
 __all__ = ["Data", "Fit", "Method", "fit", "prepare", "sweep"]
 
@@ -132,6 +132,9 @@ class Method(NamedTuple):
     diagnostics: Callable[[Any, Data, Any], dict[str, Array]] | None = None  # -> named scalars worth a look
     across: bool = True  # whether products between views are used
 
+    __repr__ = brief.text
+    _repr_html_ = brief.table
+
     def __deepcopy__(self, memo: dict) -> "Method":
         """Itself: it is made of functions and numbers, and a copy would be compiled anew."""
         return self
@@ -198,6 +201,7 @@ def _parted(R: Array, widths: tuple[int, ...]) -> list[Array]:
     return [*parts, last[:, 0]]
 
 
+@exact
 def ready(method: Method, data: Data, bits: int) -> Data:
     """Data as a training of this many bits sees them: room for codes, and what the method's `prepare` adds.
 
@@ -371,6 +375,7 @@ def bare(method: Method) -> Method:
     return method._replace(params=None, max_iterations=0, tolerance=0.0)
 
 
+@exact
 def run(
     method: Method, data: Data, key: Array, params: Any, bits: int, max_iterations: int, tolerance: float | Array
 ) -> Fit:
@@ -405,6 +410,7 @@ def _fit(
 
 
 @partial(jax.jit, static_argnames=("method", "bits", "max_iterations", "lanes", "output"))
+@exact
 def _sweep(
     data: Data,
     keys: Array,

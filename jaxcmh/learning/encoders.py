@@ -13,7 +13,7 @@ from jax import Array, lax, random
 from jaxcmh import brief, checks
 from jaxcmh.checks import Copies, Iterations, Key, Positive, Share, Weight, checked
 from jaxcmh.learning.core import Data
-from jaxcmh.learning.linalg import lstsq, sign, smallest_ridge, svd
+from jaxcmh.learning.linalg import exact, lstsq, sign, smallest_ridge, svd
 
 __all__ = ["MLP", "Unlabelled", "mlp", "ridge"]
 
@@ -37,6 +37,7 @@ def of_view(codes: Array, view: int) -> Array:
 
 
 @checked
+@exact
 def ridge(codes: Targets, data: Data, weight: Weight) -> tuple[Array, ...]:
     """Linear hash functions: for each view the W that minimises |Φ_m W - B|² + weight |W|², on reduced rows.
 
@@ -149,8 +150,9 @@ def mlp(
 ) -> tuple[MLP, ...]:
     """Nonlinear hash functions: for each view an MLP trained to predict each bit, with optax's AdamW on minibatches.
 
-    A tenth of the samples is held out; training stops when the cross entropy on it has not fallen for `patience`
-    epochs, and the network with the lowest one is returned.
+    Its products have the precision that jax has by default, see `jax.default_matmul_precision`: steps on minibatches
+    are rough anyway.  A tenth of the samples is held out; training stops when the cross entropy on it has not fallen
+    for `patience` epochs, and the network with the lowest one is returned.
 
     Args:
         codes: (n, r) targets in {-1, +1}, or (M, n, r), those of each view.
@@ -265,6 +267,7 @@ class Unlabelled(NamedTuple):
 
 
 @jax.jit
+@exact
 def nearest_words(h: Array, codebooks: Array, G: Array) -> Array:
     """Compositional codes: book by book, the words whose sum z makes z G zᵀ - 2 h zᵀ small.
 

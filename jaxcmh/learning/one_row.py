@@ -27,15 +27,16 @@ class RowHash(NamedTuple):
     rate: float  # 1 / 2σ²
     farthest: float  # the largest |a|² / 2σ²
     offset: np.ndarray | None  # (q,)
-    W: np.ndarray  # (q, r)
-    lengths: np.ndarray  # (r,) of the columns of W
+    W: np.ndarray  # (q, r), columns of length 1
 
 
 def row_hash(fitted: FeatureMap, W: object) -> RowHash | None:
     """What `code` needs; None where the map or the hash function is of another kind."""
     if fitted.kind == "laplace" or not isinstance(W, jax.Array) or W.dtype != jnp.float32:
         return None
-    mean, scale, anchors, on_host = (np.asarray(part) for part in (fitted.mean, fitted.scale, fitted.anchors, W))
+    mean, scale, anchors = (np.asarray(part) for part in (fitted.mean, fitted.scale, fitted.anchors))
+    on_host = np.asarray(W)
+    lengths = np.sqrt(np.square(on_host).sum(0))
     plain, linear = not mean.any() and (scale == 1).all(), fitted.kind in LINEAR
     rate = np.float32(0.5 / (np.asarray(fitted.sigma).item() or 1.0) ** 2)
     return RowHash(
@@ -46,8 +47,7 @@ def row_hash(fitted: FeatureMap, W: object) -> RowHash | None:
         float(rate),
         float(rate) * float(np.square(anchors).sum(1).max(initial=0)),
         None if fitted.offset is None else np.asarray(fitted.offset),
-        on_host,
-        np.linalg.norm(on_host, axis=0),
+        on_host / np.where(lengths > 0, lengths, 1),
     )
 
 
@@ -59,8 +59,8 @@ def code(row: RowHash, x: np.ndarray) -> np.ndarray | None:
         >>> code(row, np.ones((1, 1))).tolist(), code(row, np.zeros((1, 1)))
         ([[255]], None)
     """
-    phi = x[0].astype(np.float32)
-    if row.mean is not None:
+    phi = np.asarray(x[0], np.float32)
+    if row.mean is not None and row.scale is not None:
         phi = (phi - row.mean) / row.scale
     size = float(phi @ phi)
     if row.anchors is None:
@@ -75,6 +75,6 @@ def code(row: RowHash, x: np.ndarray) -> np.ndarray | None:
             phi -= row.offset
         error = ROUNDING * (1 + row.rate * size + row.farthest)
     projection = phi @ row.W
-    if not (np.abs(projection) > error * row.lengths).all():
+    if not np.abs(projection).min() > error:
         return None
     return np.packbits(projection > 0, bitorder="little")[None]

@@ -27,7 +27,15 @@ from threadpoolctl import threadpool_limits
 
 from jaxcmh import checks
 from jaxcmh.learning.compilation import quickly
-from jaxcmh.learning.linalg import eigh, ridge_factor, triangle, upper_factor, upper_solve, upper_solve_transposed
+from jaxcmh.learning.linalg import (
+    eigh,
+    exact,
+    ridge_factor,
+    triangle,
+    upper_factor,
+    upper_solve,
+    upper_solve_transposed,
+)
 
 BLOCK_ROWS = 1 << 12  # rows taken at a time, so that float64 copies of a large matrix stay small
 PROCESSORS = 8  # that work on a Gram matrix at most, for each has a sum of its own
@@ -173,6 +181,7 @@ def _orthonormal(Z: Array, R: Array) -> Array:
     return upper_solve_transposed(ridge_factor(R, 0.0), Z.T).T
 
 
+@exact
 def turn(columns: tuple[Array, ...], by_gram: bool, across: bool = True) -> tuple[Array, Turn]:
     """Reduce the rows of Z = [columns[0], columns[1], ...].
 

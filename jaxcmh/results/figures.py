@@ -42,11 +42,11 @@ LETTERS = {"lam": "λ", **tables.GREEK}
 
 
 class Figure(NamedTuple):
-    """A figure of a study: what it shows, its files (png, svg, pdf, csv), and the picture itself, a PNG."""
+    """A figure of a study: what it shows, its files (png, svg, pdf, csv), and if it has none the PNG itself."""
 
     title: str
     files: list[Path]
-    png: bytes
+    png: bytes = b""
 
     __repr__ = brief.text
 
@@ -54,7 +54,7 @@ class Figure(NamedTuple):
         return {"title": self.title, "files": [str(file) for file in self.files]}
 
     def _repr_png_(self) -> bytes:
-        return self.png
+        return self.png or self.files[0].read_bytes()
 
 
 class Study(NamedTuple):
@@ -65,6 +65,9 @@ class Study(NamedTuple):
     vary: tuple[str, ...]
     data: str
     lines: list[Line]
+
+    __repr__ = brief.text
+    _repr_html_ = brief.table
 
 
 @checked
@@ -149,7 +152,7 @@ def draw(study: Study, stem: PathLike, folder: PathLike) -> tuple[list[Figure], 
         except (ValueError, OSError, KeyError) as error:
             skipped.append(f"{study.name}, {title}: {error}")
         else:
-            made.append(Figure(title, files, files[0].read_bytes()))
+            made.append(Figure(title, files))
     return made, skipped
 
 
@@ -225,8 +228,7 @@ def _once(lines: Sequence[Line]) -> list[Line]:
 
 
 def _title(kind: str, direction: str, kinds: Sequence[str]) -> str:
-    name = results.direction_name(direction)
-    return f"{name}, {kind} codes" if len(kinds) > 1 else name
+    return plots.heading(direction, kind if len(kinds) > 1 else "")
 
 
 def _panels(
@@ -561,7 +563,7 @@ def _scaling(study: Study, _: Path) -> Plan:
                 if len(points) > 1
             }
             points = {name: ([float(x)], [float(y)]) for name, (x, y) in means.items()}
-            panels.append(plots.Panel(results.direction_name(direction), points, spread))
+            panels.append(plots.Panel(plots.heading(direction), points, spread))
         options = {"caption": f"{_caption(lines)}; without compilation; {machines}", "marked": tables.CONTROL}
         return plots.labelled(stem, panels, x="training time, seconds", y="mAP", **options)
 

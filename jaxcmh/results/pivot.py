@@ -56,7 +56,11 @@ class Table(NamedTuple):
     caption: str
 
     __repr__ = brief.text
-    _repr_html_ = brief.table
+
+    def _repr_html_(self) -> str:
+        heads = [", ".join(map(head, self.fields, top)) for top in self.columns]
+        rows = ((*map(str, names), *map(show, cells)) for names, cells in self.rows)
+        return brief.rows((*self.index, *heads), rows, self.caption)
 
 
 @checked

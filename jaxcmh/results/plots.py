@@ -8,6 +8,7 @@ only read result lines, so drawing one never runs an experiment.
 import csv
 import itertools
 import math
+import re
 import textwrap
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
@@ -17,7 +18,7 @@ from typing import Annotated, Any, NamedTuple
 
 import numpy as np
 
-from jaxcmh import results
+from jaxcmh import brief, results
 from jaxcmh.checks import PathLike, array, checked, filled
 from jaxcmh.results.lines import Lines
 from jaxcmh.store import replacing
@@ -86,6 +87,9 @@ class Panel(NamedTuple):
     spread: Mapping[str, Sequence[float]] = MappingProxyType({})
     ringed: Mapping[str, float] = MappingProxyType({})
 
+    __repr__ = brief.text
+    _repr_html_ = brief.table
+
 
 @checked
 def draw(
@@ -118,7 +122,7 @@ def draw(
         share_y: one y scale for all panels.
         from_zero: a y axis that is not logarithmic starts at zero.
         relative: y is relative to 1; where all of it is very near, ticks tell the distance from there.
-        whole_ticks: whole numbers only on the x axis.
+        whole_ticks: whole numbers only on the x axis, which begins and ends with the points.
         ticks: the only x ticks there shall be.
         ends: where the x axis begins and ends; with its points if None.
         markers: put a marker on the points.
@@ -152,12 +156,12 @@ def draw(
             shown = place < len(COLOURS)
             colour = COLOURS[place] if shown else GREY
             xs, ys = np.asarray(xs, float), np.asarray(ys, float)
-            if name in panel.spread and shown:
-                wide = np.nan_to_num(np.asarray(panel.spread[name], float))
-                if joined and len(panel.lines) <= BANDS:
-                    axes.fill_between(xs, ys - wide, ys + wide, color=colour, alpha=0.15, linewidth=0, zorder=2)
-                else:  # more bands would hide each other
-                    axes.errorbar(xs, ys, wide, fmt="none", ecolor=colour, elinewidth=0.8, zorder=2)
+            wide = _spread_of(panel, name) if shown else np.zeros(0)
+            if wide.any() and joined and len(panel.lines) <= BANDS:
+                axes.fill_between(xs, ys - wide, ys + wide, color=colour, alpha=0.15, linewidth=0, zorder=2)
+            elif wide.any():  # more bands would hide each other
+                some = wide > 0
+                axes.errorbar(xs[some], ys[some], wide[some], fmt="none", ecolor=colour, elinewidth=0.8, zorder=2)
             axes.plot(
                 xs,
                 ys,
@@ -187,6 +191,8 @@ def draw(
             axes.set_ylim(0, 1.05 * axes.dataLim.y1)  # the margin of points near each other would cut their markers
         if whole_ticks:
             axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+            room = 0.02 * axes.dataLim.width
+            axes.set_xlim(axes.dataLim.x0 - (room or 0.5), axes.dataLim.x1 + (room or 0.5))
         if ticks is not None:
             axes.xaxis.set_major_locator(FixedLocator(list(ticks)))
             axes.xaxis.set_minor_locator(NullLocator())
@@ -210,6 +216,11 @@ def draw(
     if len(names) == 1:
         caption = ", ".join(filter(None, [names[0], caption]))
     return _figure(stem, panels, fill, x=x, y=y, caption=caption, share_y=share_y, points=(head, points))
+
+
+def _spread_of(panel: Any, name: str) -> np.ndarray:
+    """± of every value of a line or series; 0 where there is none, as of one seed, and nothing to draw."""
+    return np.nan_to_num(np.asarray(panel.spread.get(name, [0.0]), float))
 
 
 def _log(axes: Any, axis: Any, values: Sequence[float]) -> None:
@@ -290,9 +301,9 @@ def _figure(
         for axes, panel in zip(places.flat, panels):
             fill(axes, panel)
             axes.set_title(panel.title)
-            axes.set_xlabel(x)
+            axes.set_xlabel(sentence(x))
         for row in places:
-            row[0].set_ylabel(y)
+            row[0].set_ylabel(sentence(y))
         drawn = {}
         for axes in places.flat[: len(panels)]:
             handles, labels = axes.get_legend_handles_labels()
@@ -317,6 +328,26 @@ def _figure(
     return [*written, _write(stem.with_name(f"{stem.name}.csv"), lambda path: _points(path, *points))]
 
 
+def sentence(words: str) -> str:
+    """Words that begin with a capital letter, but for symbols and abbreviations.
+
+    >>> sentence("training pairs"), sentence("mAP"), sentence("α, and with it β")
+    ('Training pairs', 'mAP', 'α, and with it β')
+    """
+    first = re.match(r"[a-z]{2,}\b", words)
+    return words[:1].upper() + words[1:] if first else words
+
+
+def heading(direction: str, kind: str = "") -> str:
+    """What is over a panel: a direction of search and, where there are several, the kind of database codes.
+
+    >>> heading("i2t", "learned")
+    'Image → text, learned codes'
+    """
+    name = results.direction_name(direction)
+    return name[:1].upper() + name[1:] + (f", {kind} codes" if kind else "")
+
+
 def _write(path: Path, fill: Callable[[Path], Any]) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
     with replacing(path) as temporary:
@@ -338,6 +369,9 @@ class Surface(NamedTuple):
     xs: Sequence[float]
     ys: Sequence[float]
     cells: Any
+
+    __repr__ = brief.text
+    _repr_html_ = brief.table
 
 
 @checked
@@ -370,6 +404,8 @@ def surface(
             raise ValueError(f"panel {panel.title!r}: no cell has a value")
 
     def fill(axes: Any, panel: Surface) -> None:
+        from matplotlib.ticker import FixedFormatter, FixedLocator
+
         cells = np.ma.masked_invalid(np.asarray(panel.cells, float))
         drawn = axes.pcolormesh(cells, cmap="viridis", edgecolors="white", linewidth=0.6, rasterized=False)
         best = np.unravel_index(cells.argmax(), cells.shape)
@@ -377,10 +413,11 @@ def surface(
         for axis, values in ((axes.xaxis, panel.xs), (axes.yaxis, panel.ys)):
             step = -(-len(values) // 12)
             ticks = [short(v, _powers(values)) for v in values[::step]]
-            axis.set_ticks(np.arange(len(values))[::step] + 0.5, ticks)
+            axis.set_major_locator(FixedLocator((np.arange(len(values))[::step] + 0.5).tolist()))
+            axis.set_major_formatter(FixedFormatter(ticks))
             axis.set_tick_params(length=0)
         axes.set_aspect("auto")
-        bar = axes.figure.colorbar(drawn, ax=axes, label=z, pad=0.02)
+        bar = axes.figure.colorbar(drawn, ax=axes, label=sentence(z), pad=0.02)
         bar.outline.set_visible(False)
 
     points = [
@@ -390,7 +427,7 @@ def surface(
         for a, cell in zip(panel.xs, row)
     ]
     table = (["panel", x, y, z], points)
-    caption = f"{caption}; the ring marks the best cell" if caption else "the ring marks the best cell"
+    caption = "; ".join(filter(None, [caption, "the ring marks the best of all settings, mean over seeds"]))
     return _figure(stem, panels, fill, x=x, y=y, caption=caption, points=table, size=(4.2, 3.2), grid=False)
 
 
@@ -408,6 +445,9 @@ class Matrix(NamedTuple):
     notes: Sequence[str]
     cells: Any
     sure: Any
+
+    __repr__ = brief.text
+    _repr_html_ = brief.table
 
 
 @checked
@@ -483,6 +523,9 @@ class Bars(NamedTuple):
     spread: Mapping[str, Sequence[float]] = MappingProxyType({})
     marks: Mapping[str, Sequence[float]] = MappingProxyType({})
 
+    __repr__ = brief.text
+    _repr_html_ = brief.table
+
 
 @checked
 def bars(
@@ -522,17 +565,12 @@ def bars(
             if name not in panel.series:
                 continue
             at = middle + high * ((len(names) - 1) / 2 - k)
-            spread = panel.spread.get(name)
-            axes.barh(
-                at,
-                np.asarray(panel.series[name], float),
-                height=high * 0.92,
-                color=COLOURS[k],
-                xerr=None if spread is None else np.nan_to_num(np.asarray(spread, float)),
-                error_kw={"ecolor": "#333333", "elinewidth": 0.9, "capsize": 1.5},
-                label=name,
-                zorder=2,
-            )
+            long, wide = np.asarray(panel.series[name], float), _spread_of(panel, name)
+            axes.barh(at, long, height=high * 0.92, color=COLOURS[k], label=name, zorder=2)
+            if wide.any():
+                some = wide > 0
+                bars = {"fmt": "none", "ecolor": "#333333", "elinewidth": 0.9, "capsize": 1.5}
+                axes.errorbar(long[some], at[some], xerr=wide[some], **bars)
             marks = np.asarray(panel.marks.get(name, [math.nan] * len(at)), float)
             if np.isfinite(marks).any():
                 axes.plot(
@@ -568,6 +606,9 @@ class Cloud(NamedTuple):
     points: Any
     classes: Any
     centres: Any
+
+    __repr__ = brief.text
+    _repr_html_ = brief.table
 
 
 @checked
@@ -617,9 +658,16 @@ def clouds(
                 label=name(number) if shown else "others", zorder=2 if shown else 1, rasterized=True,
             )  # fmt: skip
             if number < len(panel.centres):
-                axes.scatter(
-                    *panel.centres[number], s=130, color=colour, marker="*", edgecolor="black", linewidth=0.8, zorder=4
-                )
+                for edge, wide in (("white", 3.2), ("black", 2.0), (colour, 1.0)):  # hollow: points show through
+                    axes.scatter(
+                        *panel.centres[number],
+                        s=110,
+                        facecolor="none",
+                        marker="*",
+                        edgecolor=edge,
+                        linewidth=wide,
+                        zorder=4,
+                    )
         axes.set_xticks([])
         axes.set_yticks([])
         axes.margins(0.06)
@@ -731,7 +779,7 @@ def _curves(
         seen[line["database"], line["method"]] = line
     panels = [
         Panel(
-            results.direction_name(direction) + (f", {kind} codes" if len(kinds) > 1 else ""),
+            heading(direction, kind if len(kinds) > 1 else ""),
             {method: _known(*pick(line["curves"][direction], line)) for (k, method), line in seen.items() if k == kind},
         )
         for kind in kinds
@@ -744,6 +792,9 @@ def _known(xs: Sequence, ys: Sequence) -> tuple[list[float], list[float]]:
     """The points whose values exist: a radius within which nothing was found has no precision."""
     both = [(a, b) for a, b in zip(xs, ys) if a is not None and b is not None]
     return [a for a, _ in both], [b for _, b in both]
+
+
+LATE = 0.05  # recall above which a line that begins there makes readers wonder
 
 
 @checked
@@ -763,6 +814,10 @@ def precision_recall(records: Lines, stem: PathLike) -> list[Path]:
         ['figure.png', 'figure.svg', 'figure.pdf', 'figure.csv']
     """
     panels, caption = _curves(records, lambda curve, _: (curve["recall"], curve["precision"]))
+    if any(xs and xs[0] > LATE for panel in panels for xs, _ in panel.lines.values()):
+        caption += (
+            "; a line begins with the items nearest to a query, all at one distance: of short codes these are many"
+        )
     return draw(stem, panels, x="recall", y="precision", caption=caption, ends=(0, 1))
 
 
@@ -813,12 +868,12 @@ def bits(records: Lines, stem: PathLike) -> list[Path]:
                 lines[head[0]] = xs, ys
                 if not all(map(math.isnan, sds)):
                     spread[head[0]] = sds
-        panels.append(
-            Panel(results.direction_name(place[-1]) + (f", {place[0]} codes" if place[1:] else ""), lines, spread)
-        )
+        panels.append(Panel(heading(place[-1], place[0] if place[1:] else ""), lines, spread))
     seeds = max(cell.seeds for _, cells in table.rows for cell in cells if cell)
     caption = f"{table.caption}, " + (f"mean ± standard deviation of {seeds} seeds" if seeds > 1 else "one seed")
-    return draw(stem, panels, x="bits", y="mAP", caption=caption, log_x=True, share_y=False, ticks=lengths)
+    powers = [length for length in lengths if length.bit_count() == 1]
+    ticks = powers if len(lengths) > 10 and len(powers) > 1 else lengths  # as many as have room
+    return draw(stem, panels, x="bits", y="mAP", caption=caption, log_x=True, share_y=False, ticks=ticks)
 
 
 OBJECTIVE = "objective, relative to its value at the start"
@@ -881,7 +936,9 @@ def draw_objectives(
         )
     decades = all(min(ys) > 0 for ys in values) and any(max(ys) > 30 * min(ys) for ys in values)
     options: dict[str, Any] = {"log_y": decades, "share_y": False, "whole_ticks": True, "relative": True}
-    return draw(stem, panels, x="iteration", y=OBJECTIVE, caption="; ".join(notes), **options)
+    from_start = all(xs[0] == 0 for panel in panels for xs, _ in panel.lines.values())
+    x = "iteration (0 = start)" if from_start else "iteration"
+    return draw(stem, panels, x=x, y=OBJECTIVE, caption="; ".join(notes), **options)
 
 
 @checked
@@ -911,8 +968,9 @@ def labelled(
         points = {name: (xs[0], ys[0]) for name, (xs, ys) in panel.lines.items()}
         for name, (at, height) in points.items():
             colour = COLOURS[1] if marked and name.startswith(marked) else COLOURS[0]
-            wide = np.nan_to_num(np.asarray(panel.spread.get(name, [0.0]), float))
-            axes.errorbar([at], [height], wide, fmt="o", color=colour, elinewidth=0.8, markersize=4.5, zorder=3)
+            wide = _spread_of(panel, name)
+            bar = wide if wide.any() else None
+            axes.errorbar([at], [height], bar, fmt="o", color=colour, elinewidth=0.8, markersize=4.5, zorder=3)
         _log(axes, axes.xaxis, [at for at, _ in points.values()])
         low, high = axes.get_ylim()
         axes.set_ylim(low, high)
@@ -984,6 +1042,6 @@ def time(records: Lines, stem: PathLike) -> list[Path]:
                 point = line["times"]["train"], line["map"][direction]
                 cells.setdefault(line["method"], {}).setdefault(line["bits"], []).append(point)
         means = {name: [np.mean(by_bits[bits], axis=0) for bits in sorted(by_bits)] for name, by_bits in cells.items()}
-        title = results.direction_name(direction) + (f", {kind} codes" if len(kinds) > 1 else "")
+        title = heading(direction, kind if len(kinds) > 1 else "")
         panels.append(Panel(title, {name: tuple(np.transpose(points).tolist()) for name, points in means.items()}))
     return draw(stem, panels, x="training time, seconds", y="mAP", caption=caption, log_x=True, share_y=False)

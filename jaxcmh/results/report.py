@@ -16,9 +16,9 @@ from typing import Annotated, Any, NamedTuple
 
 import numpy as np
 
-from jaxcmh import results
+from jaxcmh import brief, results
 from jaxcmh.checks import PathLike, checked, filled
-from jaxcmh.results import figures, significance, tables
+from jaxcmh.results import figures, plots, significance, tables
 from jaxcmh.results.importance import importance
 
 __all__ = ["Items", "Ranking", "page", "write"]
@@ -47,6 +47,9 @@ class Items(NamedTuple):
     pictures: Sequence[bytes] = ()
     labels: Any = None
 
+    __repr__ = brief.text
+    _repr_html_ = brief.table
+
 
 class Ranking(NamedTuple):
     """The first k answers to every query, and what gave them.
@@ -68,6 +71,9 @@ class Ranking(NamedTuple):
     scores: Any
     ap: Any = None
     similarity: bool = False
+
+    __repr__ = brief.text
+    _repr_html_ = brief.table
 
 
 @checked
@@ -265,7 +271,7 @@ def write(folder: PathLike, reasons: Mapping[tuple[str, str], str] | None = None
             shown.append({**entry, "uri": uri})
         tabled, skipped = _tables(study, folder, stem)
         notes += skipped
-        title = f"{study.name}, {study.data}" if several else study.name
+        title = plots.sentence(study.name) + (f", {study.data}" if several else "")
         sections.append(
             {"title": title, "anchor": stem, "summary": _summary(study), "figures": shown, "tables": tabled}
         )

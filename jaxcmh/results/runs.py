@@ -15,8 +15,7 @@ from jax.sharding import Mesh
 from jaxcmh import brief, results
 from jaxcmh.checks import Count, PathLike, checked, instance
 from jaxcmh.datasets.identity import Database
-from jaxcmh.learning.encoders import of_view
-from jaxcmh.model import Model, measured
+from jaxcmh.model import Model, among, measured
 from jaxcmh.parsing import json_value, read_arrays, reason
 from jaxcmh.retrieval.metrics import Divisor, Ties
 from jaxcmh.store import folder, plain, write_json, write_text
@@ -116,6 +115,23 @@ def holds(path: PathLike, asked: Mapping[str, Any], data_hash: str | None = None
         return False
     same_data = data_hash in (None, run.records[0]["data_hash"])
     return same_data and {**run.config, **plain(asked)} == run.config
+
+
+class Searched(NamedTuple):
+    """Queries and the items that they search.
+
+    Attributes:
+        ids: (n_q,) of the queries.
+        queries: what they are searched with, see `jaxcmh.model.query_vectors`, one array a view.
+        items: codes of the items, one array a view.
+        query_labels, labels: of the queries and of the items, (n_q, c) and (n, c).
+    """
+
+    ids: np.ndarray
+    queries: Sequence[Any]
+    items: Sequence[Any]
+    query_labels: Any
+    labels: Any
 
 
 class Run(NamedTuple):
@@ -312,6 +328,28 @@ def evaluate(
         >>> report["i2t"] == outcome.reports["learned"]["i2t"]
         True
     """
+    found = searched(run, model, kind)
+    options: dict[str, Any] = {"ties": ties, "at": at, "divisor": divisor, "mesh": mesh}
+    if beyond_map:
+        options["paired"] = [run.codes[f"query_{m}"] for m in range(len(model.maps))]
+    return measured(model, *found[1:], database=kind, **options)
+
+
+@checked
+def searched(run: Run, model: Model, kind: Database) -> Searched:
+    """What the folder of a run keeps of its queries and of the items that they search; errors as for `evaluate`.
+
+    Example:
+        >>> import tempfile, jaxcmh
+        >>> from jaxcmh.studies import runs
+        >>> split = jaxcmh.load_dataset("synthetic", train=60, query=10)
+        >>> outcome = runs.run(split, "dcgh", bits=8, data="synthetic")
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     kept = keep(f"{folder}/run", outcome, {"data": "synthetic"})
+        ...     found = searched(read_run(kept), jaxcmh.load(kept), "learned")
+        >>> found.ids.shape, [codes.shape for codes in found.items]
+        ((10,), [(60, 1), (60, 1)])
+    """
     views = range(len(model.maps))
     own = "database_labels" in run.codes
     missing = [name for name in ("query_labels", *(f"asked_{m}" for m in views)) if name not in run.codes]
@@ -321,12 +359,9 @@ def evaluate(
     if kind not in there:
         raise ValueError(f"database: this data set allows {' and '.join(there)} codes; got {kind!r}")
     labels = run.codes["database_labels"] if own else model.catalogue.labels  # pyright: ignore[reportOptionalMemberAccess]
-    items = [run.codes[f"database_{m}"] for m in views] if own else model.encoded
-    items = [of_view(model.codes, m) for m in views] if kind == "learned" else items
+    items = [run.codes[f"database_{m}"] if own else among(model, kind, m).codes for m in views]
     queries = [run.codes[f"asked_{m}"] for m in views]
-    paired = [run.codes[f"query_{m}"] for m in views] if beyond_map else None
-    options = {"ties": ties, "at": at, "divisor": divisor, "paired": paired, "mesh": mesh}
-    return measured(model, queries, items, run.codes["query_labels"], labels, database=kind, **options)
+    return Searched(run.codes["query_ids"], queries, items, run.codes["query_labels"], labels)
 
 
 @checked

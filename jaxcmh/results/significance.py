@@ -6,7 +6,7 @@ from typing import Annotated, Any, NamedTuple
 
 import numpy as np
 
-from jaxcmh import results
+from jaxcmh import brief, results
 from jaxcmh.checks import Array, Iterations, PathLike, Share, checked, filled
 from jaxcmh.results import runs, tables
 from jaxcmh.results.lines import Lines
@@ -42,6 +42,9 @@ class Comparison(NamedTuple):
     holm: float
     seeds: tuple[int, int]
     queries: int
+
+    __repr__ = brief.text
+    _repr_html_ = brief.table
 
 
 @checked
@@ -198,6 +201,9 @@ class Pairs(NamedTuple):
     holm: np.ndarray
     seeds: int
     queries: int
+
+    __repr__ = brief.text
+    _repr_html_ = brief.table
 
 
 @checked

@@ -14,7 +14,7 @@ from io import StringIO
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
-from jaxcmh import results
+from jaxcmh import brief, results
 from jaxcmh.checks import Bits, checked
 from jaxcmh.progress import printable
 from jaxcmh.results.lines import Lines
@@ -71,6 +71,11 @@ class Grid(NamedTuple):
     rows: tuple[tuple[tuple[str, ...], tuple[tuple[str, bool], ...]], ...]
     caption: str
     marked: str = "best of its column"
+
+    __repr__ = brief.text
+
+    def _repr_html_(self) -> str:
+        return html(self)
 
 
 # -- from lines to tables ---------------------------------------------------------------------------------------------
@@ -405,6 +410,9 @@ class Verdict(NamedTuple):
     seeds: int
     difference: float
     verdict: str
+
+    __repr__ = brief.text
+    _repr_html_ = brief.table
 
 
 @checked

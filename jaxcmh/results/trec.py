@@ -1,18 +1,17 @@
 """Rankings and relevance in the files of TREC, for trec_eval, ir-measures and whatever else reads them."""
 
-import dataclasses
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from jaxcmh import store
+from jaxcmh import index, store
 from jaxcmh.checks import Count, PathLike, checked
 from jaxcmh.datasets import Split
-from jaxcmh.datasets.identity import kinds
-from jaxcmh.learning.encoders import of_view
-from jaxcmh.model import Model, directions, encode, search
+from jaxcmh.datasets.identity import Database, kinds
+from jaxcmh.model import Model, among, directions, encode, query_vectors
+from jaxcmh.results.runs import Run, Searched, searched
 
 BLOCK = 256  # queries per search
 
@@ -21,9 +20,9 @@ BLOCK = 256  # queries per search
 def export(
     folder: PathLike,
     model: Model,
-    split: Split,
+    source: Split | Run,
     *,
-    database: str = "learned",
+    database: Database = "learned",
     depth: Count | None = None,
     say: Callable[[str], Any] = lambda _: None,
 ) -> list[Path]:
@@ -36,7 +35,8 @@ def export(
     Args:
         folder: a new folder for the files.
         model: a trained model.
-        split: what `load_dataset` returned; what the model was trained on, or other data with the same views.
+        source: the model's run, from `read_run`, which keeps its queries and labels; or what `load_dataset` returned,
+            what the model was trained on or other data with the same views.
         database: "learned", "encoded" or "held_out", as in `jaxcmh.evaluate`.
         depth: answers per query; the whole database if None.
         say: called with what is being done.
@@ -44,7 +44,8 @@ def export(
         The paths written.
     Raises:
         FileExistsError: the folder is there already.
-        ValueError: the split does not allow this kind of database codes, or a depth below 1.
+        ValueError: the data do not allow this kind of database codes, the run keeps no labels (of version 0.1.0), or a
+            depth below 1 or beyond the database.
     Example:
         >>> import tempfile, jaxcmh
         >>> from jaxcmh.studies import runs
@@ -54,9 +55,8 @@ def export(
         ...     [path.name for path in export(f"{folder}/trec", outcome.model, split, depth=5)]
         ['i2t.run', 'i2t.qrels', 't2i.run', 't2i.qrels']
     """
-    if database not in kinds(split):
-        raise ValueError(f"database: this data set allows {' and '.join(kinds(split))} codes; got {database!r}")
-    n = len(split.database.labels)
+    found = searched(source, model, database) if isinstance(source, Run) else _of_split(model, source, database)
+    n = len(found.labels)
     if depth is not None and not 1 <= depth <= n:
         raise ValueError(f"depth: expected 1 to {n}, the size of the database; got {depth}")
     folder = Path(folder)
@@ -64,36 +64,39 @@ def export(
     with store.folder(folder) as place:
         for direction, (query, answer) in directions(len(model.info.dims)).items():
             say(direction)
-            codes = _database(model, split, database, answer)
             name = direction.replace("->", "-")
             with open(place / f"{name}.run", "w", encoding="utf-8") as file:
-                file.writelines(_run(model, split, codes, query, depth or n))
+                file.writelines(_run(model, found.ids, found.queries[query], found.items[answer], depth or n))
             with open(place / f"{name}.qrels", "w", encoding="utf-8") as file:
-                file.writelines(_qrels(split))
+                file.writelines(_qrels(found))
             written += [folder / f"{name}.run", folder / f"{name}.qrels"]
     return written
 
 
-def _database(model: Any, split: Any, kind: str, view: int) -> Any:
-    if kind == "learned":
-        return of_view(model.codes, view)
+def _of_split(model: Model, split: Split, kind: Any) -> Searched:
+    """What `runs.searched` gives, from the data."""
+    if kind not in kinds(split):
+        raise ValueError(f"database: this data set allows {' and '.join(kinds(split))} codes; got {kind!r}")
+    views = range(len(model.maps))
+    queries = [query_vectors(model, split.query.views[m], m) for m in views]
     if split.database is split.train:
-        return model.encoded[view]
-    return encode(model, split.database.views[view], view)
+        items = [among(model, kind, m).codes for m in views]
+    else:
+        items = [encode(model, split.database.views[m], m) for m in views]
+    return Searched(split.query.ids, queries, items, split.query.labels, split.database.labels)
 
 
-def _run(model: Any, split: Any, codes: Any, view: int, depth: int) -> Iterator[str]:
-    searched = dataclasses.replace(model, codes=np.asarray(codes))
-    tag = f"{model.info.method}-{model.info.bits}"
-    for begin in range(0, len(split.query.ids), BLOCK):
-        _, ids = search(searched, split.query.views[view][begin : begin + BLOCK], view, depth)
-        for query, row in zip(split.query.ids[begin : begin + BLOCK], np.asarray(ids).tolist()):
+def _run(model: Model, ids: np.ndarray, queries: Any, items: Any, depth: int) -> Iterator[str]:
+    searched, tag = index.build(items, codebooks=model.codebooks), f"{model.info.method}-{model.info.bits}"
+    for begin in range(0, len(ids), BLOCK):
+        _, found = index.search(searched, queries[begin : begin + BLOCK], depth)
+        for query, row in zip(ids[begin : begin + BLOCK], found.tolist()):
             for rank, item in enumerate(row, 1):
                 yield f"{query} Q0 {item} {rank} {depth - rank} {tag}\n"
 
 
-def _qrels(split: Any) -> Iterator[str]:
-    labels = np.asarray(split.database.labels, np.float32).T
-    for query, own in zip(split.query.ids, np.asarray(split.query.labels, np.float32)):
+def _qrels(found: Searched) -> Iterator[str]:
+    labels = np.asarray(found.labels, np.float32).T
+    for query, own in zip(found.ids, np.asarray(found.query_labels, np.float32)):
         for item in np.flatnonzero(own @ labels > 0).tolist():
             yield f"{query} 0 {item} 1\n"

@@ -8,10 +8,11 @@ distance, so a ranking needs a rule for ties:
   depends on nothing but the distances.
 * `stable`: tied items in database order, as a stable sort leaves them.  For comparison with published numbers.
 
-Hamming distances are never sorted.  One pass counts, for every query, the items and the relevant items at every
-distance; expected numbers and curves follow from the counts alone.  The stable order takes a second pass, in which
-every distance has a counter that starts at its first rank and moves on item by item.  Look-up scores are real numbers,
-which are sorted.
+On a CPU Hamming distances are never sorted.  One pass counts, for every query, the items and the relevant items at
+every distance; expected numbers and curves follow from the counts alone.  The stable order takes a second pass, in
+which every distance has a counter that starts at its first rank and moves on item by item.  Look-up scores are real
+numbers, which are sorted.  Accelerators, whose many cores would wait for each other there, compare the distances of
+many queries with every possible one to count them, and sort them for the stable order.
 """
 
 import os
@@ -45,8 +46,10 @@ TOPN = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000)
 _ITEMS = 16_384
 # Queries in one compiled call: the counters of the stable pass stay in the cache too, and calls run side by side.
 _QUERIES = 256
-# Look-up scores that one compiled call makes.
-_SCORES = 2**22
+# Look-up scores that one compiled call makes; and on an accelerator.
+_SCORES, _MANY_SCORES = 2**22, 2**26
+# Distances that an accelerator sorts at a time.
+_SORTED = 2**24
 # Parts of one that precisions are counted in where there is no float64; one itself fits in int32.
 _PARTS = 2**30
 
@@ -170,6 +173,9 @@ class Judged(NamedTuple):
     chunks: tuple[Array, Array]  # label sets and weights as `_count` takes them
     harmonic: np.ndarray  # (n + 1,) 1 + 1/2 + ... + 1/i
     n_queries: int  # without what fills up the last block
+
+    __repr__ = brief.text
+    _repr_html_ = brief.table
 
 
 @checked
@@ -578,17 +584,19 @@ def score_metrics(
     sums, room = _sums(n), _room(n)
     # The last item again fills them up, whose scores are finite if all are.
     items = np.pad(codes, ((0, room - n), (0, 0)), "edge"), _filled(item_sets, room)
-    database = *(jnp.asarray(np.ascontiguousarray(x.T)) for x in items), jnp.asarray(books, jnp.float32)
+    database = *(jnp.asarray(np.ascontiguousarray(x.T)) for x in items), jnp.asarray(books, jnp.float32), np.int32(n)
 
-    def measure(codes: Array, item_sets: Array, books: Array, queries: np.ndarray, query_sets: np.ndarray) -> tuple:
-        keys, relevant, finite = _scores(queries, query_sets, codes, item_sets, books)
+    def measure(
+        codes: Array, item_sets: Array, books: Array, n_items: Any, queries: np.ndarray, query_sets: np.ndarray
+    ) -> tuple:
+        keys, relevant, finite = _scores(queries, query_sets, codes, item_sets, books, n_items)
         if not finite:
             raise ValueError("queries: scores are beyond the range of float32; scale queries or codebooks down")
         ranked = partial(_ranked, ties=ties, cuts=[*cuts, *points], sums=sums, divisor=divisor)
         rows = [ranked(key[:n], related[:n]) for key, related in zip(np.asarray(keys), np.asarray(relevant))]
         return tuple(np.stack(column) for column in zip(*rows))
 
-    size = max(1, _SCORES // room)
+    size = max(1, (_SCORES if jax.default_backend() == "cpu" else _MANY_SCORES) // room)
     ap, n_relevant, hits = _in_blocks(measure, database, queries, query_sets, size=size, mesh=mesh)
     curve = np.broadcast_to(points, (len(hits), len(points))), hits[:, len(cuts) :]
     empty = np.empty((len(hits), 0))
@@ -721,8 +729,9 @@ def _count(
 ) -> Array:
     """Numbers of irrelevant and relevant items at every distance, or of those that share 0, 1, ... grades labels.
 
-    The loop over queries is inside that over chunks because XLA vectorises a kernel that reads a whole chunk, and not
-    one that slices the chunk out of the database as well.
+    On a CPU a query after the other adds to its counters; on accelerators all are compared with every counter's number.
+    The CPU's loop over queries is inside that over chunks because XLA vectorises a kernel that reads a whole chunk, and
+    not one that slices the chunk out of the database as well.
 
     Args:
         queries: (b, words) uint32.
@@ -738,14 +747,25 @@ def _count(
     def add(counts: Array, chunk: tuple[Array, Array, Array]) -> tuple[Array, None]:
         items, item_sets, (weight,) = chunk
 
-        def one(query: tuple[Array, Array]) -> Array:
-            shared = (_relevant if grades == 1 else _shared)(query[1], item_sets)
-            bucket = (grades + 1) * _distance(query[0], items) + shared
-            return jnp.zeros((grades + 1) * (bits + 1), jnp.int32).at[bucket].add(weight, mode="promise_in_bounds")
+        def bucket(query: Array, labels: Array) -> Array:
+            shared = (_relevant if grades == 1 else _shared)(labels, item_sets)
+            return (grades + 1) * _distance(query, items) + shared
 
-        return counts + lax.map(one, (queries, query_sets)), None
+        def added(query: tuple[Array, Array]) -> Array:
+            return jnp.zeros(size, jnp.int32).at[bucket(*query)].add(weight, mode="promise_in_bounds")
 
-    start = jnp.zeros((len(queries), (grades + 1) * (bits + 1)), jnp.int32)
+        def compared(queries: Array, query_sets: Array) -> Array:
+            own = lax.optimization_barrier(jax.vmap(bucket)(queries, query_sets))
+            here = own[:, None] == jnp.arange(size, dtype=own.dtype)[:, None]
+            return jnp.where(here, weight, 0).sum(axis=2, dtype=jnp.int32)
+
+        def in_turn(*block: Array) -> Array:
+            return lax.map(added, block)
+
+        return counts + lax.platform_dependent(queries, query_sets, cpu=in_turn, default=compared), None
+
+    size = (grades + 1) * (bits + 1)
+    start = jnp.zeros((len(queries), size), jnp.int32)
     return lax.scan(add, start, (items, item_sets, weights))[0].reshape(len(queries), bits + 1, grades + 1)
 
 
@@ -757,7 +777,14 @@ def _stable_sums(*arguments: Any) -> tuple[Any, Array]:
 
 
 @partial(jax.jit, static_argnames="wide")
-def _stable(
+def _stable(*arguments: Array, wide: bool) -> tuple[Array, Array]:
+    """Sums of precisions and hits in the stable order of ties: `_walked`, on accelerators `_sorted`."""
+    with jax.enable_x64(True):  # for this pass alone: float32 sums lose four digits here
+        forms = {"cpu": partial(_walked, wide=wide), "default": partial(_sorted, wide=wide)}
+        return lax.platform_dependent(*arguments, **forms)
+
+
+def _walked(
     counts: Array, queries: Array, query_sets: Array, items: Array, item_sets: Array, cuts: Array, *, wide: bool
 ) -> tuple[Array, Array]:
     """Walk the database in its order, all queries side by side.
@@ -780,10 +807,9 @@ def _stable(
         precision is rounded to float32 and down to a whole number of them, no sum is rounded, so the mean is right to
         1e-7.
     """
-    with jax.enable_x64(True):  # for this pass alone: float32 sums lose four digits here
+    with jax.enable_x64(True):
         packed = counts.sum(axis=2, dtype=jnp.int64) + (counts[:, :, 1].astype(jnp.int64) << 32)
         state = (jnp.cumsum(packed, axis=1) - packed).reshape(-1)
-        real = jnp.float64 if wide else jnp.float32
         first = jnp.arange(len(counts), dtype=jnp.uint32) * jnp.uint32(counts.shape[1])
 
         def place(carry: tuple[Array, Array, Array], item: tuple[Array, Array]) -> tuple[Any, None]:
@@ -794,9 +820,7 @@ def _stable(
             now = state.at[bucket].get(mode="promise_in_bounds") + 1 + (relevant.astype(jnp.int64) << 32)
             rank, relevant_so_far = now.astype(jnp.int32), (now >> 32).astype(jnp.int32)
             counted = relevant & (rank <= cuts[:, None])
-            precision = relevant_so_far.astype(real) / rank.astype(real)
-            if not wide:
-                precision = (precision * _PARTS).astype(jnp.int32).astype(jnp.int64)
+            precision = _precision(relevant_so_far, rank, wide)
             gain += jnp.where(counted[0], precision, 0)
             state = state.at[bucket].set(now, mode="promise_in_bounds", unique_indices=True)
             return (state, gain, hits + counted.astype(jnp.int32)), None
@@ -807,11 +831,40 @@ def _stable(
         return gain, hits.T
 
 
+def _precision(relevant_so_far: Array, rank: Array, wide: bool) -> Array:
+    """In float64, or an int64 number of `_PARTS`-ths."""
+    if wide:
+        return relevant_so_far.astype(jnp.float64) / rank.astype(jnp.float64)
+    precision = relevant_so_far.astype(jnp.float32) / rank.astype(jnp.float32)
+    return (precision * _PARTS).astype(jnp.int32).astype(jnp.int64)
+
+
+def _sorted(
+    counts: Array, queries: Array, query_sets: Array, items: Array, item_sets: Array, cuts: Array, *, wide: bool
+) -> tuple[Array, Array]:
+    """What `_walked` gives, by a stable sort of the distances of many queries at once."""
+    with jax.enable_x64(True):
+        rank, n, beyond = jnp.arange(1, len(items) + 1, dtype=jnp.int32), counts[0].sum(), counts.shape[1]
+
+        def one(query: tuple[Array, Array]) -> tuple[Array, Array]:
+            distance = jnp.where(rank <= n, _distance(query[0], items.T), jnp.uint32(beyond))
+            relevant = _relevant(query[1], item_sets.T)
+            relevant = lax.sort((distance, relevant), num_keys=1)[1]
+            so_far = jnp.cumsum(relevant, dtype=jnp.int32)
+            gain = jnp.where(relevant & (rank <= cuts[0]), _precision(so_far, rank, wide), 0).sum()
+            return gain, so_far[cuts - 1]
+
+        return lax.map(one, (queries.T, query_sets.T), batch_size=max(1, _SORTED // len(items)))
+
+
 @jax.jit
 def _scores(
-    queries: Array, query_sets: Array, codes: Array, item_sets: Array, codebooks: Array
+    queries: Array, query_sets: Array, codes: Array, item_sets: Array, codebooks: Array, n: Array
 ) -> tuple[Array, Array, Array]:
-    """A uint32 key that falls as the score rises (b, n), relevance (b, n), and whether all scores are finite."""
+    """A uint32 key that falls as the score rises (b, n or more), relevance, and whether all scores are finite.
+
+    On accelerators the first n are in the order of their keys.
+    """
 
     def one(query: tuple[Array, Array]) -> tuple[Array, Array, Array]:
         vector, labels = query
@@ -823,7 +876,16 @@ def _scores(
         key = jnp.where(raw >> 31 == 1, raw, ~raw & jnp.uint32(0x7FFFFFFF))
         return key, _relevant(labels, item_sets), jnp.isfinite(score).all()
 
-    keys, relevant, finite = lax.map(one, (queries, query_sets))
+    def in_turn(*block: Array) -> tuple[Array, Array, Array]:
+        return lax.map(one, block)
+
+    def in_order(*block: Array) -> tuple[Array, Array, Array]:
+        keys, relevant, finite = jax.vmap(lambda *query: one(query))(*block)
+        keys = jnp.where(jnp.arange(keys.shape[1], dtype=jnp.int32) < n, keys, jnp.uint32(2**32 - 1))
+        keys, relevant = lax.sort((keys, relevant), num_keys=1)
+        return keys, relevant, finite
+
+    keys, relevant, finite = lax.platform_dependent(queries, query_sets, cpu=in_turn, default=in_order)
     return keys, relevant, finite.all()
 
 
@@ -839,16 +901,16 @@ def _ranked(
     divisor: str,
 ) -> tuple[float, int, np.ndarray]:
     """Average precision up to rank cuts[0], number of relevant items and hits at each cut, for one query's scores."""
-    order = np.argsort(keys.astype(np.uint16), kind="stable")  # of 16 bits: a radix sort, and two make one of 32
-    order = order[np.argsort((keys >> 16).astype(np.uint16)[order], kind="stable")]
-    relevant = relevant[order]
+    if (keys[1:] < keys[:-1]).any():
+        order = np.argsort(keys.astype(np.uint16), kind="stable")  # of 16 bits: a radix sort, and two make one of 32
+        order = order[np.argsort((keys >> 16).astype(np.uint16)[order], kind="stable")]
+        keys, relevant = keys[order], relevant[order]
     possible = np.minimum(relevant.sum(keepdims=True), cuts[0]) if divisor == "possible" else None
     if ties == "stable":
         ranks = np.flatnonzero(relevant) + 1
         hits = np.searchsorted(ranks, cuts, side="right")
         most = hits[0] if possible is None else possible[0]
         return (np.arange(1, hits[0] + 1) / ranks[: hits[0]]).sum() / max(most, 1), len(ranks), hits
-    keys = keys[order]
     last = np.append(np.flatnonzero(keys[1:] != keys[:-1]), len(keys) - 1)
     tied, relevant_tied = np.diff(last, prepend=-1), np.diff(np.cumsum(relevant)[last], prepend=0)
     ap = _expected_ap(tied[None], relevant_tied[None], cuts[0], sums, possible)[0]

@@ -46,24 +46,21 @@ def nearest(
     """
     present, kind = ALL if present is None else present, NARROW if words.shape[1] < 32 else WIDE
     distances, ids = np.empty((len(queries), k), np.int32), np.empty((len(queries), k), np.int32)
-    codes = min(k, n)  # that hold the nearest items
-    near, number = (distances, ids) if repeats is None else (np.empty((len(queries), codes), np.int32) for _ in "01")
     threads = max(1, min(threads, len(queries), len(queries) * n // THREAD_PAIRS))
 
-    def run(part: slice) -> None:
-        if present is ALL and n <= FEW:
-            _nearest_of_few(words, n, queries[part], near[part], number[part])
+    def run(queries: np.ndarray, distances: np.ndarray, ids: np.ndarray) -> None:
+        if repeats is None:
+            _nearest(words, n, queries, present, kind, distances, ids)
         else:
-            _nearest(words, n, queries[part], present, near.shape[1], kind, near[part], number[part])
-        if repeats is not None:
-            _expand(near[part], number[part], repeats.rows, repeats.starts, distances[part], ids[part])
+            _nearest_items(words, n, queries, present, kind, repeats.rows, repeats.starts, distances, ids)
 
     if threads == 1:
-        run(slice(None))
+        run(queries, distances, ids)
         return distances, ids
     share = -(-len(queries) // threads)
+    parts = [slice(i, i + share) for i in range(0, len(queries), share)]
     with ThreadPoolExecutor(threads) as pool:
-        list(pool.map(run, [slice(i, i + share) for i in range(0, len(queries), share)]))
+        list(pool.map(lambda part: run(queries[part], distances[part], ids[part]), parts))
     return distances, ids
 
 
@@ -80,8 +77,20 @@ def _differing(words, at, byte):
 
 
 @njit(nogil=True, cache=True)
-def _nearest(words, n, queries, present, k, kind, distances, ids):
-    chunks, width, run, columns = words.shape
+def _nearest_items(words, n, queries, present, kind, rows, starts, distances, ids):
+    """The nearest items, of the nearest codes."""
+    codes = min(distances.shape[1], n)
+    near, number = np.empty((len(queries), codes), np.int32), np.empty((len(queries), codes), np.int32)
+    if len(present) == 0 and n <= FEW:
+        _nearest_of_few(words, n, queries, near, number)
+    else:
+        _nearest(words, n, queries, present, kind, near, number)
+    _expand(near, number, rows, starts, distances, ids)
+
+
+@njit(nogil=True, cache=True)
+def _nearest(words, n, queries, present, kind, distances, ids):
+    (chunks, width, run, columns), k = words.shape, distances.shape[1]
     size, away = run * columns, 8 * width + 1
     distance = np.empty(size, kind.dtype)
     near, rows = np.empty(size, np.int32), np.empty(size, np.int32)

@@ -34,11 +34,12 @@ import numpy as np
 from jax import lax
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
-from jaxcmh import checks
+from jaxcmh import brief, checks
 from jaxcmh.checks import Books, Codes, Copies, Natural, checked
 
 # A chunk's codes, and a batch's distances to a chunk, should stay in the cache.
 CHUNK_BYTES, CHUNK_ITEMS, BATCH_PAIRS = 1 << 22, 1 << 18, 1 << 21
+MANY_PAIRS, MANY_QUERIES = 1 << 28, 1 << 10  # in a batch on an accelerator, whose cores less would leave idle
 LANES = 64  # columns come in multiples of this: XLA leaves loops scalar that it cannot split evenly over threads
 LOOKUP_BATCH = 32  # queries whose table entries lie side by side: whole registers of floats
 REPEATED = 4  # items to a code, in the mean, from which on every code is searched once
@@ -69,6 +70,9 @@ class Blocks(NamedTuple):
     words: jax.Array  # (chunks, bytes, C, S) uint8; zeros behind the last item
     n: Any  # () int32, number of items, or of different codes
     repeats: Any = None  # Repeats
+
+    __repr__ = brief.text
+    _repr_html_ = brief.table
 
 
 @checked
@@ -189,6 +193,8 @@ def _arrangement(n: int, width: int, devices: int = 1) -> tuple[int, int, int]:
 def distinct(codes: Codes) -> Blocks:
     """`arrange`, of every code once where codes repeat as those learned from labels do: then searches take less.
 
+    On a CPU alone: which items have the codes that were found is looked up on the host.
+
     The k nearest codes, of equally near ones those that come first, hold the k nearest items: a code that is not among
     them stands behind the first items of k others.
 
@@ -197,6 +203,8 @@ def distinct(codes: Codes) -> Blocks:
         >>> int(blocks.n), nearest(np.uint8([[2]]), blocks, 5)[1].tolist()
         (2, [[1, 3, 5, 7, 0]])
     """
+    if not _on_cpu(codes):
+        return arrange(codes)
     codes = np.asarray(codes)
     first, number = _numbered(codes, len(codes) // REPEATED)
     if first is None or not len(codes):
@@ -354,7 +362,7 @@ def hamming_topk(
         mesh: spread the database over these devices; each searches its part, and the result is the same.
         engine: "jax", or "numba" (extra `fast`; on a CPU, without a mesh, not inside jit), or "auto": numba where it is
             installed and can be used, for it is faster at every size, and loads as soon as JAX compiles for one or two
-            k. The result is the same.
+            k; what lies on an accelerator is searched there. The result is the same.
 
     Returns:
         distances: (n_q, k) int32, ascending, in bits.
@@ -392,7 +400,8 @@ def nearest(
         words = np.asarray(blocks.words)
         present = None if mask is None else np.asarray(_chunks(blocks, mask)[3])
         return compiled(words, int(blocks.n), np.asarray(queries), present, k, 1 if len(queries) == 1 else _cpus())
-    batch = max(8, min(64, BATCH_PAIRS * len(blocks.words) // _slots(blocks)))
+    pairs, most = (BATCH_PAIRS, 64) if _on_cpu(blocks.words) else (MANY_PAIRS, MANY_QUERIES)
+    batch = max(8, min(most, pairs * len(blocks.words) // _slots(blocks)))
     return _search(_hamming, queries, (), blocks, mask, k, batch, mesh)
 
 
@@ -401,10 +410,11 @@ def _nearest_repeated(queries: Any, blocks: Blocks, k: int, mask: Any, engine: E
     available, mask = _available(mask, blocks)
     k = checks.Whole(1, available)(k, "k")
     blocks = blocks if mask is None else kept(blocks, mask)
-    known, repeats = blocks._replace(repeats=None), blocks.repeats
-    if compiled := _compiled(engine, queries, known, None):
+    repeats = blocks.repeats
+    if compiled := _compiled(engine, queries, blocks, None):
         threads = 1 if len(queries) == 1 else _cpus()
-        return compiled(np.asarray(known.words), int(known.n), np.asarray(queries), None, k, threads, repeats)
+        return compiled(np.asarray(blocks.words), int(blocks.n), np.asarray(queries), None, k, threads, repeats)
+    known = blocks._replace(repeats=None)
     near, number = map(np.asarray, nearest(queries, known, min(k, int(known.n)), engine="jax"))
     sizes = repeats.starts[number + 1] - repeats.starts[number]
     ahead = np.cumsum(sizes, axis=1) - sizes
@@ -536,7 +546,8 @@ def lookup_topk(
         raise ValueError(f"queries: expected {codebooks.shape[2]} dimensions, as codebooks has; got {queries.shape[1]}")
     available, mask = _available(mask, blocks)
     k = checks.Whole(1, available)(k, "k")
-    return jax.device_put(_search(_lookup, queries, (codebooks,), blocks, mask, k, LOOKUP_BATCH, mesh))
+    batch = LOOKUP_BATCH if _on_cpu(blocks.words) else MANY_QUERIES
+    return jax.device_put(_search(_lookup, queries, (codebooks,), blocks, mask, k, batch, mesh))
 
 
 def _search(
@@ -560,7 +571,7 @@ def _search(
             queries = filled_up(np.asarray(queries), n_q)
     program = partial(_program, queries, extra, blocks, mask, kernel=kernel, k=most, mesh=mesh)
     pairs, threads = n_q * _slots(blocks), 1
-    if mesh is None and concrete and jax.default_backend() == "cpu":
+    if mesh is None and concrete and _on_cpu(blocks.words):
         threads = max(1, min(_cpus(), n_q // batch, pairs // BATCH_PAIRS))
     share = -(-n_q // threads)
     batch = max(1, -(-share // max(1, -(-share // batch))))  # equal batches need the least padding
@@ -680,8 +691,10 @@ def _distances(queries: jax.Array, words: jax.Array, present: jax.Array) -> jax.
         return jnp.where(present, total, dtype(8 * width + 1))
 
     # A loop over queries and a barrier for one of them, because their result is a buffer: without, XLA computes
-    # distances again at each use.
-    return lax.optimization_barrier(lax.map(of_query, queries)).reshape(-1, run, columns)
+    # distances again at each use. Accelerators take all queries at once.
+    in_turn, at_once = partial(lax.map, of_query), jax.vmap(of_query)
+    distance = lax.platform_dependent(queries, cpu=in_turn, default=at_once)
+    return lax.optimization_barrier(distance).reshape(-1, run, columns)
 
 
 def _over_run(distance: jax.Array, of: Callable, combine: Callable) -> jax.Array:
@@ -936,13 +949,19 @@ def _compiled(engine: str, queries: jax.Array | np.ndarray, blocks: Blocks, mesh
     """`numba_topk.nearest` where it is not ruled out."""
     if engine == "jax":
         return None
-    possible = mesh is None and _concrete(queries) and _concrete(blocks.words) and jax.default_backend() == "cpu"
+    possible = mesh is None and _concrete(queries) and _concrete(blocks.words) and _on_cpu(blocks.words)
     if engine == "numba":
         if not possible:
             raise ValueError("engine: numba searches on a CPU only, without a mesh, and not inside jit")
         if _numba() is None:
             raise ValueError('engine: numba is not installed (python -m pip install "jaxcmh[fast]")')
     return _numba() if possible else None
+
+
+def _on_cpu(words: Any) -> bool:
+    """Whether codes are searched on a CPU: where they lie, or where jax works while that is not known."""
+    elsewhere = isinstance(words, jax.Array) and _concrete(words) and next(iter(words.devices())).platform != "cpu"
+    return jax.default_backend() == "cpu" and not elsewhere
 
 
 @cache

@@ -26,6 +26,7 @@ from jaxcmh.learning import features as feature_maps
 from jaxcmh.learning.core import Data, Method
 from jaxcmh.learning.encoders import decomposed, of_view
 from jaxcmh.learning.features import Features
+from jaxcmh.learning.linalg import exact
 from jaxcmh.retrieval import metrics
 
 LANES = 8  # in a call, side by side; twice as many were no faster on two cores
@@ -193,6 +194,7 @@ def _bytes(call: Any) -> int:
 
 
 @partial(jax.jit, static_argnames=("method", "axes", "count", "bits", "max_iterations", "mesh"))
+@exact
 def _trained(
     method: Method,
     shared: Shared,

@@ -7,7 +7,7 @@ import numpy as np
 from jax.sharding import Mesh
 
 import jaxcmh
-from jaxcmh import results
+from jaxcmh import brief, results
 from jaxcmh.checks import Bits, Count, checked
 from jaxcmh.datasets import Split
 from jaxcmh.datasets.identity import Database, kinds
@@ -49,6 +49,9 @@ class Outcome(NamedTuple):
     records: list[dict]
     codes: dict[str, np.ndarray]
     doubts: list[str]
+
+    __repr__ = brief.text
+    _repr_html_ = brief.table
 
 
 @checked

@@ -104,8 +104,7 @@ class Scores(NamedTuple):
         title, form = plan[checks.choice(next(iter(plan)) if name is None else name, "name", tuple(plan))]
         with tempfile.TemporaryDirectory() as folder:
             files = form(Path(folder, "figure") if stem is None else Path(stem))
-            picture = files[0].read_bytes()
-        return figures.Figure(title, [] if stem is None else files, picture)
+            return figures.Figure(title, files) if stem else figures.Figure(title, [], files[0].read_bytes())
 
 
 @checked

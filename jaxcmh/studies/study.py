@@ -22,7 +22,7 @@ import numpy as np
 from jax.sharding import Mesh
 
 import jaxcmh
-from jaxcmh import checks, results, store
+from jaxcmh import brief, checks, results, store
 from jaxcmh.checks import Count, PathLike, Positive, checked
 from jaxcmh.datasets import Split, drop_labels, flip_labels, take, unpair
 from jaxcmh.datasets.identity import Database
@@ -51,6 +51,9 @@ class Study(NamedTuple):
     tolerance: float | None = None
     settings: tuple[Mapping[str, float | int | str], ...] = ({},)  # conditions of the data, see `conditions`
 
+    __repr__ = brief.text
+    _repr_html_ = brief.table
+
 
 class Point(NamedTuple):
     """One run of a study."""
@@ -59,6 +62,9 @@ class Point(NamedTuple):
     bits: int
     params: Any  # the method's Params, of floats
     seed: int
+
+    __repr__ = brief.text
+    _repr_html_ = brief.table
 
 
 @checked

@@ -40,7 +40,7 @@ def test_a_report_is_one_light_file_that_asks_for_nothing(written):
     for address in addresses:
         assert address.startswith(("data:", "#")) or (written / address).is_file(), address
     assert not re.search(r"url\(|@import|https?://|fetch\(|XMLHttp", text)
-    for name in ("sensitivity of alpha", "alpha and beta", "t-SNE", "unpaired share"):
+    for name in ("Sensitivity of alpha", "Alpha and beta", "t-SNE", "Unpaired share"):
         assert f"<h2>{name}</h2>" in text
     assert text.count('<img src="data:image') == len(list((written / "figures").glob("*.png")))
     assert "α 1e-05 to 100000 (11 values)" in text
@@ -182,7 +182,7 @@ def test_the_report_works_in_a_browser(written, tmp_path, width):
     assert all(seen["images"])
     assert seen["drawn"]["drawn"] == "81"
     assert seen["colours"] > 10
-    assert "Best single one: mAP 0.39" in seen["readout"]
+    assert "Best over all settings: mAP 0.39" in seen["readout"]
     assert "α" in seen["importance"]
     assert "one seed a point" in seen["importance"]
     assert seen["other"]["drawn"] == "22"
@@ -250,3 +250,28 @@ def test_mistakes_are_one_line(tmp_path, capsys, arguments, message):
     lines = capsys.readouterr().err.strip().splitlines()
     assert message in lines[-1]
     assert "Traceback" not in "".join(lines)
+
+
+A4 = 718  # pixels within the margins that browsers leave
+PRINTED = """
+  for (const rule of [...inside.styleSheets].flatMap((sheet) => [...sheet.cssRules]))
+    if (rule.media && rule.media.mediaText === "print")
+      inside.head.append(Object.assign(inside.createElement("style"), {
+        textContent: [...rule.cssRules].map((inner) => inner.cssText).join("\\n") }));
+  result.wide = inside.documentElement.scrollWidth;
+  result.columns = Math.max(...[...inside.querySelectorAll("tbody tr")].map((row) => row.cells.length));
+"""
+
+
+@in_browser
+@pytest.mark.parametrize("lengths", [8, 16])
+def test_nothing_sticks_out_of_a_printed_page(tmp_path, lengths):
+    study = ("many lengths", "sweep", ["alpha"])
+    lines = [
+        fake_lines.line("dcgh", 8 * (k + 1), s, study=study, params={"alpha": a, "beta": 1.0})
+        for k in range(lengths)
+        for a in (1.0, 2.0)
+        for s in (0, 1)
+    ]
+    seen = browse(tmp_path, report.write(store(tmp_path / "wide", lines)), A4, PRINTED)
+    assert seen == {"wide": A4, "columns": 2 + 2 * lengths}

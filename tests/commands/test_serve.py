@@ -1,5 +1,6 @@
 """`jaxcmh serve`: the API, the page, and a server under load, that grows and that is stopped."""
 
+import asyncio
 import http.client
 import json
 import os
@@ -107,6 +108,25 @@ def test_what_cannot_be_answered_is_refused_in_words(client, method, address, co
     assert answer.status_code == status
     assert why in answer.json()["error"]
     assert answer.headers["content-type"] == "application/json"
+
+
+@pytest.mark.parametrize(("headers", "most"), [([(b"content-length", b"10000001")], 0), ([], 11)])
+def test_no_more_of_an_upload_is_read_than_is_allowed(made, headers, most):
+    application = serving.application(serving.watched(*serving.sources(made / "run", None)))
+    scope = {"type": "http", "method": "POST", "path": "/search", "raw_path": b"/search", "query_string": b""}
+    scope |= {"headers": [(b"host", b"localhost"), *headers], "http_version": "1.1", "scheme": "http"}
+    read, sent = [], []
+
+    async def receive():
+        read.append(1)
+        return {"type": "http.request", "body": bytes(1_000_000), "more_body": True}
+
+    async def send(message):
+        sent.append(message)
+
+    asyncio.run(application(scope, receive, send))
+    assert (sent[0]["status"], len(read)) == (413, most)
+    assert json.loads(sent[1]["body"]) == {"error": "picture: expected at most 10,000,000 bytes"}
 
 
 def test_another_name_of_this_machine_is_refused(client):

@@ -57,8 +57,8 @@ def test_every_kind_draws(tmp_path, undrawn):
     assert sorted(undrawn) == [
         "ablation", "bits-bits", "bits-convergence", "bits-pr-32", "bits-time", "bits-topn-32",
         "convergence-convergence", "convergence-map", "convergence-stages", "deep", "paired", "pictures", "residuals",
-        "scaling-evaluate-rows", "scaling-train-rows", "sensitivity-alpha", "surface-surface", "training_size",
-        "tsne", "unpaired",
+        "scaling-evaluate-rows", "scaling-train-rows", "sensitivity-alpha", "surface-importance", "surface-surface",
+        "training_size", "tsne", "unpaired",
     ]  # fmt: skip
 
 
@@ -77,7 +77,7 @@ def test_a_matrix_of_pairs_drops_what_all_names_have_in_common(tmp_path, undrawn
     _, (panels,), options = undrawn["p"]
     assert panels[0].names == ["dcgh", "aah", "random_codewords"]
     assert "all are NAME-common" in options["caption"]
-    assert [panel.title for panel in panels][:2] == ["image → text, learned codes", "text → image, learned codes"]
+    assert [panel.title for panel in panels][:2] == ["Image → text, learned codes", "Text → image, learned codes"]
     assert panels[0].sure.sum() == 6
 
 
@@ -88,10 +88,10 @@ def test_sensitivity_is_the_mean_over_seeds_on_a_logarithmic_axis(tmp_path, undr
     assert options["log_x"]
     assert options["x"] == "α"
     assert [panel.title for panel in panels] == [
-        "image → text, learned codes",
-        "text → image, learned codes",
-        "image → text, encoded codes",
-        "text → image, encoded codes",
+        "Image → text, learned codes",
+        "Text → image, learned codes",
+        "Image → text, encoded codes",
+        "Text → image, encoded codes",
     ]
     xs, ys = panels[0].lines["dcgh"]
     assert xs == [10.0**e for e in range(-5, 6)]
@@ -123,8 +123,18 @@ def test_names_listed_side_by_side_share_one_figure(tmp_path, undrawn):
     [
         ("bits", ["alpha"], [(1.0, 10.0)], ["s-convergence", "s-pr-16", "s-topn-16"]),
         ("sweep", ["alpha"], [(0.1, 10.0), (1.0, 10.0)], ["s-alpha"]),
-        ("sweep", ["alpha", "beta"], [(0.1, 2.0), (0.5, 9.0), (0.9, 4.0)], ["s-alpha", "s-beta"]),  # drawn at random
-        ("surface", ["alpha", "beta"], [(a, b) for a in (0.1, 1.0) for b in (1.0, 10.0)], ["s-surface"]),
+        (
+            "sweep",
+            ["alpha", "beta"],
+            [(0.1, 2.0), (0.5, 9.0), (0.9, 4.0)],
+            ["s-alpha", "s-beta", "s-importance"],
+        ),  # drawn at random
+        (
+            "surface",
+            ["alpha", "beta"],
+            [(a, b) for a in (0.1, 1.0) for b in (1.0, 10.0)],
+            ["s-importance", "s-surface"],
+        ),
     ],
 )
 def test_a_sweep_is_drawn_as_what_it_turns_out_to_be(tmp_path, undrawn, kind, vary, points, drawn):
@@ -153,9 +163,10 @@ def test_a_grid_of_three_is_drawn_along_each_at_the_best_of_the_others(tmp_path,
     ]
     made, _ = figures.draw(study(lines), tmp_path / "s", tmp_path)
     assert [figure.title for figure in made] == [
-        "mAP against α, best β = 4, λ = 7",
-        "mAP against β, best α = 2, λ = 7",
-        "mAP against λ, best α = 2, β = 4",
+        "mAP against α, β = 4, λ = 7 as in the best of all settings",
+        "mAP against β, α = 2, λ = 7 as in the best of all settings",
+        "mAP against λ, α = 2, β = 4 as in the best of all settings",
+        "Importance for mAP",
     ]
     xs, ys = undrawn["s-beta"][1][0][0].lines["dcgh"]
     assert (xs, np.argmax(ys)) == ([3.0, 4.0, 5.0], 1)

@@ -1,11 +1,13 @@
 """Figures: every format, the points beside them, at most eight colours, and no mixing."""
 
 import csv
+import math
 import xml.etree.ElementTree as ET
 
 import numpy as np
 import pytest
 from matplotlib.colors import to_rgb
+from matplotlib.figure import Figure
 
 from jaxcmh import results
 from jaxcmh.results import plots
@@ -99,8 +101,8 @@ def test_labels_at_the_edge_do_not_overlap():
 def test_the_csv_holds_the_points(tmp_path):
     plots.precision_recall([record("dcgh")], tmp_path / "pr")
     rows = points(tmp_path / "pr.csv")
-    assert {row["panel"] for row in rows} == {"image → text", "text → image"}
-    first = [row for row in rows if row["panel"] == "image → text"]
+    assert {row["panel"] for row in rows} == {"Image → text", "Text → image"}
+    first = [row for row in rows if row["panel"] == "Image → text"]
     curve = record("dcgh")["curves"]["i2t"]
     assert [float(row["recall"]) for row in first] == curve["recall"][1:]  # the first has no precision
     assert [float(row["precision"]) for row in first] == curve["precision"][1:]
@@ -109,7 +111,7 @@ def test_the_csv_holds_the_points(tmp_path):
 def drawn_objective(tmp_path, **changes):
     plots.convergence([record("dcgh", **changes)], tmp_path / "c")
     rows = points(tmp_path / "c.csv")
-    return [(float(row["iteration"]), float(row[plots.OBJECTIVE]), row.get("ring")) for row in rows]
+    return [(float(row["iteration (0 = start)"]), float(row[plots.OBJECTIVE]), row.get("ring")) for row in rows]
 
 
 def test_convergence_begins_at_the_start_and_ends_where_the_training_converged(tmp_path):
@@ -210,3 +212,82 @@ def test_drawing_checks_its_lines(tmp_path):
         plots.draw(tmp_path / "f", [], x="x", y="y")
     with pytest.raises(ValueError, match="3 x values and 2 y values"):
         plots.draw(tmp_path / "f", [plots.Panel("p", {"a": ([1, 2, 3], [1, 2])})], x="x", y="y")
+
+
+# -- what is on the axes ----------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def axes(monkeypatch):
+    """The axes of what is drawn; no file is written."""
+    drawn = []
+
+    def keep(stem, panels, fill, **options):
+        figure = Figure()
+        for panel, place in zip(panels, figure.subplots(1, len(panels), squeeze=False)[0]):
+            fill(place, panel)
+            drawn.append(place)
+        return []
+
+    monkeypatch.setattr(plots, "_figure", keep)
+    return drawn
+
+
+ONE, TWO = [math.nan, math.nan], [0.1, 0.0]  # of one seed; of several, that agree in one point
+
+
+@pytest.mark.parametrize("lines", [2, plots.BANDS + 1])
+def test_one_seed_has_no_spread_to_draw(axes, tmp_path, lines):
+    names = {f"line {number}": ([1, 2], [0.5, 0.6]) for number in range(lines)}
+    for spread, drawn in ((ONE, 0), ([0.0, 0.0], 0), (TWO, lines)):
+        plots.draw(tmp_path / "d", [plots.Panel("", names, dict.fromkeys(names, spread))], x="x", y="y")
+        assert len(axes[-1].collections) == drawn
+        ends = [len(c.get_segments()) for c in axes[-1].collections if hasattr(c, "get_segments")]
+        assert all(count == 1 for count in ends)  # and no bar at the point without a spread
+
+
+def test_bars_of_one_seed_have_no_whiskers(axes, tmp_path):
+    for spread, drawn in ((ONE, 0), (TWO, 1)):
+        plots.bars(tmp_path / "b", [plots.Bars("", ["a", "b"], {"s": [0.5, 0.6]}, {"s": spread})], x="x")
+        assert sum(len(c.get_segments()) for c in axes[-1].collections) == drawn
+    for spread, drawn in (([math.nan], 0), ([0.1], 1)):
+        plots.labelled(tmp_path / "l", [plots.Panel("", {"a": ([1.0], [0.5])}, {"a": spread})], x="x", y="y")
+        assert len(axes[-1].collections) == drawn
+
+
+def test_the_axis_of_iterations_begins_at_the_start(axes, tmp_path):
+    plots.convergence([record("dcgh", objective=[4.0, 3.0, 2.0, 1.9], converged=0)], tmp_path / "c")
+    low, high = axes[0].get_xlim()
+    assert -0.1 < low < 0
+    assert 3 < high < 3.1
+    assert all(tick == int(tick) for tick in axes[0].get_xticks())
+
+
+def test_curves_of_short_codes_say_why_they_begin_late(monkeypatch, tmp_path):
+    captions = []
+    monkeypatch.setattr(plots, "draw", lambda *_, caption, **__: captions.append(caption))
+    for start in (0.2, 0.01):
+        line = record("dcgh")
+        curves = {d: c | {"precision": [0.9, 0.5], "recall": [start, 1.0]} for d, c in line["curves"].items()}
+        plots.precision_recall([line | {"curves": curves}], tmp_path / "pr")
+    assert ["a line begins with the items nearest" in caption for caption in captions] == [True, False]
+
+
+def test_headings_are_in_sentence_case(tmp_path):
+    files = plots.draw(tmp_path / "d", [plots.Panel(plots.heading("t2i"), {"a": ([1, 2], [3, 4])})], x="bits", y="mAP")
+    text = files[1].read_text()
+    assert all(f"<!-- {words} -->" in text for words in ("Text → image", "Bits", "mAP"))
+    assert points(tmp_path / "d.csv")[0].keys() == {"panel", "line", "bits", "mAP"}
+
+
+def test_the_centre_of_a_class_is_hollow(axes, tmp_path):
+    plots.clouds(tmp_path / "c", [plots.Cloud("", [[0.0, 0.0], [1.0, 1.0]], [0, 1], [[0.0, 0.0], [1.0, 1.0]])])
+    stars = [c for c in axes[0].collections if not len(c.get_facecolor())]
+    assert len(stars) == 3 * 2
+
+
+def test_powers_of_ten_along_a_surface_are_written_as_such(tmp_path):
+    panel = plots.Surface("", [1e-4, 1e4], [1.0, 10.0], [[0.1, 0.2], [0.3, 0.4]])
+    text = plots.surface(tmp_path / "s", [panel], x="a", y="b", z="mAP")[1].read_text()
+    assert "<!-- $10^{-4}$ -->" in text
+    assert 'id="DejaVuSans-7"' not in text  # the glyph of a dollar sign

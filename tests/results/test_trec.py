@@ -5,6 +5,7 @@ import pytest
 
 import jaxcmh
 from jaxcmh.commands.cli import main
+from jaxcmh.datasets import resplit
 from jaxcmh.results import trec
 
 
@@ -30,6 +31,25 @@ def test_other_programs_find_the_same_average_precision(trained, tmp_path, datab
         measured = {m.query_id: m.value for m in ir_measures.iter_calc([ir_measures.AP], qrels, run)}
         ap = dict(zip(map(str, split.query.ids.tolist()), expected["metrics"][direction].ap.tolist()))
         assert measured == pytest.approx(ap, abs=1e-6)
+
+
+def test_a_run_alone_gives_the_files_that_its_data_give(tmp_path):
+    from jaxcmh.results import runs
+    from jaxcmh.studies import runs as studied
+
+    split = resplit(jaxcmh.load_dataset("synthetic", train=60, query=20), query=10, train=40)
+    assert split.database is not split.train
+    for method, data in (("dcgh", jaxcmh.load_dataset("synthetic", train=60, query=10)), ("acqh", split)):
+        outcome = studied.run(data, method, bits=8, data="gone.npz", max_iterations=3)
+        place = runs.keep(tmp_path / method, outcome, {"data": "gone.npz"})
+        for source in (runs.read_run(place), data):
+            trec.export(tmp_path / f"{method} {len(source)}", outcome.model, source, database="encoded")
+        of_run, of_data = (
+            [file.read_text() for file in sorted((tmp_path / f"{method} {len(source)}").iterdir())]
+            for source in (runs.read_run(place), data)
+        )
+        assert of_run == of_data
+        assert main(["trec", str(place), "--out", str(tmp_path / f"{method}-files"), "--depth", "3"]) == 0
 
 
 def test_a_depth_cuts_every_ranking(trained, tmp_path):

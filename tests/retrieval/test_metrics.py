@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 import scipy.sparse
+from jax import lax
 
 from jaxcmh.retrieval import metrics
 from jaxcmh.retrieval.metrics import hamming_metrics, hamming_ndcg, known_item, precision_within, score_metrics
@@ -660,3 +661,57 @@ def test_beyond_map_searches_what_belongs_to_a_query_among_all_items():
     labels = labels[0], labels[1][:9]
     few = metrics.beyond_map(hamming_metrics(queries, items[:9], *labels), queries, items[:9], paired, *labels)
     assert ("NDCG@10" in found, "NDCG@10" in few) == (True, False)
+
+
+def block(seed=0, n=500, queries=40, bits=16):
+    """Codes and label sets as the passes over the database take them, the last 12 items being none."""
+    rng = np.random.default_rng(seed)
+    codes = [rng.integers(0, 4, (rows, bits // 8), dtype=np.uint8) for rows in (queries, n)]
+    words = [metrics._words(x) for x in codes]
+    sets = [rng.integers(1, 8, (rows, 1), dtype=np.uint32) for rows in (queries, n)]
+    return words, sets, codes
+
+
+def on_an_accelerator(monkeypatch):
+    """What is chosen by platform is chosen as for no CPU, and run on this one."""
+    monkeypatch.setattr(lax, "platform_dependent", lambda *args, default, cpu: default(*args))
+    jax.clear_caches()
+
+
+@pytest.mark.parametrize("wide", [True, False])
+def test_a_sort_gives_the_sums_of_the_walk(wide):
+    (queries, items), (query_sets, item_sets), _ = block()
+    n = len(items)
+    chunks = [jnp.asarray(metrics._chunked(x)) for x in (items, item_sets, np.ones((n, 1), np.int32))]
+    counts = metrics._count(queries, query_sets, *chunks, bits=16)
+    padded = [jnp.asarray(metrics._filled(x, n + 12)) for x in (items, item_sets)]
+    cuts = jnp.asarray([n, 1, 50, 200], jnp.int32)
+    walked, ordered = (
+        form(counts, queries.T, query_sets.T, *padded, cuts, wide=wide) for form in (metrics._walked, metrics._sorted)
+    )
+    np.testing.assert_allclose(ordered[0], walked[0], rtol=1e-12 if wide else 1e-7)
+    np.testing.assert_array_equal(ordered[1], walked[1])
+    assert (np.asarray(walked[1])[:, 0] > 50).all()
+
+
+def test_accelerators_measure_the_same(monkeypatch):
+    _, _, (queries, items) = block()
+    rng = np.random.default_rng(1)
+    labels = [(rng.random((len(x), 5)) < 0.3).astype(np.uint8) for x in (queries, items)]
+    books, vectors = rng.integers(-3, 4, (2, 4, 6)).astype(np.float32), rng.integers(-3, 4, (40, 6)).astype(np.float32)
+
+    def measured():
+        for options in ({}, {"at": 30}, {"ties": "stable"}, {"ties": "stable", "at": 30}):
+            yield metrics.hamming_metrics(queries, items, *labels, **options)
+            yield metrics.score_metrics(vectors, items, books, *labels, **options)
+        for ties in ("expected", "stable"):
+            yield metrics.hamming_ndcg(queries, items, *labels, at=[10, 100], ties=ties)
+            yield metrics.hamming_map(queries, items, metrics.judge(*labels), ties=ties)
+
+    expected = jax.tree.leaves(list(measured()))
+    on_an_accelerator(monkeypatch)
+    monkeypatch.setattr(metrics, "_SORTED", 1500)
+    found = jax.tree.leaves(list(measured()))
+    jax.clear_caches()
+    for one, other in zip(found, expected, strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-12) if not isinstance(one, str) else None

@@ -3,6 +3,7 @@
 import jax
 import numpy as np
 import pytest
+from jax import lax
 
 from jaxcmh.learning import mesh
 from jaxcmh.retrieval import topk
@@ -386,3 +387,37 @@ def test_different_codes_of_one_key_are_arranged_one_by_one(monkeypatch):
     database = np.repeat(np.concatenate([first, second]), 40, axis=0).view(np.uint8)
     assert topk.distinct(database).repeats is None
     assert topk.distinct(database[:40]).repeats is not None
+
+
+@pytest.mark.parametrize("k", [1, 10, 600])
+def test_accelerators_find_the_same(k, monkeypatch):
+    queries, database = codes(0, 37, 16), codes(1, 700, 16)
+    books = np.random.default_rng(2).integers(-3, 4, (2, 256, 5)).astype(np.float32)
+    vectors = np.random.default_rng(3).integers(-3, 4, (37, 5)).astype(np.float32)
+
+    def found():
+        return *hamming_topk(queries, database, k), *lookup_topk(vectors, database, books, k)
+
+    expected = found()
+    monkeypatch.setattr(lax, "platform_dependent", lambda *args, default, cpu: default(*args))
+    monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
+    jax.clear_caches()
+    for one, other in zip(found(), expected):
+        np.testing.assert_array_equal(one, other)
+    jax.clear_caches()
+
+
+def test_nothing_is_searched_on_the_host_where_jax_works_elsewhere_numba(monkeypatch):
+    def called():
+        raise AssertionError("numba")
+
+    queries, database = codes(0, 3, 16), np.repeat(codes(1, 5, 16), 40, axis=0)
+    assert topk.distinct(database).repeats is not None
+    monkeypatch.setattr(topk, "_numba", called)
+    monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
+    blocks = topk.distinct(database)
+    assert blocks.repeats is None
+    order = np.argsort(brute_hamming(queries, database), axis=1, kind="stable")[:, :9]
+    np.testing.assert_array_equal(hamming_topk(queries, blocks, 9)[1], order)
+    with pytest.raises(ValueError, match="numba searches on a CPU only"):
+        hamming_topk(queries, blocks, 9, engine="numba")

@@ -78,7 +78,7 @@ def test_figures_are_pictures_for_a_notebook_and_files_where_asked(scores, tmp_p
     assert not list(tmp_path.iterdir())
     figure = scores.figure("importance", tmp_path / "which")
     assert [file.name for file in figure.files] == ["which.png", "which.svg", "which.pdf", "which.csv"]
-    assert figure.png == figure.files[0].read_bytes()
+    assert figure._repr_png_() == figure.files[0].read_bytes()
     with pytest.raises(ValueError, match="name: expected one of alpha, bits, importance; got 'beta'"):
         scores.figure("beta")
 

@@ -1,0 +1,146 @@
+"""Where progress is shown: on terminals, in notebooks, in pipes when asked, one at a time."""
+
+import io
+import sys
+import time
+import types
+import warnings
+
+import pytest
+
+import jaxcmh
+from jaxcmh import progress
+
+
+@pytest.fixture(autouse=True)
+def soon(monkeypatch):
+    monkeypatch.setattr(progress, "_PATIENCE", 0.01)
+
+
+class Stderr(io.StringIO):
+    def __init__(self, terminal):
+        super().__init__()
+        self.terminal = terminal
+
+    def isatty(self):
+        return self.terminal
+
+
+def stderr(monkeypatch, terminal):
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.setattr(sys, "stderr", Stderr(terminal))
+    return sys.stderr
+
+
+def work(verbose):
+    with progress.progress(2, verbose) as steps:
+        steps.step("working")
+        time.sleep(0.3)
+
+
+@pytest.mark.parametrize(
+    ("terminal", "verbose", "shown"),
+    [(True, None, True), (True, False, False), (True, True, True), (False, None, False), (False, True, True)],
+)
+def test_who_looks_is_shown(monkeypatch, terminal, verbose, shown):
+    said = stderr(monkeypatch, terminal)
+    work(verbose)
+    assert ("working" in said.getvalue()) == shown
+    assert ("\r" in said.getvalue()) == (shown and terminal)
+
+
+def test_what_ends_soon_says_nothing(monkeypatch):
+    monkeypatch.setattr(progress, "_PATIENCE", 10.0)
+    said = stderr(monkeypatch, True)
+    work(True)
+    assert said.getvalue() == ""
+
+
+@pytest.fixture
+def notebook(monkeypatch):
+    """What a notebook would show: a list of outputs, each the texts that it had."""
+    outputs = []
+
+    class Handle:
+        def __init__(self, output):
+            self.output = output
+
+        def update(self, bundle, raw):
+            assert raw
+            self.output.append(bundle["text/plain"])
+
+    def display(bundle, raw, display_id):
+        assert raw
+        assert display_id is True
+        outputs.append([bundle["text/plain"]])
+        return Handle(outputs[-1])
+
+    ipython, shown = types.ModuleType("IPython"), types.ModuleType("IPython.display")
+    ipython.get_ipython = lambda: types.SimpleNamespace(kernel=object())
+    shown.display = display
+    monkeypatch.setitem(sys.modules, "IPython", ipython)
+    monkeypatch.setitem(sys.modules, "IPython.display", shown)
+    return outputs
+
+
+def test_a_notebook_has_one_line_that_is_replaced_and_emptied(monkeypatch, notebook):
+    said = stderr(monkeypatch, False)
+    work(None)
+    assert len(notebook) == 1
+    assert notebook[0][0] == "[0/2] working"
+    assert notebook[0][-1] == ""
+    assert said.getvalue() == ""
+    work(False)
+    assert len(notebook) == 1
+
+
+def test_a_shell_of_ipython_is_no_notebook(monkeypatch):
+    shell = types.ModuleType("IPython")
+    shell.get_ipython = lambda: types.SimpleNamespace()
+    monkeypatch.setitem(sys.modules, "IPython", shell)
+    assert not progress.notebook()
+    shell.get_ipython = lambda: None  # imported, but not running
+    assert not progress.notebook()
+
+
+def test_only_the_outermost_is_shown(monkeypatch, notebook):
+    with progress.progress() as outer:
+        outer.step("outer")
+        work(True)
+    assert len(notebook) == 1
+    assert {line for line in notebook[0] if line} == {"outer"}
+    with pytest.raises(KeyError), progress.progress():
+        raise KeyError
+    work(True)  # and the next one is shown again
+    assert notebook[-1][0] == "[0/2] working"
+
+
+def test_trainings_encodings_and_evaluations_show_themselves(monkeypatch, notebook):
+    monkeypatch.setattr(progress, "_PATIENCE", 0.0)
+    split = jaxcmh.load_dataset("synthetic", train=60, query=10)
+
+    def slowly(function):
+        def slow(*args, **kwargs):
+            time.sleep(0.3)
+            return function(*args, **kwargs)
+
+        return slow
+
+    monkeypatch.setattr("jaxcmh.model.core.prepare", slowly(jaxcmh.model.core.prepare))
+    monkeypatch.setattr("jaxcmh.model.measured", slowly(jaxcmh.model.measured))
+    monkeypatch.setattr("jaxcmh.model.feature_maps.mapped", slowly(jaxcmh.model.feature_maps.mapped))
+    for verbose in (None, False):
+        model = jaxcmh.train("dcgh", split.train.views, split.train.labels, bits=8, verbose=verbose)
+        jaxcmh.encode(model, split.query.views[0], 0, verbose=verbose)
+        query, database = split.query, split.train
+        jaxcmh.evaluate(model, query.views, query.labels, database.labels, verbose=verbose)
+    seen = [output[0].partition(" ·")[0] for output in notebook]
+    assert seen == ["training", "encoding", "evaluating"]
+
+
+def test_warnings_name_the_line_of_the_user():
+    split = jaxcmh.load_dataset("synthetic", train=60, query=10)
+    with warnings.catch_warnings(record=True) as found:
+        warnings.simplefilter("always")
+        jaxcmh.train("dcgh", split.train.views, split.train.labels, bits=8, max_iterations=1, tolerance=1e-9)
+    assert [warning.filename for warning in found if "converged" in str(warning.message)] == [__file__]
