@@ -1,6 +1,6 @@
 """Draw the guide's pictures again: run the Python blocks of its pages, and keep the pictures they name in few colours.
 
-    python experiments/guide_pictures.py [PAGE.md ...]
+Of all pages, or of those that are named, such as convergence.md.
 """
 
 import os
