@@ -184,9 +184,9 @@ def encoding(split: Split, bits: int, repeats: int) -> dict[str, Any]:
     seconds, _ = times(lambda: jaxcmh.encode(model, x, 0), repeats)
     (n, d), q = x.shape, len(model.maps[0].anchors)
     block = jnp.asarray(x[: min(n, jaxcmh.model.ENCODE_ROWS)], jnp.float32)
-    phi = features._apply(model.maps[0], block)
+    phi = features.map_rows(model.maps[0], block)
     programs = {
-        "features": account(features._apply, model.maps[0], block),
+        "features": account(features.map_rows, model.maps[0], block),
         "hash": account(jaxcmh.model.pack_signs, phi, model.encoders[0]),
     }
     return {"rows": n, "flops": 2 * n * q * (d + bits), "programs": programs, "seconds": seconds}

@@ -236,6 +236,20 @@ def rows(x: Any, name: str) -> Any:
         raise ValueError(f"{name}: expected real numbers; got {values.dtype}")
     if x.ndim != 2 or 0 in x.shape:
         raise ValueError(f"{name}: expected a non-empty (n, d) array, rows are samples; got shape {x.shape}")
+    return finite(x, name)
+
+
+def finite(x: Any, name: str, first: int = 0) -> Any:
+    """Rows (n, d), dense or sparse, if all numbers are finite in single precision; `first` is the number of the first.
+
+    Raises:
+        ValueError: some are not; the message says in which row.
+    """
+    import numpy as np
+    import scipy.sparse
+
+    sparse = scipy.sparse.issparse(x)
+    values = x.data if sparse else x
     # Extremes need no copy of large features, which stay on their device; NaN is its own minimum.
     if values.dtype.kind == "f" and values.size and not is_traced(values):
         if isinstance(values, np.ndarray):
@@ -246,7 +260,34 @@ def rows(x: Any, name: str) -> Any:
             dense = x.toarray() if sparse else np.asarray(x)
             bad = int(np.argmin((np.abs(dense) <= LARGEST).all(1)))
             what = "a number beyond single precision" if np.isfinite(dense[bad]).all() else "NaN or infinity"
-            raise ValueError(f"{name}: expected finite numbers; row {bad} holds {what} (drop the row or fill the gap)")
+            raise ValueError(
+                f"{name}: expected finite numbers; row {first + bad} holds {what} (drop the row or fill the gap)"
+            )
+    return x
+
+
+def is_read(x: Any) -> bool:
+    """Whether x is (n, d) numbers that are read when they are asked for: memory-mapped, an HDF5 dataset, or alike.
+
+    Such have a shape, a NumPy dtype and rows, but hand their memory to nobody.
+    """
+    np = sys.modules.get("numpy")
+    if np is None or not isinstance(getattr(x, "dtype", None), np.dtype) or len(getattr(x, "shape", None) or ()) != 2:
+        return False
+    if isinstance(x, np.memmap):
+        return True
+    return hasattr(x, "__getitem__") and not (hasattr(x, "__dlpack__") or hasattr(x, "tocsr"))
+
+
+def source(x: Any, name: str) -> Any:
+    """`rows`, of what is read when it is asked for only by shape and dtype: its numbers are looked at when read."""
+    if not is_read(x):
+        return rows(x, name)
+    not_forked()
+    if x.dtype.kind not in "fiub":
+        raise ValueError(f"{name}: expected real numbers; got {x.dtype} of shape {x.shape}")
+    if 0 in x.shape:
+        raise ValueError(f"{name}: expected a non-empty (n, d) array, rows are samples; got shape {x.shape}")
     return x
 
 
@@ -349,8 +390,8 @@ def labels(y: Any, name: str, n: int | None = None) -> Any:
     return np.eye(int(y.max()) + 1, dtype=np.uint8)[y]
 
 
-def several(views: Any, name: str, least: int = 1) -> list[Any]:
-    """Arrays of the same rows, one per view, as `rows` gives them.
+def several(views: Any, name: str, least: int = 1, each: Check = rows) -> list[Any]:
+    """Arrays of the same rows, one per view, as `each` gives them.
 
     Example:
         >>> several([[[1, 2], [3, 4], [5, 6]], [[1], [2]]], "views")
@@ -361,7 +402,7 @@ def several(views: Any, name: str, least: int = 1) -> list[Any]:
         raise ValueError(f"{name}: expected a sequence of arrays, one per view; got {got(views)}")
     if len(views) < least:
         raise ValueError(f"{name}: expected a sequence of at least {least} arrays; got {len(views)}")
-    views = [rows(x, f"{name}[{m}]") for m, x in enumerate(views)]
+    views = [each(x, f"{name}[{m}]") for m, x in enumerate(views)]
     for m, x in enumerate(views):
         if x.shape[0] != views[0].shape[0]:
             raise ValueError(f"{name}[{m}]: expected {views[0].shape[0]} rows, as {name}[0] has; got shape {x.shape}")
@@ -401,6 +442,7 @@ Array = Annotated[Any, array]
 Rows = Annotated[Any, rows]
 Views = Annotated[Any, several]
 Pairs = Annotated[Any, functools.partial(several, least=2)]
+Sources = Annotated[Any, functools.partial(several, least=2, each=source)]
 Labels = Annotated[Any, classes]
 Codes = Annotated[Any, codes]
 SomeCodes = Annotated[Any, functools.partial(codes, least=1)]

@@ -17,20 +17,21 @@ from jax.sharding import Mesh
 
 import jaxcmh
 from jaxcmh import brief, checks, store
-from jaxcmh.checks import Bits, Iterations, Labels, Pairs, PathLike, Rows, Seed, Views, Weight, checked
+from jaxcmh.checks import Bits, Iterations, Labels, PathLike, Positive, Rows, Seed, Sources, Views, Weight, checked
 from jaxcmh.datasets import Split
 from jaxcmh.datasets import catalogue as catalogues
 from jaxcmh.datasets.catalogue import Catalogue
 from jaxcmh.datasets.identity import Database
 from jaxcmh.datasets.raw import rows_of, understood
-from jaxcmh.learning import core, one_row
+from jaxcmh.learning import core, one_row, reduction, streaming
 from jaxcmh.learning import features as feature_maps
-from jaxcmh.learning.compilation import quickly
+from jaxcmh.learning.compilation import make_room, quickly
 from jaxcmh.learning.core import Method, Precision
 from jaxcmh.learning.encoders import MLP, Translated, Unlabelled, ask, mlp, nearest_words, of_view, project
 from jaxcmh.learning.features import FeatureMap, Features
 from jaxcmh.learning.linalg import exact
 from jaxcmh.learning.mesh import shard_rows
+from jaxcmh.learning.streaming import Streamed
 from jaxcmh.methods import find
 from jaxcmh.progress import progress, shown_while
 from jaxcmh.retrieval import metrics, topk
@@ -38,6 +39,7 @@ from jaxcmh.retrieval import metrics, topk
 KIND = "jaxcmh"
 FORMAT = 2  # of the model file; raised when a file of this version can no longer be read by the last one
 ENCODE_ROWS = 1 << 14  # rows mapped and encoded at a time
+ROOM = 2.0  # GB of mapped features that are kept, of views that are not in memory themselves
 
 __all__ = [
     "Answer",
@@ -264,7 +266,7 @@ class Model:
 @shown_while("training")
 def train(
     method: str | Method,
-    views: Pairs,
+    views: Sources,
     labels: Labels,
     *,
     bits: Bits,
@@ -276,6 +278,7 @@ def train(
     hash_function: HashFunction = "ridge",
     precision: Precision | None = None,
     mesh: Mesh | None = None,
+    room: Positive | None = None,
     progress: Callable[[int, int, float], Any] | None = None,
     verbose: bool | None = None,
 ) -> Model:
@@ -283,7 +286,8 @@ def train(
 
     Args:
         method: a name of `jaxcmh.methods.registry` ("dcgh"), of a variant ("dcgh-d"), or a `Method`.
-        views: M >= 2 arrays (n, d_m), NumPy, JAX or scipy.sparse; row i of each is one sample.
+        views: M >= 2 arrays (n, d_m), NumPy, JAX or scipy.sparse; row i of each is one sample.  Memory-mapped arrays,
+            HDF5 datasets and `jaxcmh.datasets.rows` are read a block of rows at a time.
         labels: (n, c) 0/1, or (n,) or (n, 1) integer classes; nothing is learned from rows without.
         bits: code length, a positive multiple of 8.
         seed: of anchors and of the random start.
@@ -295,6 +299,9 @@ def train(
         precision: as for `core.prepare`; "float64" runs the same training in float64, as a check.
         mesh: train on these devices, each with its share of the rows, see `jaxcmh.mesh.row_mesh`; the codes are those
             of one device up to rounding, and the model is on the first device.  An MLP is trained there too.
+        room: GB that the mapped features may take; where they take more, they are computed anew, a block of rows at a
+            time, whenever they are wanted: memory beyond labels and codes does not grow with n, and the codes are the
+            same up to rounding.  If None, 2 where a view is read from outside of memory, else no limit.
         progress: called after each pass over the samples that trains an MLP, with the view, the number of passes and
             the cross entropy on held-out samples.
         verbose: show by a line on standard error that it is at work; if None, in a terminal or a notebook.
@@ -314,6 +321,7 @@ def train(
         >>> model.codes.shape == (len(split.train.labels), 2)
         True
     """
+    make_room()
     method = find(method)
     params = checks.params(params, method.params)
     max_iterations, tolerance = core.endings(method, max_iterations, tolerance)
@@ -332,11 +340,29 @@ def train(
 
     start = time.perf_counter()
     key = random.key(seed)
-    fitted = [feature_maps.fit(f, random.fold_in(key, m), x, mesh) for m, (f, x) in enumerate(zip(chosen, views))]
+    keep = _fits(room, views, chosen, host_labels)
+    if not keep:
+        refused = {"mesh": mesh is not None, "hash_function": hash_function == "mlp"}
+        refused["precision"] = precision == "float32" or jax.default_backend() not in ("cpu", "gpu")
+        for name in (name for name, given in refused.items() if given):
+            raise ValueError(f"{name}: this one wants mapped features in memory; give more room, or another {name}")
+    views = [streaming.source(x, f"views[{m}]", keep) for m, x in enumerate(views)]
+    fitted = [
+        feature_maps.fit_map(f, random.fold_in(key, m), x, mesh, keep) for m, (f, x) in enumerate(zip(chosen, views))
+    ]
     maps, mapped_views = zip(*fitted)
-    known = mapped_views if labelled.all() else [feature_maps.spread(phi[:n][labelled], mesh) for phi in mapped_views]
-    data = core.prepared(known, host_labels[labelled], precision, method.across)
+    if not keep:
+        mapped_views = tuple(map(Streamed, maps, views, (fitted.mean.dtype for fitted in maps)))
+    known, known_labels = mapped_views, host_labels
+    if not labelled.all():
+        known = [
+            feature_maps.spread(phi[:n][labelled], mesh) if keep else streaming.some(phi, labelled)
+            for phi in mapped_views
+        ]
+        known_labels = host_labels[labelled]
+    data = core.prepared(known, known_labels, precision, method.across)
     data = jax.block_until_ready(data if mesh is None else shard_rows(data, mesh))
+    del host_labels, known_labels
     mapped = time.perf_counter()
     ends = {"max_iterations": max_iterations, "tolerance": tolerance}
     state, objective, converged = core.fit(method, data, random.fold_in(key, len(views)), params, bits=bits, **ends)
@@ -354,6 +380,7 @@ def train(
     with jax.enable_x64(data.mask.dtype == jnp.float64):
         found = quickly(_finish, state, data, params, method=core.bare(method), bits=bits)
         codebooks = method.codebooks(state) if method.codebooks else None
+    del state
     if mesh is not None:
         with jax.enable_x64(True):
             found, codebooks, objective = jax.device_put((found, codebooks, objective), mesh.devices.flat[0])
@@ -372,11 +399,11 @@ def train(
     codes = codes[..., : labelled.sum(), :]
     hashes = feature_maps.everywhere((encoders, codebooks, unlabelled), mesh)
     if codebooks is None:
-        packed, encoded = pack(codes), tuple(pack_signs(phi, W) for phi, W in zip(every, hashes[0]))
+        packed, encoded = pack(codes), tuple(by_blocks(pack_signs, phi, W) for phi, W in zip(every, hashes[0]))
     else:
         packed, encoded = (
             codes,
-            tuple(quickly(choose_words, phi, *hashes[1:], view=m) for m, phi in enumerate(every)),
+            tuple(by_blocks(partial(quickly, choose_words, view=m), phi, *hashes[1:]) for m, phi in enumerate(every)),
         )
     _check_codes(method, np.asarray(packed), codebooks is None)
     for m, view_codes in enumerate(np.asarray(codes[:n]) for codes in encoded):
@@ -386,7 +413,7 @@ def train(
                 "do its rows differ?",
                 stacklevel=3,
             )
-    guessed = None if labelled.all() else of_all_views(every, *hashes)
+    guessed = None if labelled.all() else by_blocks(of_all_views, every, *hashes)
     if mesh is not None:
         encoded, guessed = jax.tree.map(lambda x: x[:n], jax.device_put((encoded, guessed), mesh.devices.flat[0]))
     if guessed is not None:
@@ -413,9 +440,31 @@ def train(
     )
 
 
+def _fits(room: float | None, views: Sequence[Any], features: Sequence[Features], labels: np.ndarray) -> bool:
+    """Whether mapped features are kept in memory: there is room, or there are fewer rows than reduced rows would be."""
+    n = len(labels)
+    kernels = [f.kind not in feature_maps.LINEAR for f in features]
+    width = sum(min(f.anchors, n) if kernel else x.shape[1] for f, kernel, x in zip(features, kernels, views))
+    room = ROOM if room is None and any(map(checks.is_read, views)) else room
+    return room is None or 4 * n * width <= room * 1e9 or int(labels.any(1).sum()) <= width + 2 * labels.shape[1] + 1
+
+
+def by_blocks(function: Callable[..., Array], phi: Any, *rest: Any) -> Array:
+    """function(phi, ...) of mapped features (n, q), or of those of all views; a block at a time where they are read."""
+    views = phi if isinstance(phi, tuple) else (phi,)
+    if reduction.in_memory(*views):
+        return function(phi, *rest)
+    blocks = []
+    for i in range(0, views[0].shape[0], ENCODE_ROWS):
+        rows = tuple(view[i : i + ENCODE_ROWS] for view in views)
+        blocks.append(np.asarray(function(rows if isinstance(phi, tuple) else rows[0], *rest)))
+    return jnp.asarray(np.concatenate(blocks))
+
+
 def _no_solution(method: Method, params: Any, views: Sequence[Any]) -> str:
     """Why a training ended in numbers that are none: features of extreme size, or else hyper-parameters."""
-    sizes = [float(abs(x).max()) for x in views]
+    steps = [range(0, x.shape[0], ENCODE_ROWS) for x in views]
+    sizes = [max(float(abs(x[i : i + ENCODE_ROWS]).max()) for i in step) for x, step in zip(views, steps)]
     for m, size in enumerate(sizes):
         if not 1e-6 < size < 1e6:
             return (

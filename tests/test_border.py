@@ -38,14 +38,18 @@ from jaxcmh.retrieval import metrics, topk
 # together and hands on. Of all others public is what `__all__` names, or where there is none, what has no underscore.
 INNER = (
     *("__main__", "checks", "store", "extras", "parsing", "brief", "progress", "commands", "learning.compilation"),
-    *("learning.linalg", "learning.reduction", "learning.graph", "learning.one_row", "retrieval.numba_topk"),
+    *("learning.linalg", "learning.reduction", "learning.graph", "learning.one_row", "learning.streaming"),
+    "retrieval.numba_topk",
     "studies.lanes",
     *("methods.a2lh", "methods.a2lh_multipliers", "methods.aah", "methods.acqh", "methods.dcgh", "methods.imads"),
     *("methods.imads_mapping", "studies.plans"),
     *(f"methods.{name}" for name in ("amsh", "dch", "dlfh", "fddh", "mtfh", "srlch", "batch")),
     *(f"methods.{name}" for name in ("cmfh", "fcmh", "lcmfh", "random_codewords", "scm", "scratch")),
     "datasets.catalogue",
-    *(f"datasets.{part}" for part in ("download", "files", "folder", "icons", "identity", "inspection", "layouts")),
+    *(
+        f"datasets.{part}"
+        for part in ("blocks", "download", "files", "folder", "icons", "identity", "inspection", "layouts")
+    ),
     "datasets.mat5",
     *(f"datasets.{part}" for part in ("named", "pictures", "preparation", "raw", "reading", "simulation", "split")),
     *("datasets.synthetic", "datasets.torch_file", "results.lines", "results.pivot"),
@@ -213,6 +217,8 @@ def good(folder: Path) -> dict[str, typing.Any]:
         "featurise.split": split._replace(makers=(Maker("drawing"), Maker("words", ("dog", "cat")))),
         "featurise.view": 1,
         "rows": [0, 1],
+        "rows.source": [X, X],
+        "rows.name": None,
         "pivot.table.rows": ["method"],
         "classes": [0, 1],
         "clouds.classes": [0],
@@ -408,6 +414,7 @@ ALSO: dict[str, set[str]] = {
     "index.index.members.ids": {"no list", "no array"},
     "index.index.remove.ids": {"no list", "no array"},
     "datasets.split.take.rows": {"no list", "no array"},
+    "datasets.blocks.rows.source": {"3-d", "sparse nan"},  # blocks of rows, whose numbers are looked at in training
     "datasets.split.one_hot.classes": {"no list", "wrong length"},
     "results.lines.trace.values": {"wrong length"},
     "results.lines.line.objective": {"wrong length"},

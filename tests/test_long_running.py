@@ -87,6 +87,7 @@ def test_evaluating_ever_more_items_takes_one_program(compiled, ties):
         metrics.score_metrics(books[0, :9], codes[:n], books, labels[:9], labels[:n], ties=ties)
         metrics.hamming_ndcg(codes[:9], codes[:n], labels[:9], labels[:n], at=[10])
         metrics.known_item(codes[:9], codes[:n], ties=ties)
+        metrics.hamming_map(codes[:9], codes[:n], metrics.judge(labels[:9], labels[:n]), ties=ties)
 
     measure(1601)
     compiled.clear()

@@ -108,7 +108,7 @@ def test_features(kind, platform):
     x, anchors = of_shape(4096, 512), of_shape(2500 if kind in features.KERNELS else 0, 512)
     offset = of_shape(2500) if kind == "rbf_centred" else None
     fitted = features.FeatureMap(of_shape(512), of_shape(512), anchors, of_shape(), kind, offset)
-    lowered(features._apply, platform, fitted, x, precision="HIGH")
+    lowered(features.map_rows, platform, fitted, x, precision="HIGH")
     if anchors.shape[0]:
         moments = fitted.mean, fitted.scale, fitted.anchors
         lowered(features._fill, platform, of_shape(N, 2500), x, of_shape(dtype=np.int32), *moments, precision="HIGH")
@@ -119,7 +119,7 @@ def test_features_have_the_precision_that_jax_is_told():
     fitted = features.FeatureMap(of_shape(8), of_shape(8), of_shape(9, 8), of_shape(), "rbf")
     for told in ("HIGHEST", "DEFAULT"):
         with jax.default_matmul_precision(told.lower()):
-            assert "dot_general" in lowered(features._apply, "cuda", fitted, of_shape(5, 8), precision=told)
+            assert "dot_general" in lowered(features.map_rows, "cuda", fitted, of_shape(5, 8), precision=told)
 
 
 @every_platform

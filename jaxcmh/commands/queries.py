@@ -12,12 +12,14 @@ if TYPE_CHECKING:
     from jaxcmh.progress import Progress, Stages
 
 
-def load_data(name: str, root: Path | None, stages: "Stages", steps: "Progress", required: bool = True) -> Any:
+def load_data(
+    name: str, root: Path | None, stages: "Stages", steps: "Progress", required: bool = True, **options: Any
+) -> Any:
     """The data set, timed; None when it is not required and cannot be had."""
     steps.step(f"loading {name}")
     try:
         with stages("load"):
-            return jaxcmh.load_dataset(name, root=root)
+            return jaxcmh.load_dataset(name, root=root, **options)
     except (OSError, ValueError, ModuleNotFoundError):
         if required:
             raise

@@ -123,6 +123,7 @@ def train(
     ties: Ties = "expected",
     at: checks.Count | None = None,
     devices: checks.Count | None = None,
+    room: checks.Positive | None = None,
     thumbnails: Flag = False,
     log: Tracker | None = None,
     root: Root = None,
@@ -165,6 +166,9 @@ def train(
     devices
         Train and evaluate on the first of so many devices (`jax.devices()`), each with its share of the items and of
         the queries; on one by default.
+    room
+        GB that mapped features may take; where they take more, they are computed block by block whenever they are
+        wanted. With it, training views in .npy files of their own (I_tr.npy, T_tr.npy, ...) are not loaded but read so.
     thumbnails
         Keep a small picture of each item in the run, which `jaxcmh serve` shows, and write RUN/index.html, a page of
         answers. Needs the extra icons.
@@ -209,7 +213,8 @@ def train(
     with ExitStack() as held:
         with progress() as steps:
             asked.start(steps)
-            split = load_data(data, root, stages, steps)
+            arrays = room is not None and any(Path(data).expanduser().glob("*.npy"))
+            split = load_data(data, root, stages, steps, **({"on_disk": True} if arrays else {}))
             hashes = data_hash(split), split_hash(split)
             wanted = {**config, **asked.info(chosen, split, hash_function, options), "version": jaxcmh.__version__}
             place, there = held.enter_context(asked.only_folder(out, name, wanted, hashes[0]))
@@ -230,6 +235,7 @@ def train(
                 say=lambda doing: steps.step(f"{chosen.name}, {bits} bits: {doing}"),
                 hash_function=hash_function,
                 mesh=mesh,
+                room=room,
                 thumbnails=thumbnails,
                 **options,
             )

@@ -9,6 +9,7 @@ from typing import Annotated, Any
 from jaxcmh.checks import PathLike, checked, filled
 from jaxcmh.extras import cache_folder
 
+from .blocks import rows
 from .folder import check_folder, lists_of, load_folder, save_split
 from .icons import load_icons
 from .inspection import describe, inspect_files, suspicions
@@ -46,6 +47,7 @@ __all__ = [
     "photo_features",
     "prepare",
     "resplit",
+    "rows",
     "save_split",
     "suspicions",
     "synthetic",

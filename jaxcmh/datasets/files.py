@@ -409,7 +409,7 @@ def _parquet(path: Path) -> Iterator[Stored]:
         yield Stored(path, field.name, shape, str(inner), read, classes=classes)
 
 
-def _parquet_lists(path: Path, name: str) -> Iterator[tuple[int, np.ndarray, np.ndarray | None]]:
+def parquet_lists(path: Path, name: str) -> Iterator[tuple[int, np.ndarray, np.ndarray | None]]:
     """Batches of a column, for memory: number of its first row; its numbers or texts; of lists also their lengths."""
     import pyarrow as pa
     import pyarrow.parquet as pq
@@ -441,7 +441,7 @@ def _parquet_column(path: Path, name: str) -> np.ndarray:
 
     n = pq.read_metadata(path).num_rows
     texts, width, out = [], None, np.zeros(0)
-    for start, values, lengths in _parquet_lists(path, name):
+    for start, values, lengths in parquet_lists(path, name):
         if values.dtype.kind == "U":
             texts.append(values)
             continue
@@ -460,7 +460,7 @@ def _parquet_column(path: Path, name: str) -> np.ndarray:
 
 def _parquet_classes(path: Path, name: str) -> np.ndarray:
     """Lists of class numbers, counted from 0 or 1, as 0/1 (n, c); lists that are 0/1 already as they are."""
-    batches = list(_parquet_lists(path, name))
+    batches = list(parquet_lists(path, name))
     values = np.concatenate([np.zeros(0, np.int64), *(values for _, values, _ in batches)]).astype(np.int64)
     lengths = np.concatenate([np.zeros(0, np.int64), *(lengths for _, _, lengths in batches if lengths is not None)])
     if len(values) and len(values) == lengths[0] * len(lengths) and lengths[0] > 1 and set(np.unique(values)) <= {0, 1}:

@@ -39,6 +39,7 @@ def load_files(
     name: str | None = None,
     halves: str | None = None,
     select: Callable[[Any, np.ndarray], Selection] | None = None,
+    on_disk: bool = False,
 ) -> Split:
     """Read a data set from files in any of the known layouts.
 
@@ -57,6 +58,8 @@ def load_files(
         name: what the data set is called; by default the name of the file or folder.
         halves: a kind (text, image) whose even and odd columns become the two views, where only one view is at hand.
         select: from text and labels of the whole set to the rows and columns to keep, for files without a split.
+        on_disk: leave the training items' views in their .npy files (I_tr.npy, T_tr.npy, ...), mapped into memory;
+            their numbers are looked at when they are read, see `jaxcmh.train`.
     Returns:
         A `Split`; `notes` says what was recognised and decided.
     Raises:
@@ -86,7 +89,7 @@ def load_files(
     if parts["valid"]:
         notes.append(f"validation rows ({', '.join(a.key for a in parts['valid'].values())}) are not used")
     if any(_views(parts[part]) for part in PARTS):
-        split = _from_parts(recognised, parts, halves)
+        split = _from_parts(recognised, parts, halves, on_disk)
     else:
         pictures = facts["items"].get("pictures", []) if facts else []
         split = _from_whole(recognised, parts, halves, select, query, train, seed, pictures)
@@ -378,7 +381,15 @@ def _halved(views: list[Any], kinds: list[str], halves: str | None) -> tuple[tup
     return (even, odd), (f"{halves}, even columns", f"{halves}, odd columns")
 
 
-def _from_parts(recognised: Recognised, parts: Mapping[str, dict[str, Stored]], halves: str | None) -> Split:
+def _mapped(array: Stored) -> Any:
+    """An array (n, d) that lies in a .npy file row by row, left there; else None."""
+    plain = array.blocks is not None and array.outer == 0 and len(array.shape) == 2 and array.file.suffix == ".npy"
+    return np.load(array.file, mmap_mode="r") if plain else None
+
+
+def _from_parts(
+    recognised: Recognised, parts: Mapping[str, dict[str, Stored]], halves: str | None, on_disk: bool
+) -> Split:
     """Files with an array for every part. Without a database the training rows are it, and the other way round."""
     trained = "train" if _views(parts["train"]) else "database"
     groups = {part: parts[part] for part in dict.fromkeys((trained, "query", *PARTS)) if parts[part] or part == "query"}
@@ -389,7 +400,11 @@ def _from_parts(recognised: Recognised, parts: Mapping[str, dict[str, Stored]], 
             if group[kind].shape[1] != groups[trained][kind].shape[1]:
                 usual = f"{groups[trained][kind].shape[1]} columns as in {groups[trained][kind].key}"
                 raise ValueError(f"{_where(group[kind])}: expected {usual}, got {group[kind].shape[1]}")
-    views = {part: _read_all([group[kind] for kind in kinds]) for part, group in groups.items()}
+    views: dict[str, list[Any]] = {}
+    for part, group in groups.items():
+        left = [_mapped(group[kind]) if on_disk and part == trained and not halves else None for kind in kinds]
+        read = iter(_read_all([group[kind] for kind, view in zip(kinds, left) if view is None]))
+        views[part] = [next(read) if view is None else view for view in left]
     raw = {part: _labels(group, views[part][0].shape[0]) for part, group in groups.items()}
     labels = _zero_one(raw, {part: group["labels"] for part, group in groups.items()})
     made, start, names = {}, 0, ()

@@ -3,6 +3,7 @@
 import os
 from collections.abc import Callable
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 import jax
@@ -18,6 +19,20 @@ QUICK = {
     # (X - V @ zeros)² is inf, and so is the first objective of a method that starts at 0.
     "xla_cpu_experimental_ynn_fusion_type": "",
 }
+
+MAPS, MOST_MAPS = Path("/proc/self/maps"), Path("/proc/sys/vm/max_map_count")
+
+
+def make_room(share: float = 0.5) -> None:
+    """Forget compiled programs before they fill the process's table of memory maps, for then jaxlib crashes.
+
+    A program takes some ten maps, and Linux allows a process 65,530: a few thousand trainings of many methods.
+
+    Args:
+        share: of the maps allowed, above which programs are forgotten.
+    """
+    if MAPS.exists() and MAPS.read_bytes().count(b"\n") > share * int(MOST_MAPS.read_text()):
+        jax.clear_caches()
 
 
 @cache

@@ -4,8 +4,9 @@ A method is a module constant made of pure functions, so it can be a static argu
 hyper-parameters are data, so that changing them compiles nothing and `sweep` can map over them.
 """
 
-from collections.abc import Callable
-from functools import partial
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from functools import cache, partial, wraps
 from typing import Any, Literal, NamedTuple
 
 import jax
@@ -17,9 +18,10 @@ from jax.core import Tracer
 from jaxcmh import brief, checks
 from jaxcmh.checks import Bits, Count, Iterations, Key, Keys, Labels, Pairs, Weight, checked
 from jaxcmh.learning import reduction
-from jaxcmh.learning.compilation import quickly
+from jaxcmh.learning.compilation import options, quickly
 from jaxcmh.learning.features import Features
 from jaxcmh.learning.linalg import exact, lstsq, unit_rows
+from jaxcmh.learning.streaming import Labelled
 
 __all__ = ["Data", "Fit", "Method", "fit", "prepare", "sweep"]
 
@@ -41,7 +43,7 @@ class Data(NamedTuple):
     counts: Array  # (u,) samples with each label set
     member: Array  # (n,) int32, the row of `sets` that each sample has
     mask: Array  # (n,) 1 for a sample, 0 for padding
-    features: tuple[Array, ...]  # (n, q_m) mapped features of each view, every sample
+    features: tuple[Any, ...]  # (n, q_m) mapped features of each view, every sample: arrays, or `streaming.Streamed`
     turned: reduction.Turn | None = None  # between rows and reduced rows; None where they are the same
     extra: Any = ()  # what a method's `prepare` adds
     svd: tuple[tuple[Array, Array, Array], ...] = ()  # of the views, where it saves many solves
@@ -66,6 +68,10 @@ class Data(NamedTuple):
     def per_sample(self, values: Array) -> Array:
         """(n, k) of `values` (u, k), one row per label set; 0 on padding."""
         return values[self.member] * self.mask[:, None]
+
+    def of_sets(self, B: Array) -> Array:
+        """(u, k) of rows B (n, k), one per label set: what products with rows that are constant on label sets need."""
+        return jax.ops.segment_sum(B, self.member, len(self.sets)) / self.roots
 
     def coordinates(self, B: Array) -> Array:
         """Reduced rows (p, k) of rows B (n, k) as far as views and labels span them: enough for products with those."""
@@ -98,9 +104,12 @@ class Data(NamedTuple):
         share = lstsq((1.0, B_p[-bits:], M[-bits:]), ridge=1e-8 * jnp.vdot(B, B) / bits)
         return reduction.back(self.turned, columns, M[:-bits] - B_p[:-bits] @ share) + B @ share
 
-    def _columns(self) -> tuple[Array, ...]:
+    def _columns(self) -> tuple[Any, ...]:
         """What Z is made of, (n, k) each."""
-        return *self.features, self.per_sample(label_columns(self.sets))
+        of_sets = label_columns(self.sets)
+        if reduction.in_memory(*self.features):
+            return *self.features, self.per_sample(of_sets)
+        return *self.features, Labelled(of_sets, self.member, self.mask)
 
 
 def label_columns(sets: Array) -> Array:
@@ -111,6 +120,57 @@ def label_columns(sets: Array) -> Array:
 def of_views(first: float | Array, further: float | Array, data: Data) -> list[float | Array]:
     """One weight per view, where papers that have two views name one for each."""
     return [first] + [further] * (len(data.views) - 1)
+
+
+def _rows(state: Any, data: Data) -> tuple[list[Any], Callable[..., tuple[Any, Data]]]:
+    """All that has a row for each sample, and what makes a state and data of some of these rows."""
+    leaves, tree = jax.tree.flatten(state)
+    mine, views = [m for m, a in enumerate(leaves) if a.shape[:1] == data.mask.shape], len(data.features)
+
+    def of(*rows: Array) -> tuple[Any, Data]:
+        features, (member, mask), some = rows[:views], rows[views : views + 2], dict(zip(mine, rows[views + 2 :]))
+        part = data._replace(features=features, member=member, mask=mask)
+        return tree.unflatten([some.get(m, a) for m, a in enumerate(leaves)]), part
+
+    return [*data.features, data.member, data.mask, *(leaves[m] for m in mine)], of
+
+
+def by_rows(update: Callable[[Any, Data, Any], Any]) -> Callable[[Any, Data, Any], Any]:
+    """An update that looks at each sample for itself; where features are not in memory, a block of samples at a time.
+
+    Rows (n, ..) of the state are written in place then, and nothing else that has n rows is made.
+    """
+
+    @wraps(update)
+    def blocked(state: Any, data: Data, params: Any) -> Any:
+        if reduction.in_memory(*data.features):
+            return update(state, data, params)
+
+        def step(start: Array | int, size: int, state: Any) -> Any:
+            arrays, of = _rows(state, data)
+            some, part = of(*(reduction.rows_at(a, start, size) for a in arrays))
+
+            def written(a: Array, old: Array, new: Array) -> Array:
+                return a if new is old else lax.dynamic_update_slice_in_dim(a, new, start, 0)
+
+            return jax.tree.map(written, state, some, update(some, part, params))
+
+        return reduction.over_blocks(len(data.mask), step, state)
+
+    return blocked
+
+
+def summed(function: Callable[[Any, Data, Any], Any]) -> Callable[[Any, Data, Any], Any]:
+    """A sum over samples; where features are not in memory, the sum of those of blocks of samples."""
+
+    @wraps(function)
+    def blocked(state: Any, data: Data, params: Any) -> Any:
+        if reduction.in_memory(*data.features):
+            return function(state, data, params)
+        arrays, of = _rows(state, data)
+        return reduction.sum_over_blocks(lambda *rows: function(*of(*rows), params), *arrays)
+
+    return blocked
 
 
 class Method(NamedTuple):
@@ -165,23 +225,42 @@ def prepare(views: Pairs, labels: Labels, precision: Precision | None = None, ac
     return prepared(views, checks.labels(labels, "labels", len(views[0])), precision, across)
 
 
-def prepared(views: Any, host: np.ndarray, precision: Precision | None, across: bool) -> Data:
-    """`prepare` of what is checked already, labels as 0/1; behind the rows that have labels there may be zeros."""
-    packed = np.ascontiguousarray(np.packbits(host, axis=1)).view(f"V{-(-host.shape[1] // 8)}").ravel()
-    _, first, member, counts = np.unique(packed, return_index=True, return_inverse=True, return_counts=True)
+def prepared(views: Sequence[Any], host: np.ndarray, precision: Precision | None, across: bool) -> Data:
+    """`prepare` of checked views, and labels (n, c) uint8 on the host.
+
+    Views may be `Streamed`, with n > p; behind the rows that have labels there may be zeros.
+    """
+    first, member, counts = _label_sets(host)
     wide = precision == "float64" or (precision is None and jax.config.read("jax_enable_x64"))
     with jax.enable_x64(wide):
-        features = tuple(jnp.asarray(x, float) for x in views)
-        dtype, rows = features[0].dtype, len(features[0])
+        dtype, rows = jnp.zeros((), float).dtype, views[0].shape[0]
         member = np.pad(member.astype(np.int32), (0, rows - len(host)))
         mask = (np.arange(rows) < len(host)).astype(dtype)
-        data, columns = _collected(features, host[first].astype(dtype), counts.astype(dtype), member, mask)
+        known = host[first].astype(dtype), counts.astype(dtype), member, mask
+        if reduction.in_memory(*views):
+            data, columns = _collected(tuple(jnp.asarray(x, dtype) for x in views), *known)
+        else:
+            sets, counts, member, mask = map(jnp.asarray, known)
+            features = tuple(replace(X, dtype=dtype) for X in views)
+            data = Data((), sets, sets, mask, sets, counts, member, mask, features)
+            columns = data._columns()
         if len(host) <= sum(x.shape[1] for x in columns):
             return data
         by_gram = precision is None and not wide and jax.default_backend() in ("cpu", "gpu")
         R, turned = reduction.turn(columns, by_gram, across)
-        *reduced, labels, unit_labels, ones = _parted(R, (*(x.shape[1] for x in features), *(host.shape[1],) * 2))
+        *reduced, labels, unit_labels, ones = _parted(R, (*(x.shape[1] for x in views), *(host.shape[1],) * 2))
         return data._replace(views=tuple(reduced), labels=labels, unit_labels=unit_labels, ones=ones, turned=turned)
+
+
+def _label_sets(host: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Of the distinct label sets in order: a row (u,) that has it, and how many have; and which each row (n,) has."""
+    packed = np.packbits(host, axis=1)
+    if packed.shape[1] <= 8:  # whole numbers are sorted in the order of their bytes, and faster
+        packed = np.pad(packed, ((0, 0), (0, 8 - packed.shape[1]))).view(">u8").astype(np.uint64)
+    else:
+        packed = packed.view(f"V{packed.shape[1]}")
+    _, first, member, counts = np.unique(packed.ravel(), return_index=True, return_inverse=True, return_counts=True)
+    return first, member, counts
 
 
 @jax.jit
@@ -276,6 +355,8 @@ def fit(
     params, most, tolerance = _checked(method, data, key, params, bits, max_iterations, tolerance)
     static = {"method": bare(method), "bits": bits, "max_iterations": most}
     with jax.enable_x64(data.mask.dtype == jnp.float64):
+        if not reduction.in_memory(*data.features):
+            return _fit_in_place(data, key, params, tolerance, **static)
         return quickly(_fit, data, key, params, tolerance, **static)
 
 
@@ -407,6 +488,47 @@ def _fit(
     data: Data, key: Array, params: Any, tolerance: float, *, method: Method, bits: int, max_iterations: int
 ) -> Fit:
     return run(method, ready(method, data, bits), key, params, bits, max_iterations, tolerance)
+
+
+@partial(jax.jit, static_argnames=("method", "bits"))
+def _ready(data: Data, *, method: Method, bits: int) -> Data:
+    return ready(method, data, bits)
+
+
+@partial(jax.jit, static_argnames="method")
+def _objective(state: Any, data: Data, params: Any, *, method: Method) -> Array:
+    return method.objective(state, data, params)
+
+
+@cache
+def _advance() -> Callable[..., tuple[Any, Array]]:
+    """One iteration, whose state is written where the last one was; and the objective."""
+
+    def advance(state: Any, data: Data, params: Any, *, method: Method) -> tuple[Any, Array]:
+        state = step(method, state, data, params)
+        return state, method.objective(state, data, params)
+
+    return jax.jit(advance, static_argnames="method", donate_argnums=0, compiler_options=options())
+
+
+@exact
+def _fit_in_place(
+    data: Data, key: Array, params: Any, tolerance: float, *, method: Method, bits: int, max_iterations: int
+) -> Fit:
+    """`_fit` of many samples: a loop within a program has copies of its state, a start all random numbers at once."""
+    data = quickly(_ready, data, method=method, bits=bits)
+    state = method.init(key, data, params, bits)
+    start = quickly(_objective, state, data, params, method=method)
+    objective, converged = [float(start)], 0
+    for iteration in range(1, max_iterations + 1):
+        if not converged:
+            state, after = _advance()(state, data, params, method=method)
+            objective.append(float(after))
+            if abs(objective[-1] - objective[-2]) < tolerance * abs(objective[-2]):
+                converged = iteration
+        else:
+            objective.append(objective[-1])
+    return Fit(state, jnp.asarray(objective, start.dtype), jnp.int32(converged))
 
 
 @partial(jax.jit, static_argnames=("method", "bits", "max_iterations", "lanes", "output"))

@@ -86,6 +86,13 @@ def fit(
         >>> phi.shape, float(phi.max())
         ((5, 2), 1.0)
     """
+    return fit_map(features, key, x, mesh)
+
+
+def fit_map(
+    features: Features, key: Key, x: Any, mesh: Mesh | None = None, keep: bool = True
+) -> tuple[FeatureMap, Any]:
+    """`fit` of rows that are checked already or read block by block; mapped rows are None where they are not kept."""
     n, d = x.shape
     zeros, ones = jnp.zeros(d), jnp.ones(d)
     mean, scale = zeros, ones
@@ -94,14 +101,23 @@ def fit(
         scale = ones if features.kind == "centre" else deviation
     if features.kind in LINEAR:
         fitted = FeatureMap(mean, scale, jnp.zeros((0, d)), jnp.ones(()), features.kind)
-        return fitted, mapped(fitted, x) if mesh is None else _zeros_behind(_apply(fitted, spread(x, mesh)), n)
+        if not keep:
+            return fitted, None
+        return fitted, mapped(fitted, x) if mesh is None else _zeros_behind(map_rows(fitted, spread(x, mesh)), n)
     drawn = np.sort(np.asarray(_drawn(key, n, min(features.anchors, n))))
     anchors = _standardised(_dense(x[drawn]), mean, scale)
+    step = _block_rows(len(anchors))
+    blocks = ((i, _dense(x[i : i + step])) for i in range(0, n, step))
+    if not keep:
+        distances = [_total_distance(block, mean, scale, anchors) for _, block in blocks]
+        fitted = FeatureMap(mean, scale, anchors, _sigma(features.width, distances, n), features.kind)
+        if features.kind == "rbf_centred":
+            fitted = replace(fitted, offset=sum(mapped(fitted, x[i : i + step]).sum(0) for i in range(0, n, step)) / n)
+        return fitted, None
     if mesh is None:
-        step = _block_rows(len(anchors))
         distances, phi = [], jnp.zeros((n, len(anchors)), anchors.dtype)
-        for i in range(0, n, step):
-            phi, distance = _fill(phi, _dense(x[i : i + step]), i, mean, scale, anchors)
+        for i, block in blocks:
+            phi, distance = _fill(phi, block, i, mean, scale, anchors)
             distances.append(distance)
     else:
         phi, distance = _distances(spread(x, mesh), mean, scale, anchors, n)
@@ -144,7 +160,7 @@ def mapped(fitted: FeatureMap, x: Any, mesh: Mesh | None = None) -> Array:
     """`apply` of rows that are checked already; on a mesh with more behind, up to a multiple of its devices."""
     step = _block_rows(max(len(fitted.anchors), x.shape[1])) * (1 if mesh is None else mesh.size)
     fitted = everywhere(fitted, mesh)
-    blocks = [_apply(fitted, spread(x[i : i + step], mesh)) for i in range(0, max(x.shape[0], 1), step)]
+    blocks = [map_rows(fitted, spread(x[i : i + step], mesh)) for i in range(0, max(x.shape[0], 1), step)]
     return blocks[0] if len(blocks) == 1 else jnp.concatenate(blocks)
 
 
@@ -153,7 +169,7 @@ def spread(x: Any, mesh: Mesh | None) -> Array:
     if mesh is None:
         return _dense(x)
     (n, d), dtype = x.shape, jnp.zeros(()).dtype
-    x, share = x if scipy.sparse.issparse(x) else np.asarray(x), -(-n // mesh.size)
+    x, share = np.asarray(x) if isinstance(x, jax.Array) else x, -(-n // mesh.size)
 
     def part(index: Any) -> np.ndarray:
         start = index[0].start or 0
@@ -189,7 +205,8 @@ def _sigma(width: float, distances: list[Array], n: int) -> Array:
 
 
 @jax.jit
-def _apply(fitted: FeatureMap, x: Array) -> Array:
+def map_rows(fitted: FeatureMap, x: Any) -> Array:
+    """The same of a block of dense rows."""
     if fitted.kind in LINEAR:
         return _standardised(x, fitted.mean, fitted.scale)
     squares, _ = _distances(x, fitted.mean, fitted.scale, fitted.anchors)
@@ -211,6 +228,11 @@ def _products(x: Array, anchors: Array) -> Array:
     """(n, q), as precise as the user has told jax, else "high": TF32 on GPUs that have it, three bfloat16 on TPUs."""
     told = jax.config.jax_default_matmul_precision  # pyright: ignore[reportAttributeAccessIssue]
     return jnp.matmul(x, anchors.T, precision=told or "high")
+
+
+@jax.jit
+def _total_distance(x: Array, mean: Array, scale: Array, anchors: Array) -> Array:
+    return _distances(x, mean, scale, anchors)[1]
 
 
 @partial(jax.jit, donate_argnums=0)
@@ -251,8 +273,12 @@ def _moments(x: Any) -> tuple[np.ndarray, np.ndarray]:
         mean = np.asarray(x.mean(0), np.float64).ravel()
         variance = np.asarray(x.multiply(x).mean(0), np.float64).ravel() - mean**2
     else:
-        x = np.asarray(x)
-        mean = x.mean(0, dtype=np.float64)
+        if isinstance(x, jax.Array | np.ndarray):
+            x = np.asarray(x)
+            mean = x.mean(0, dtype=np.float64)
+        else:
+            sums = (x[i : i + 4096].sum(0, dtype=np.float64) for i in range(0, len(x), 4096))
+            mean = sum(sums, np.zeros(x.shape[1])) / len(x)
         blocks = (x[i : i + 4096] - mean for i in range(0, len(x), 4096))  # x.var would copy all of x to float64
         variance = sum(np.einsum("ij,ij->j", block, block) for block in blocks) / len(x)
     # A constant feature keeps a variance of rounding size; dividing by it would blow the feature up.

@@ -1,6 +1,8 @@
 """Which samples are similar, as a graph that is never n x n."""
 
-from typing import NamedTuple
+from collections.abc import Callable
+from functools import partial
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -10,6 +12,7 @@ from jax.tree_util import Partial
 from jaxcmh.learning.core import Data
 from jaxcmh.learning.encoders import SVD, decomposed
 from jaxcmh.learning.linalg import sqnorm
+from jaxcmh.learning.reduction import in_memory, sum_over_blocks
 
 KEPT = 1 << 14  # label sets up to which the table of those that share a label is kept (256 MiB)
 BLOCK = 1 << 10  # rows of a similarity multiplied at a time
@@ -40,7 +43,12 @@ def neighbour_graph(data: Data, k: int = 10) -> Graph:
 
     The paper has one graph per modality.  This costs O(n²) time once, but no n x n memory; with rows over devices each
     device gathers every row.
+
+    Raises:
+        ValueError: the features are not in memory.
     """
+    if not in_memory(*data.features):
+        raise ValueError("room: neighbours among features are found in memory; give more room")
     X = jnp.concatenate([x / jnp.sqrt(sqnorm(x)) for x in data.features], axis=1)
     squares = jnp.where(data.mask > 0, (X * X).sum(1), jnp.inf)
     n, samples = len(X), jnp.arange(len(X), dtype=jnp.int32)
@@ -67,9 +75,13 @@ def _link_neighbours(nearest: Array, mutual: Array, Y: Array) -> Array:
 
 
 def _graph(data: Data, node: Array, nodes: int, T: Partial) -> Graph:
-    EX = tuple(jax.ops.segment_sum(X, node, nodes) for X in data.features)
+    def total(product: Callable[..., Array], X: Any, *rows: Array) -> Array:
+        return product(X, *rows) if in_memory(X) else sum_over_blocks(product, X, *rows)
+
+    EX = tuple(total(partial(jax.ops.segment_sum, num_segments=nodes), X, node) for X in data.features)
     D = data.mask * T(jax.ops.segment_sum(data.mask[:, None], node, nodes))[node, 0]
-    return Graph(node, T, EX, D, tuple(D @ (X * X).sum(1) for X in data.features), decomposed(data))
+    squares = tuple(total(lambda X, D: D @ (X * X).sum(1), X, D) for X in data.features)
+    return Graph(node, T, EX, D, squares, decomposed(data))
 
 
 def similar(graph: Graph, U: Array) -> Array:

@@ -13,7 +13,7 @@ Two ways to R, each in one pass over blocks of rows:
 """
 
 import os
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial, wraps
 from itertools import islice, repeat
@@ -76,7 +76,7 @@ def row_blocks(*columns: Any) -> Iterator[Any]:
             yield _of_each(columns, start, len(first) // share, min(BLOCK_ROWS, share - start))
         return
     concatenate = np.concatenate if isinstance(first, np.ndarray) else jnp.concatenate
-    for start in range(0, len(columns[0]), BLOCK_ROWS):
+    for start in range(0, first.shape[0], BLOCK_ROWS):
         yield concatenate([a[start : start + BLOCK_ROWS] for a in columns], axis=1)
 
 
@@ -182,11 +182,11 @@ def _orthonormal(Z: Array, R: Array) -> Array:
 
 
 @exact
-def turn(columns: tuple[Array, ...], by_gram: bool, across: bool = True) -> tuple[Array, Turn]:
+def turn(columns: tuple[Any, ...], by_gram: bool, across: bool = True) -> tuple[Array, Turn]:
     """Reduce the rows of Z = [columns[0], columns[1], ...].
 
     Args:
-        columns: (n, k) matrices.
+        columns: (n, k) matrices; or what computes its rows when they are asked for, see `streaming`.
         by_gram: by a float64 Gram matrix; else by QR in the precision of the columns.
         across: whether the products of two matrices that are not the last are wanted.  The Gram matrix of two views is
             found in half the time without.
@@ -203,9 +203,12 @@ def turn(columns: tuple[Array, ...], by_gram: bool, across: bool = True) -> tupl
     if by_gram:
         ends = tuple(int(end) for end in np.cumsum([a.shape[1] for a in columns]))
         # NumPy cuts blocks of any size without compiling a program for each.
-        rows = map(np.asarray, columns) if jax.default_backend() == "cpu" else columns
+        rows = map(np.asarray, columns) if in_memory(*columns) and jax.default_backend() == "cpu" else columns
         R = triangle_by_gram(row_blocks(*rows), ends[-2:] if across else ends)
         return lax.convert_element_type(R, columns[0].dtype), Turn(R=R)
+    if not in_memory(*columns):  # nor may Q be, so that this wants float64
+        R = triangle_by_qr(row_blocks(*columns), p)
+        return R, Turn(R=R)
     Q = jnp.concatenate(columns, axis=1)
     R = jnp.eye(p, dtype=Q.dtype)
     for _ in range(2):
@@ -214,21 +217,53 @@ def turn(columns: tuple[Array, ...], by_gram: bool, across: bool = True) -> tupl
     return R, Turn(Q=Q)
 
 
-def sum_over_blocks(product: Callable[..., Any], *arrays: Array) -> Any:
+def in_memory(*columns: Any) -> bool:
+    """Whether all are arrays; else some compute their rows when they are asked for, see `streaming`."""
+    return all(isinstance(X, Array | np.ndarray) for X in columns)
+
+
+def rows_at(a: Any, start: Array | int, size: int) -> Array:
+    """Rows of an array, or of what computes them."""
+    return lax.dynamic_slice_in_dim(a, start, size) if in_memory(a) else a.rows(start, size)
+
+
+def over_blocks(n: int, step: Callable[[Array | int, int, Any], Any], carry: Any) -> Any:
+    """`carry` after step(start, size, carry) for every block of n rows."""
+    whole, rest = divmod(n, BLOCK_ROWS)
+    if whole:
+        carry = lax.fori_loop(0, whole, lambda i, carry: step(i * BLOCK_ROWS, BLOCK_ROWS, carry), carry)
+    return step(whole * BLOCK_ROWS, rest, carry) if rest else carry
+
+
+def times(columns: Sequence[Any], factors: Sequence[Array]) -> Array:
+    """The sum of X W over X (n, q) and W (q, r); rows that are not in memory are computed a block at a time."""
+    if in_memory(*columns):
+        return sum(X @ W for X, W in zip(columns, factors))  # pyright: ignore[reportReturnType]
+
+    def write(start: Array | int, size: int, product: Array) -> Array:
+        block = sum(rows_at(X, start, size) @ W for X, W in zip(columns, factors))
+        return lax.dynamic_update_slice_in_dim(product, block, start, 0)
+
+    return over_blocks(
+        columns[0].shape[0], write, jnp.zeros((columns[0].shape[0], factors[0].shape[1]), factors[0].dtype)
+    )
+
+
+def sum_over_blocks(product: Callable[..., Any], *arrays: Any) -> Any:
     """The sum of `product` over blocks of rows of the arrays, so that its float64 copies stay small."""
-    whole, rest = divmod(len(arrays[0]), BLOCK_ROWS)
-    last = product(*(a[len(a) - rest :] for a in arrays))
+    whole, rest = divmod(arrays[0].shape[0], BLOCK_ROWS)
+    last = product(*(rows_at(a, whole * BLOCK_ROWS, rest) for a in arrays))
     if whole == 0:
         return last
 
     def add(i: Array, total: Any) -> Any:
-        block = product(*(lax.dynamic_slice_in_dim(a, i * BLOCK_ROWS, BLOCK_ROWS) for a in arrays))
+        block = product(*(rows_at(a, i * BLOCK_ROWS, BLOCK_ROWS) for a in arrays))
         return jax.tree.map(jnp.add, total, block)
 
     return lax.fori_loop(0, whole, add, last)
 
 
-def cross(X: Array, B: Array) -> Array:
+def cross(X: Any, B: Array) -> Array:
     """XᵀB in float64 for X (n, q), B (n, r), a block of rows at a time; returned as float64."""
     with jax.enable_x64(True):
         # XLA's CPU backend is slow where the wide matrix is the one that is transposed.
@@ -238,7 +273,7 @@ def cross(X: Array, B: Array) -> Array:
         return sum_over_blocks(product, X, B).T
 
 
-def coordinates(turned: Turn, columns: tuple[Array, ...], B: Array) -> Array:
+def coordinates(turned: Turn, columns: tuple[Any, ...], B: Array) -> Array:
     """QᵀB (p, r) of B (n, r); columns are those of Z."""
     if turned.Q is not None:
         return turned.Q.T @ B
@@ -247,17 +282,15 @@ def coordinates(turned: Turn, columns: tuple[Array, ...], B: Array) -> Array:
         return lax.convert_element_type(upper_solve_transposed(turned.R, ZB), B.dtype)
 
 
-def back(turned: Turn, columns: tuple[Array, ...], M: Array) -> Array:
+def back(turned: Turn, columns: tuple[Any, ...], M: Array) -> Array:
     """Q M (n, r) of reduced rows M (p, r); columns are those of Z."""
     if turned.Q is not None:
         return turned.Q @ M
     with jax.enable_x64(True):
         W = upper_solve(turned.R, lax.convert_element_type(M, jnp.float64))
-    parts, start = [], 0
-    for X in columns:
-        parts.append(X @ lax.convert_element_type(W[start : start + X.shape[1]], M.dtype))
-        start += X.shape[1]
-    return sum(parts)  # pyright: ignore[reportReturnType]
+    ends = np.cumsum([X.shape[1] for X in columns])
+    parts = [lax.convert_element_type(W[end - X.shape[1] : end], M.dtype) for X, end in zip(columns, ends)]
+    return times(columns, parts)
 
 
 def remainder(turned: Turn, B: Array, top: Array) -> Array:

@@ -13,13 +13,15 @@ B, C and P are minimised exactly given the others; an unseen x gets the code sgn
 from functools import partial
 from typing import NamedTuple
 
+import jax
 import jax.numpy as jnp
 from jax import Array, random
 
-from jaxcmh.learning.core import Data, Method, bare, of_views, run
+from jaxcmh.learning.compilation import quickly
+from jaxcmh.learning.core import Data, Method, bare, by_rows, of_views, run, summed
 from jaxcmh.learning.encoders import decomposed, ridge_by_svd
 from jaxcmh.learning.features import Features
-from jaxcmh.learning.linalg import descend, expanded_gap, sign, similarity_factors, sqnorm, unit_rows
+from jaxcmh.learning.linalg import descend, sign, similarity_factors, sqnorm, unit_rows
 from jaxcmh.methods import imads_mapping
 from jaxcmh.methods.imads_mapping import Params
 
@@ -36,15 +38,29 @@ class State(NamedTuple):
 
 def init(key: Array, data: Data, p: Params, bits: int, stage_one: Method) -> State:
     """Stage one, then random codes, and hash functions at 0, where Algorithm 1 starts them at random."""
-    trained = run(bare(stage_one), data, key, p, bits, stage_one.max_iterations, stage_one.tolerance)
-    start = stage_one.init(key, data, p, bits).U
-
-    def random_codes(key: Array) -> Array:
-        return sign(data.gaussian(key, len(data.mask), bits), data.mask)
-
-    B, C = map(random_codes, random.split(random.fold_in(key, 0)))
+    U, start, objective = quickly(first_stage, key, data, p, bits=bits, stage_one=stage_one)
+    drawn = [quickly(draw, k, data, bits=bits) for k in random.split(random.fold_in(key, 0))]
+    B, C = (quickly(codes_of, positive, data.mask) for positive in drawn)
     P = tuple(jnp.zeros((X.shape[1], bits), B.dtype) for X in data.views)
-    return State(trained.state.U, start, trained.objective, B, C, jnp.zeros_like(B), P)
+    return State(U, start, objective, B, C, jnp.zeros_like(B), P)
+
+
+@partial(jax.jit, static_argnames=("bits", "stage_one"))
+def first_stage(key: Array, data: Data, p: Params, *, bits: int, stage_one: Method) -> tuple[Array, Array, Array]:
+    """U, where it started, and the objective from there on."""
+    trained = run(bare(stage_one), data, key, p, bits, stage_one.max_iterations, stage_one.tolerance)
+    return trained.state.U, stage_one.init(key, data, p, bits).U, trained.objective
+
+
+@partial(jax.jit, static_argnames="bits")
+def draw(key: Array, data: Data, *, bits: int) -> Array:
+    """(n, bits) true or false by chance: a quarter of what codes take while more random numbers are made."""
+    return data.gaussian(key, len(data.mask), bits) >= 0
+
+
+@jax.jit
+def codes_of(positive: Array, mask: Array) -> Array:
+    return sign(jnp.where(positive, 1, -1).astype(mask.dtype), mask)
 
 
 def UL(s: State, data: Data) -> tuple[Array, Array]:
@@ -71,16 +87,19 @@ def terms(s: State, data: Data, p: Params) -> dict[str, Array]:
     }
 
 
+@by_rows
 def update_B(s: State, data: Data, p: Params) -> State:
     """Eq. 19."""
     return s._replace(B=sign(sum(terms(s, data, p).values(), jnp.zeros_like(s.B)), data.mask))
 
 
+@by_rows
 def update_C(s: State, data: Data, p: Params) -> State:
     """Eq. 20."""
     return s._replace(C=sign(p.theta * s.B + s.D - p.beta * s.B @ UL(s, data)[1], data.mask))
 
 
+@by_rows
 def update_D(s: State, data: Data, p: Params) -> State:
     """Eq. 21."""
     return s._replace(D=s.D + p.theta * (s.B - s.C))
@@ -102,12 +121,20 @@ def update_relaxed_B(s: State, data: Data, p: Params) -> State:
     return s._replace(B=descend(s.B, target, H, lambda b: jnp.clip(b, -1, 1)))
 
 
-def objective(s: State, data: Data, p: Params) -> Array:
-    V, Y = data.per_sample(UL(s, data)[0]), data.per_sample(unit_rows(data.sets))
-    rS = similarity_factors(Y, data.mask, s.B.shape[1])
-    loss = p.alpha * sqnorm(s.B - V) + p.beta * expanded_gap(s.B, V, *rS) + p.gamma * sqnorm(*s.P)
+@summed
+def sums(s: State, data: Data, p: Params) -> tuple[Array, Array]:
+    """BᵀB, and the terms of the objective that are sums over samples."""
+    loss = p.alpha * sqnorm(s.B - data.per_sample(UL(s, data)[0]))
     fits = zip(of_views(p.mu1, p.mu2, data), data.features, s.P)
-    return loss + sum((mu * sqnorm(X @ P - s.B) for mu, X, P in fits), jnp.zeros_like(loss))
+    return s.B.T @ s.B, loss + sum((mu * sqnorm(X @ P - s.B) for mu, X, P in fits), jnp.zeros_like(loss))
+
+
+def objective(s: State, data: Data, p: Params) -> Array:
+    (V, G), Y = UL(s, data), data.roots * unit_rows(data.sets)
+    (rS_1, rS_2), B = similarity_factors(Y, data.roots[:, 0], s.B.shape[1]), data.of_sets(s.B)
+    BB, loss = sums(s, data, p)
+    gap = jnp.vdot(BB, G) - 2 * jnp.vdot(B.T @ rS_1, (data.roots * V).T @ rS_2)
+    return loss + p.gamma * sqnorm(*s.P) + p.beta * (gap + jnp.vdot(rS_1.T @ rS_1, rS_2.T @ rS_2))
 
 
 def lagrangian(s: State, data: Data, p: Params) -> Array:
@@ -124,13 +151,19 @@ def encoder(s: State, data: Data, p: Params) -> tuple[Array, ...]:
     return s.P
 
 
+@summed
+def sizes(s: State, data: Data, p: Params) -> tuple[Array, Array, dict[str, Array]]:
+    """|B|², |B - C|², and the same of each of the terms."""
+    return sqnorm(s.B), sqnorm(s.B - s.C), {name: sqnorm(term) for name, term in terms(s, data, p).items()}
+
+
 def diagnostics(s: State, data: Data, p: Params) -> dict[str, Array]:
     """How far stage one moved U, how far the codes are from their copy, and what pulled at them."""
-    norm = jnp.linalg.norm
+    norm, (B, gap, squares) = jnp.linalg.norm, sizes(s, data, p)
     return {
         "cosine of U and its start": jnp.vdot(s.U, s.U_start) / norm(s.U) / norm(s.U_start),
-        "distance of B from C": norm(s.B - s.C) / norm(s.B),
-        **{f"{name} term": norm(term) for name, term in terms(s, data, p).items()},
+        "distance of B from C": jnp.sqrt(gap) / jnp.sqrt(B),
+        **{f"{name} term": jnp.sqrt(square) for name, square in squares.items()},
     }
 
 

@@ -169,10 +169,11 @@ class Judged(NamedTuple):
     """Label sets of queries and items on the device, for many rankings of the same items."""
 
     query_sets: Array  # (blocks, queries, label words) uint32, zeros behind the last query
-    item_sets: Array  # (n, label words) uint32
+    item_sets: Array  # (room, label words) uint32, zeros behind the last item
     chunks: tuple[Array, Array]  # label sets and weights as `_count` takes them
-    harmonic: np.ndarray  # (n + 1,) 1 + 1/2 + ... + 1/i
+    harmonic: np.ndarray  # (room + 1,) 1 + 1/2 + ... + 1/i
     n_queries: int  # without what fills up the last block
+    n_items: int  # without what fills up the room, so that a few sizes share programs
 
     __repr__ = brief.text
     _repr_html_ = brief.table
@@ -191,10 +192,10 @@ def judge(query_labels: Labels, database_labels: Labels) -> Judged:
         1.0
     """
     query_sets, item_sets = _label_sets(query_labels, database_labels, len(query_labels), len(database_labels))
-    item_sets = jnp.asarray(item_sets)
-    chunks = _chunked(item_sets), _chunked(jnp.ones((len(item_sets), 1), jnp.int32))
+    n, room = len(item_sets), _room(len(item_sets))
+    chunks = tuple(jnp.asarray(_chunked(x)) for x in (item_sets, np.ones((n, 1), np.int32)))
     blocks = jnp.asarray(_blocks(query_sets, _QUERIES))
-    return Judged(blocks, item_sets, chunks, _sums(len(item_sets))[0], len(query_sets))
+    return Judged(blocks, jnp.asarray(_filled(item_sets, room)), chunks, _sums(room)[0], len(query_sets), n)
 
 
 @checked
@@ -221,11 +222,10 @@ def hamming_map(query_codes: SomeCodes, database_codes: SomeCodes, judged: Judge
         raise ValueError(
             f"query_codes: expected shape {expected}, a code for each query judged; got {query_codes.shape}"
         )
-    if len(database_codes) != len(judged.item_sets):
-        raise ValueError(f"database_codes: expected {len(judged.item_sets)}, as judged; got {len(database_codes)}")
-    items, bits = _device_words(database_codes), 8 * database_codes.shape[1]
-    queries = _device_words(query_codes)
-    queries = jnp.pad(queries, ((0, shape[0] * shape[1] - len(queries)), (0, 0))).reshape(*shape, -1)
+    if len(database_codes) != judged.n_items:
+        raise ValueError(f"database_codes: expected {judged.n_items}, as judged; got {len(database_codes)}")
+    items, bits = _device_words(_filled(database_codes, len(judged.item_sets))), 8 * database_codes.shape[1]
+    queries = _device_words(_filled(query_codes, shape[0] * shape[1])).reshape(*shape, -1)
     chunks = _chunked(items)
 
     def measure(block: int) -> tuple[Any, Any]:
@@ -233,7 +233,7 @@ def hamming_map(query_codes: SomeCodes, database_codes: SomeCodes, judged: Judge
         counts = _count(queries[block], sets, chunks, *judged.chunks, bits=bits)
         if ties == "expected":
             return _in_float64(_summed_ap, counts, judged.harmonic)
-        cuts = jnp.asarray([len(items)], jnp.int32)
+        cuts = jnp.asarray([judged.n_items], jnp.int32)
         sums = _stable_sums(counts, queries[block].T, sets.T, items, judged.item_sets, cuts)
         return _in_float64(_summed_gain, *sums)
 

@@ -26,6 +26,7 @@ from jaxcmh import brief, checks, results, store
 from jaxcmh.checks import Count, PathLike, Positive, checked
 from jaxcmh.datasets import Split, drop_labels, flip_labels, take, unpair
 from jaxcmh.datasets.identity import Database
+from jaxcmh.learning.compilation import make_room
 from jaxcmh.learning.core import Method, endings
 from jaxcmh.methods import find
 from jaxcmh.model import Info, resolve_features, train
@@ -126,6 +127,7 @@ def run(
         [1.0, 10.0]
     """
     wanted = points(study)
+    make_room()
     path, steps = Path(path), progress
     shown = jaxcmh.progress.progress(0, verbose) if steps is None else nullcontext(steps)
     with store.parents(path), store.only_writer(path, wait=0), shown as steps:

@@ -75,3 +75,20 @@ def test_options_that_the_compiler_does_not_know_are_left_out(quick, monkeypatch
 def test_accelerators_get_no_options(quick, monkeypatch):
     monkeypatch.setattr(jax, "default_backend", lambda: "tpu")
     assert compilation.options() is None
+
+
+@pytest.mark.skipif(not compilation.MAPS.exists(), reason="memory maps are read from /proc")
+def test_programs_are_forgotten_before_the_table_of_memory_maps_is_full():
+    def maps():
+        return len(compilation.MAPS.read_bytes().splitlines())
+
+    compilation.make_room(0)
+    before, program = maps(), jax.jit(lambda x: jnp.cumsum(x * 3).sum())
+    for n in range(1, 60):
+        program(np.ones(n))
+    full = maps()
+    assert full > before + 100
+    compilation.make_room(1.0)
+    assert maps() > before + 100
+    compilation.make_room(0)
+    assert maps() < before + 50

@@ -1,0 +1,171 @@
+"""Training on pairs that are read from disk: time and peak memory against the number of pairs.
+
+    python experiments/bench_scale.py --folder FOLDER --n 100000 1000000 10000000 --methods dcgh imads
+    python experiments/bench_scale.py --folder FOLDER --n 100000 500000 2000000
+    python experiments/bench_scale.py --folder FOLDER --compare --methods dcgh imads
+
+Pairs have 64 and 128 features, 24 classes and one of 2,000 label sets; they are written to FOLDER block by block, 0.8
+GB for a million, each the same whatever n is, and stay there.  A process of its own trains each method, with
+memory-mapped views and mapped features that are computed by blocks; its peak resident memory, read before the
+evaluation, counts pages of the files too.  mAP is that of 1,000 new queries among the first 100,000 pairs.  With
+--compare, 184,577 pairs of NUS-WIDE's shape (500 and 1,000 features, 10 classes) are learned from arrays in memory
+("memory"), from disk with the mapped features kept ("kept"), and from disk with these computed by blocks ("blocks"),
+and the ratios of the best times are printed.  Lines go to experiments/results/bench_scale.jsonl.
+"""
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # two BLAS threads on busy cores are slower than one
+
+import numpy as np
+
+import jaxcmh
+from jaxcmh.results import environment
+
+RESULTS = Path(__file__).parent / "results" / "bench_scale.jsonl"
+BLOCK = 1 << 16  # pairs written at a time
+QUERIES = 1 << 20  # the number of the block that queries come from
+SETS = 2_000  # distinct label sets at most
+SHAPE = {"dims": (64, 128), "classes": 24}
+NUSWIDE = {"dims": (500, 1_000), "classes": 10}
+ROOM = {"memory": None, "kept": 2.0, "blocks": 1e-9}  # GB for mapped features
+
+TRAIN = """
+import dataclasses, json, os, resource, sys, time
+import numpy as np
+import jaxcmh
+folder, method, n, bits, anchors, mode, room, repeats, sample = json.loads(sys.argv[1])
+*views, labels = (np.load(f"{folder}/{name}.npy", mmap_mode="r")[:n] for name in ("image", "text", "labels"))
+views = [np.array(x) for x in views] if mode == "memory" else views
+labels = np.array(labels)
+features = jaxcmh.methods.registry[method].features._replace(anchors=anchors)
+spent = []
+for _ in range(repeats):
+    start = time.perf_counter()
+    model = jaxcmh.train(method, views, labels, bits=bits, features=features, room=room)
+    spent.append(time.perf_counter() - start)
+peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e9
+some = dataclasses.replace(model, codes=model.codes[..., :sample, :], info=model.info._replace(n=min(n, sample)))
+*queries, wanted = (np.load(f"{folder}/query_{name}.npy") for name in ("image", "text", "labels"))
+found = jaxcmh.evaluate(some, queries, wanted, labels[:sample])
+line = {"first": spent[0], "seconds": min(spent), "calls": spent, "times": model.times, "peak_gb": peak}
+print(json.dumps(line | {"i2t": found["i2t"], "t2i": found["t2i"]}))
+"""
+
+
+def pairs(
+    block: int, rows: int, dims: Sequence[int], classes: int, seed: int = 0
+) -> tuple[list[np.ndarray], np.ndarray]:
+    """Rows of a block: views (rows, d_m) float32 and labels (rows, classes) uint8; the same for the same arguments."""
+    shared, own = np.random.default_rng([seed, 0]), np.random.default_rng([seed, 1, block])
+    sets = np.eye(classes, dtype=np.uint8)[shared.integers(classes, size=(SETS, 4))]
+    sets = (sets * (np.arange(4) <= shared.integers(4, size=(SETS, 1)))[:, :, None]).max(1)
+    prototypes = [shared.standard_normal((classes, d), np.float32) for d in dims]
+    labels = sets[(SETS * own.random(rows) ** 2).astype(int)]  # some sets are far more frequent than others
+    weights = labels / np.sqrt(labels.sum(1, keepdims=True), dtype=np.float32)
+    return [weights @ P + 2 * own.standard_normal((rows, P.shape[1]), np.float32) for P in prototypes], labels
+
+
+def rows_of(path: Path) -> int:
+    return np.load(path, mmap_mode="r").shape[0] if path.exists() else 0
+
+
+def write(folder: Path, n: int, dims: Sequence[int], classes: int) -> None:
+    """At least n pairs and 1,000 queries in the folder, where they are not there yet."""
+    folder.mkdir(parents=True, exist_ok=True)
+    names = ("image", "text", "labels")
+    if min(rows_of(folder / f"{name}.npy") for name in names) >= n:
+        return
+    queries, wanted = pairs(QUERIES, 1_000, dims, classes)
+    for name, array in zip(names, (*queries, wanted)):
+        np.save(folder / f"query_{name}.npy", array)
+    with ExitStack() as opened:
+        files = [opened.enter_context(open(folder / f"{name}.part", "wb")) for name in names]
+        for file, width, kind in zip(files, (*dims, classes), ("<f4", "<f4", "|u1")):
+            header = {"descr": kind, "fortran_order": False, "shape": (n, width)}
+            np.lib.format.write_array_header_1_0(file, header)
+        for block, start in enumerate(range(0, n, BLOCK)):
+            views, labels = pairs(block, BLOCK, dims, classes)
+            for file, array in zip(files, (*views, labels)):
+                file.write(array[: n - start].tobytes())
+    for name in names:
+        os.replace(folder / f"{name}.part", folder / f"{name}.npy")
+
+
+def train(folder: Path, method: str, n: int, bits: int, anchors: int, mode: str, repeats: int) -> dict[str, Any]:
+    """What a training in a process of its own says of itself."""
+    asked = json.dumps([str(folder), method, n, bits, anchors, mode, ROOM[mode], repeats, 100_000])
+    done = subprocess.run([sys.executable, "-c", TRAIN, asked], stdout=subprocess.PIPE, text=True, check=True)
+    said = {"method": method, "mode": mode, "n": n, "bits": bits, "anchors": anchors}
+    return said | json.loads(done.stdout.splitlines()[-1])
+
+
+def slope(lines: Sequence[dict]) -> float:
+    """Of log time against log n, first calls."""
+    return float(np.polyfit(np.log([line["n"] for line in lines]), np.log([line["first"] for line in lines]), 1)[0])
+
+
+def scaled(arguments: argparse.Namespace) -> Iterator[dict[str, Any]]:
+    write(arguments.folder / "pairs", max(arguments.n), **SHAPE)
+    for method in arguments.methods:
+        lines = []
+        for n in sorted(arguments.n):
+            line = train(arguments.folder / "pairs", method, n, arguments.bits, arguments.anchors, "blocks", 1)
+            line |= {"what": "scale", "limit_gb": arguments.limit_gb, "within": line["peak_gb"] <= arguments.limit_gb}
+            lines.append(line)
+            show(line)
+            yield line
+        if len(lines) > 1:
+            print(f"{method}: slope {slope(lines):.2f}", flush=True)
+
+
+def compared(arguments: argparse.Namespace) -> Iterator[dict[str, Any]]:
+    (n,) = arguments.n
+    write(arguments.folder / "nuswide", n, **NUSWIDE)
+    for method in arguments.methods:
+        lines = {}
+        for mode in ROOM:
+            place, options = arguments.folder / "nuswide", (arguments.bits, arguments.anchors, mode, arguments.repeats)
+            lines[mode] = train(place, method, n, *options) | {"what": "compare"}
+            lines[mode]["ratio"] = lines[mode]["seconds"] / lines["memory"]["seconds"]
+            show(lines[mode])
+            yield lines[mode]
+
+
+def show(line: dict[str, Any]) -> None:
+    ratio = f"  {line['ratio']:.2f} times memory" if "ratio" in line else ""
+    spent = " ".join(f"{name} {seconds:.1f}" for name, seconds in line["times"].items())
+    said = f"{line['method']:<17}{line['mode']:<7}{line['n']:>12,}{line['bits']:>4} bits"
+    said += f"{line['seconds']:9.1f} s ({spent})  {line['peak_gb']:.2f} GB  mAP {line['i2t']:.3f} {line['t2i']:.3f}"
+    print(f"{said}{ratio}", flush=True)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--folder", type=Path, required=True, help="where pairs are written")
+    parser.add_argument("--n", nargs="+", type=int, help="pairs (default: 100000; 184577 with --compare)")
+    parser.add_argument("--methods", nargs="+", choices=list(jaxcmh.methods.registry))
+    parser.add_argument("--bits", type=int, default=16)
+    parser.add_argument("--anchors", type=int, default=500)
+    parser.add_argument("--limit-gb", type=float, default=4.0, help="a line says whether its peak is within")
+    parser.add_argument("--compare", action="store_true")
+    parser.add_argument("--repeats", type=int, default=2, help="calls of each kind with --compare (default: 2)")
+    parser.add_argument("--results", type=Path, default=RESULTS)
+    arguments = parser.parse_args()
+    arguments.methods = arguments.methods or list(jaxcmh.methods.registry)
+    arguments.n = arguments.n or [184_577 if arguments.compare else 100_000]
+    for line in (compared if arguments.compare else scaled)(arguments):
+        with arguments.results.open("a") as file:
+            file.write(json.dumps({**line, "environment": environment()}) + "\n")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,184 @@
+"""Rows of features that stay in their file: arrays to train on that need not fit into memory."""
+
+import threading
+from collections.abc import Callable, Iterable, Iterator
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from jaxcmh.checks import array, checked, got, path
+from jaxcmh.extras import require
+from jaxcmh.parsing import UnfitError, naming, npy_header
+
+from .files import HDF5, parquet_lists
+
+Blocks = Callable[[], Iterator[Any]]
+
+
+class InOrder:
+    """Rows (n, d) of blocks that come one after the other: a pass over them in order reads each block once.
+
+    To ask for rows before those asked for last begins anew.
+    """
+
+    def __init__(self, blocks: Blocks, shape: tuple[int, int], dtype: np.dtype) -> None:
+        self.shape, self.dtype = shape, dtype
+        self._blocks, self._lock = blocks, threading.Lock()
+        self._rest, self._held, self._first = iter(()), np.empty((0, shape[1]), dtype), shape[0]
+
+    def __len__(self) -> int:
+        return self.shape[0]
+
+    def __getitem__(self, rows: Any) -> np.ndarray:
+        """The rows of a slice without steps, or of ascending numbers."""
+        with self._lock:
+            if isinstance(rows, slice):
+                start, stop, _ = rows.indices(len(self))
+                return self._read(start, stop)
+            return np.concatenate([self._read(row, row + 1) for row in np.asarray(rows).tolist()])
+
+    def _read(self, start: int, stop: int) -> np.ndarray:
+        if start < self._first:
+            self._rest, self._held, self._first = self._blocks(), self._held[:0], 0
+        parts = [self._held[:0]]
+        while start < stop:
+            part = self._held[start - self._first : stop - self._first]
+            parts.append(part)
+            start += len(part)
+            if start < stop:
+                self._first += len(self._held)
+                block = next(self._rest, None)
+                if block is None:
+                    self._held, self._first = parts[0], self.shape[0]  # the next read begins anew
+                    raise ValueError(f"expected {self.shape[0]} rows, as in the first pass; row {start} is not there")
+                self._held = block
+        return np.concatenate(parts)
+
+
+@checked
+def rows(source: Any, name: str | None = None) -> Any:
+    """Rows of features that are read when they are asked for, for `jaxcmh.train`.
+
+    Args:
+        source: a .npy file, which is mapped into memory; an HDF5 or Parquet file; or blocks of rows (k, d), any object
+            that can be gone through again and again.  Memory-mapped arrays and HDF5 datasets need no `rows`.
+        name: which dataset of an HDF5 file, or column of lists of a Parquet file; the only one, or all columns of
+            numbers of a Parquet file side by side, if None.
+
+    Returns:
+        What has a shape (n, d) and reads the rows of a slice.
+
+    Raises:
+        FileNotFoundError: no such file.
+        ValueError: of no known kind, cut off, without such an array, or blocks that do not fit.
+
+    Example:
+        >>> blocks = rows([np.zeros((3, 2)), np.ones((1, 2))])
+        >>> blocks.shape, blocks[2:4].tolist()
+        ((4, 2), [[0.0, 0.0], [1.0, 1.0]])
+    """
+    if isinstance(source, str | Path):
+        return _of_file(path(source, "source").expanduser(), name)
+    if not isinstance(source, Iterable) or isinstance(source, Iterator) or getattr(source, "shape", None) == ():
+        raise ValueError(f"source: expected a file, or blocks that can be gone through again; got {got(source)}")
+    return _counted(partial(_checked_blocks, source))
+
+
+def _checked_blocks(source: Iterable[Any]) -> Iterator[np.ndarray]:
+    width = None
+    for number, block in enumerate(source):
+        block = array(block.toarray() if hasattr(block, "toarray") else block, f"source: block {number}")
+        if block.ndim != 2 or block.shape[1] != (width or block.shape[1] or None):
+            raise ValueError(f"source: block {number}: expected rows (k, {width or 'd'}); got shape {block.shape}")
+        width = block.shape[1]
+        yield np.asarray(block)
+
+
+def _counted(blocks: Blocks) -> InOrder:
+    """Blocks with the shape that a pass over them finds."""
+    n, first = 0, None
+    for block in blocks():
+        first = block if first is None else first
+        n += len(block)
+    if first is None or not n:
+        raise ValueError("source: expected at least one row; got none")
+    return InOrder(blocks, (n, first.shape[1]), first.dtype)
+
+
+def _of_file(path: Path, name: str | None) -> Any:
+    if not path.is_file():
+        raise FileNotFoundError(f"{path}: no such file")
+    with path.open("rb") as file:
+        head = file.read(8)
+    kinds = {b"\x93NUMPY": ("npy", _npy), HDF5: ("HDF5", _hdf5), b"PAR1": ("Parquet", _parquet)}
+    kind, read = next((found for magic, found in kinds.items() if head.startswith(magic)), (None, None))
+    if kind is None or read is None:
+        raise ValueError(f"{path}: expected a npy, HDF5 or Parquet file")
+    with naming(path, kind):
+        return read(path, name)
+
+
+def _npy(path: Path, name: str | None) -> np.memmap:
+    with path.open("rb") as file:
+        shape, _, dtype = npy_header(file, path.stat().st_size)
+    if len(shape) != 2 or dtype.kind not in "biuf":
+        raise UnfitError(f"expected numbers (n, d); got {dtype} of shape {shape}")
+    return np.load(path, mmap_mode="r")
+
+
+def _hdf5(path: Path, name: str | None) -> Any:
+    require("files", "h5py")
+    import h5py
+
+    file, found = h5py.File(path, "r"), {}
+
+    def visit(key: str, item: Any) -> None:
+        if (
+            isinstance(item, h5py.Dataset)
+            and item.ndim == 2
+            and item.dtype.kind in "biuf"
+            and not (item.external or item.is_virtual)
+        ):
+            found[key] = item
+
+    file.visititems(visit)
+    return found[_chosen(name, list(found))]
+
+
+def _parquet(path: Path, name: str | None) -> InOrder:
+    require("files", "pyarrow")
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    schema = pq.read_schema(path)
+    lists = [field.name for field in schema if pa.types.is_nested(field.type)]
+    plain = [f.name for f in schema if pa.types.is_integer(f.type) or pa.types.is_floating(f.type)]
+    if name is None and plain and not lists:
+        return _counted(partial(_side_by_side, path, plain))
+    return _counted(partial(_lists, path, _chosen(name, lists)))
+
+
+def _chosen(name: str | None, names: list[str]) -> str:
+    if name is None and len(names) == 1:
+        return names[0]
+    if name not in names:
+        raise UnfitError(f"expected the name of an array (n, d), one of {', '.join(names) or 'none'}; got {name!r}")
+    return name
+
+
+def _lists(path: Path, name: str) -> Iterator[np.ndarray]:
+    width = None
+    for start, values, lengths in parquet_lists(path, name):
+        lengths = np.zeros(0, int) if lengths is None else lengths
+        width = int(lengths[0]) if width is None else width
+        if (lengths != width).any():
+            row = int(np.argmax(lengths != width))
+            raise UnfitError(f"row {start + row} has {lengths[row]} numbers, the rows before it {width}")
+        yield values.reshape(-1, width)
+
+
+def _side_by_side(path: Path, names: list[str]) -> Iterator[np.ndarray]:
+    for columns in zip(*(parquet_lists(path, name) for name in names)):
+        yield np.column_stack([values for _, values, _ in columns])
