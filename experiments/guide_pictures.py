@@ -1,4 +1,4 @@
-"""Draw the guide's pictures again: run the Python blocks of its pages, and keep the pictures they name in few colours.
+"""Draw the guide's pictures again: run the Python blocks of its pages, and keep the figures they show in few colours.
 
 Of all pages, or of those that are named, such as convergence.md.
 """
@@ -28,7 +28,7 @@ def main(pages: list[Path]) -> None:
             for block in Sybil([PythonCodeBlockParser()], str(page.parent), page.name).parse(page).examples():
                 block.evaluate()
             for name in names:
-                with Image.open(Path("pictures", name)) as picture:
+                with Image.open(Path("figures", name)) as picture:
                     picture.convert("RGB").quantize(COLOURS).save(GUIDE / "pictures" / name, optimize=True)
                 print(f"{name}: {(GUIDE / 'pictures' / name).stat().st_size / 1000:.0f} KB")
             os.chdir(GUIDE)

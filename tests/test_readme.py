@@ -351,7 +351,7 @@ def test_every_block_of_a_guide_page_runs_and_draws_its_pictures(names, shell, m
 
         for example in blocks(page, PythonCodeBlockParser(), CodeBlockParser(language="sh", evaluator=in_the_shell)):
             example.evaluate()
-        drawn = [Path(place) for _, place in PICTURE.findall(page.read_text())]
+        drawn = [Path("figures", Path(place).name) for _, place in PICTURE.findall(page.read_text())]
         assert [place for place in drawn if not place.is_file()] == []
 
 
