@@ -10,7 +10,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
-import numpy as np
 import pytest
 from coloured import pictures
 from sybil import Sybil
@@ -23,14 +22,27 @@ from jaxcmh.studies.reproduce import wanted
 ROOT = Path(__file__).resolve().parents[1]
 README, EXPERIMENTS = ROOT / "README.md", ROOT / "experiments" / "README.md"
 GUIDE = Path(jaxcmh.__file__).parent / "methods" / "README.md"
+PAGES = {page.stem: page for page in sorted((EXPERIMENTS.parent / "guide").glob("[a-z]*.md"))}
+TOGETHER = (  # pages of which one goes on in the folder of another, in the order of the guide
+    ("first-model",),
+    ("convergence",),
+    ("sensitivity",),
+    ("comparing-methods",),
+    ("own-data", "search"),
+    ("own-method",),
+    ("devices",),
+    ("reproducing",),
+    ("why-numbers-differ",),
+)
 INDENTED = re.compile(r"^    ((?:jaxcmh|python) .*)$", re.M)
 SPAN = re.compile(r"`((?:jaxcmh |python |reproduce )[^`\n]+)`")
+PICTURE = re.compile(r"!\[([^\]]*)\]\(([^)\s]+)\)")
+LINK = re.compile(r"\]\(([^)\s]+)\)")
+SMALL = 60_000  # bytes of a picture
 
 
 def blocks(path, *parsers):
-    examples = list(Sybil(parsers=parsers, path=str(path.parent), pattern=path.name).parse(path).examples())
-    assert examples
-    return examples
+    return list(Sybil(parsers=parsers, path=str(path.parent), pattern=path.name).parse(path).examples())
 
 
 def commands(path):
@@ -49,7 +61,9 @@ def spans(path):
 
 
 def test_every_python_block_of_the_readme_runs():
-    for example in blocks(README, PythonCodeBlockParser()):
+    examples = blocks(README, PythonCodeBlockParser())
+    assert examples
+    for example in examples:
         example.evaluate()
 
 
@@ -58,7 +72,9 @@ def test_every_python_block_of_the_guide_to_a_method_of_ones_own_runs(monkeypatc
     monkeypatch.setattr(sys, "path", [str(tmp_path), *sys.path])
     own_method(tmp_path)
     try:
-        for example in blocks(GUIDE, PythonCodeBlockParser()):
+        examples = blocks(GUIDE, PythonCodeBlockParser())
+        assert examples
+        for example in examples:
             if ">>>" in example.document.text[example.start : example.end]:
                 example.evaluate()
     finally:
@@ -88,13 +104,6 @@ def new_pictures(folder):
     (folder / "new").mkdir()
     for name in ("03", "04"):
         shutil.copy(folder / "pictures" / f"{name}.png", folder / "new" / f"new {name}.png")
-
-
-def new_items(folder):
-    """Features of pictures that were not trained on, and names for them."""
-    new = jaxcmh.load_dataset(folder / "pairs.npz").query.views[0][:3]
-    np.save(folder / "new.npy", np.asarray(new))
-    (folder / "names.txt").write_text("x.png\ny.png\nz.png\n")
 
 
 class Step(NamedTuple):
@@ -148,55 +157,6 @@ STEPS = {
             SERVED,
             "a server runs until it is told to end; port 8000 may be taken",
         ),
-        Step('jaxcmh search run --text "blue stripes"', (r"(\n +1 +0 .* a blue picture of stripes *){3}",)),
-        Step("jaxcmh search run --image", (r"(\n +1 +0 .* picture of dots *){3}",)),
-        Step(
-            "jaxcmh data check pictures",
-            (r"items +45", r"usable +45", r"problems +none", r"not listed +none", r"stripes: 15"),
-        ),
-        Step("jaxcmh data inspect pairs.npz", ("arrays", "layout", r"parts +train: 41", "split hash", "suspicious")),
-        Step(
-            "jaxcmh index search pets.index", (r'"query": "blue stripes", "rank": 1, "distance": 0, "item": "\d+.png"',)
-        ),
-        Step("jaxcmh index add pets.index new.npy", (r"50 items of 16 bits, 3 of them new",), before=new_items),
-        Step("jaxcmh index remove pets.index", (r"48 items of 16 bits, 2 removed",)),
-        Step("jaxcmh export faiss pets.index", (r"pets.faiss: 48 items",)),
-        Step(
-            "jaxcmh sweep dcgh --grid alpha=1e-4:1e4:9 beta=1e-4:1e4:9",
-            (r"8 runs, 0 of them cached", r"jaxcmh report surface\n"),
-            SURFACE,
-            "81 points of five seeds take minutes",
-            then=(
-                ("jaxcmh report surface", (r"surface/report.html",)),
-                ("jaxcmh table surface --format latex", (r"\\begin{tabular}", r"\$\\pm\$", r"synthetic")),
-            ),
-        ),
-        Step(
-            "jaxcmh reproduce dcgh --dataset icons --quick",
-            (r"runs/reproduce/dcgh-synthetic/report.html",),
-            "jaxcmh reproduce dcgh --dataset synthetic --figure 5 --quick",
-            "all that a paper measures takes minutes",
-        ),
-        Step(
-            "jaxcmh train mymethod:method --data wiki",
-            (r"converged after \d+ iterations", r"run folder: runs/mine-synthetic-16-0"),
-            "jaxcmh train mymethod:method --data synthetic --bits 16 --tolerance 1e-4 --max-iterations 100",
-            NEEDS_WIKI,
-            before=own_method,
-            then=(
-                ("jaxcmh train dcgh --data synthetic --bits 16 --out other", (r"run folder: other",)),
-                ("jaxcmh compare runs/mine-synthetic-16-0 other", (r"p \(Holm\)", r"95 % interval", r"single seed!")),
-                ("jaxcmh trec other --out trec", (r"trec/i2t.run", r"trec/t2i.qrels")),
-            ),
-        ),
-        Step("jaxcmh sweep mymethod:method", instead="", why=IN_THE_GUIDE),
-        Step(
-            "jaxcmh demo --methods mymethod:method dcgh",
-            (r"\n mine ", r"open +runs/demo-2/index.html"),
-            "jaxcmh demo --methods mymethod:method dcgh --bits 16",
-            "three code lengths take three times as long",
-        ),
-        Step("jaxcmh reproduce myplan:plan --dataset icons", instead="", why=IN_THE_GUIDE),
     ),
     EXPERIMENTS: (
         Step("jaxcmh compare-methods --dataset wiki --root FOLDER", instead="", why=NEEDS_WIKI),
@@ -237,12 +197,82 @@ STEPS = {
         Step("jaxcmh sweep mymethod:method", (r"3 runs, 0 of them cached", r"runs/sweep-mine-synthetic-")),
         Step("jaxcmh reproduce myplan:plan", (r"runs/reproduce/myplan-plan-synthetic/report.html",)),
     ),
+    PAGES["sensitivity"]: (
+        Step(
+            "jaxcmh sweep dcgh --grid alpha=1e-4:1e4:9 beta=1e-4:1e4:9",
+            (r"8 runs, 0 of them cached", r"jaxcmh report surface\n"),
+            SURFACE,
+            "81 points of five seeds take minutes",
+        ),
+        Step("jaxcmh report surface", (r"surface/report.html",)),
+    ),
+    PAGES["comparing-methods"]: (
+        Step("jaxcmh train dcgh", (r"run folder: one",)),
+        Step("jaxcmh train random_codewords", (r"run folder: control",)),
+        Step("jaxcmh compare one control", (r"p \(Holm\)", r"95 % interval", r"single seed!")),
+        Step("jaxcmh table one control", (r"\| dcgh \|", r"\| random_codewords \|")),
+        Step("jaxcmh trec one", (r"trec/i2t.run", r"trec/t2i.qrels")),
+    ),
+    PAGES["own-data"]: (
+        Step(
+            "jaxcmh data check pictures",
+            (r"items +45", r"usable +45", r"problems +none", r"not listed +none", r"stripes: 15"),
+        ),
+        Step("jaxcmh features pictures", (r"pairs.npz: 41 training items, 4 queries",)),
+        Step("jaxcmh data inspect pairs.npz", ("arrays", "layout", r"parts +train: 41", "split hash", "suspicious")),
+        Step("jaxcmh train dcgh --data pairs.npz", (r"run folder: run\n",)),
+        Step('jaxcmh search run --text "blue stripes"', (r"(\n +1 +0 .* a blue picture of stripes *){3}",)),
+        Step("jaxcmh search run --image", (r"(\n +1 +0 .* picture of dots *){3}",)),
+    ),
+    PAGES["search"]: (
+        Step("jaxcmh index build run", (r"pets.index: 41 items of 16 bits",)),
+        Step(
+            "jaxcmh index add pets.index pictures new",
+            (r"pets.index: 46 items of 16 bits, 5 of them new; 41 were there already",),
+        ),
+        Step(
+            "jaxcmh index search pets.index", (r'"query": "blue stripes", "rank": 1, "distance": 0, "item": "\d+.png"',)
+        ),
+        Step("jaxcmh index remove pets.index", (r"44 items of 16 bits, 2 removed",)),
+        Step("jaxcmh serve pets.index", instead="", why="the README's own command, which is the same, is run"),
+        Step("jaxcmh export faiss pets.index --out", (r"pets.faiss: 44 items",)),
+        Step("jaxcmh export faiss pets.index --kind hnsw", (r"[Rr]ecall",)),
+    ),
+    PAGES["own-method"]: (
+        Step(
+            "jaxcmh train mymethod:method --data wiki",
+            (r"converged after \d+ iterations", r"run folder: runs/mine-synthetic-16-0"),
+            "jaxcmh train mymethod:method --data synthetic --bits 16 --tolerance 1e-4 --max-iterations 100",
+            NEEDS_WIKI,
+            before=own_method,
+        ),
+        Step("jaxcmh sweep mymethod:method", instead="", why=IN_THE_GUIDE),
+        Step(
+            "jaxcmh demo --methods mymethod:method dcgh",
+            (r"\n mine ", r"open +runs/demo/index.html"),
+            "jaxcmh demo --methods mymethod:method dcgh --bits 16",
+            "three code lengths take three times as long",
+        ),
+        Step("jaxcmh reproduce myplan:plan --dataset icons", instead="", why=IN_THE_GUIDE),
+    ),
+    PAGES["devices"]: (
+        Step("XLA_FLAGS=--xla_force_host_platform_device_count=8 jaxcmh train", (r"run folder: eight",)),
+    ),
+    PAGES["reproducing"]: (
+        Step(
+            "jaxcmh reproduce dcgh --dataset icons --quick",
+            (r"runs/reproduce/dcgh-synthetic/report.html",),
+            "jaxcmh reproduce dcgh --dataset synthetic --figure 5 --quick",
+            "all that a paper measures takes minutes",
+        ),
+        Step("jaxcmh table experiments/results/wiki --published", (r"not reached", r"explained")),
+    ),
 }
 
 
 def step(path, line):
     """What is known of a command; of one that was added to a document, that it runs as it stands."""
-    known = [one for one in STEPS[path] if line.startswith(one.begins)]
+    known = [one for one in STEPS.get(path, ()) if line.startswith(one.begins)]
     return max(known, key=lambda one: len(one.begins), default=Step(line))
 
 
@@ -276,22 +306,86 @@ def shell(tmp_path):
     return folder, run
 
 
+def follow(path, line, folder, run):
+    """Run a command of a document, or what is run in its place."""
+    known = step(path, line)
+    if known.before:
+        known.before(folder)
+    if known.instead != "":
+        run(line if known.instead is None else known.instead, known.says)
+    for following, says in known.then:
+        run(following, says)
+
+
 @pytest.mark.parametrize(
     "path",
-    [pytest.param(path, marks=pytest.mark.xdist_group(f"commands {i}")) for i, path in enumerate(STEPS)],
+    [
+        pytest.param(path, marks=pytest.mark.xdist_group(f"commands {i}"))
+        for i, path in enumerate((README, EXPERIMENTS, GUIDE))
+    ],
     ids=["readme", "experiments", "guide"],
 )
 def test_every_shell_command_runs_and_shows_what_the_document_says(path, shell):
     pytest.importorskip("fontawesomefree")
-    folder, run = shell
+    assert commands(path)
     for line in commands(path):
-        known = step(path, line)
-        if known.before:
-            known.before(folder)
-        if known.instead != "":
-            run(line if known.instead is None else known.instead, known.says)
-        for following, says in known.then:
-            run(following, says)
+        follow(path, line, *shell)
+
+
+@pytest.mark.parametrize(
+    "names",
+    [pytest.param(names, marks=pytest.mark.xdist_group(f"page {names[0]}"), id=names[0]) for names in TOGETHER],
+)
+def test_every_block_of_a_guide_page_runs_and_draws_its_pictures(names, shell, monkeypatch):
+    pytest.importorskip("fontawesomefree")
+    folder, run = shell
+    (folder / "experiments").symlink_to(EXPERIMENTS.parent)
+    monkeypatch.chdir(folder)
+    monkeypatch.setenv("XLA_FLAGS", os.environ["XLA_FLAGS"])  # which a page changes
+    for name in names:
+        page = PAGES[name]
+
+        def in_the_shell(example, page=page):
+            for line in example.parsed.splitlines():
+                follow(page, line, folder, run)
+
+        for example in blocks(page, PythonCodeBlockParser(), CodeBlockParser(language="sh", evaluator=in_the_shell)):
+            example.evaluate()
+        drawn = [Path("figures", Path(place).name) for _, place in PICTURE.findall(page.read_text())]
+        assert [place for place in drawn if not place.is_file()] == []
+
+
+def test_the_guide_lists_its_pages_in_their_order():
+    listed = re.findall(r"\]\(([a-z-]+)\.md\)", (EXPERIMENTS.parent / "guide" / "README.md").read_text())
+    assert listed == [name for names in TOGETHER for name in names]
+    assert sorted(listed) == sorted(PAGES)
+
+
+DOCUMENTS = (README, EXPERIMENTS, GUIDE, EXPERIMENTS.parent / "guide" / "README.md", *PAGES.values())
+
+
+@pytest.mark.parametrize("path", DOCUMENTS, ids=[str(path.relative_to(ROOT)) for path in DOCUMENTS])
+def test_every_link_and_picture_of_a_document_is_there(path):
+    prose = re.sub(r"```.*?```", "", path.read_text(), flags=re.S)
+    broken = []
+    for link in LINK.findall(prose):
+        file, _, anchor = link.partition("#")
+        target = (path.parent / file) if file else path
+        if link.startswith("http"):
+            continue
+        known = target.exists() and (not anchor or anchor in anchors(target))
+        broken += [] if known else [link]
+    assert broken == []
+    pictures = [(alt, path.parent / place) for alt, place in PICTURE.findall(prose)]
+    assert [str(place) for alt, place in pictures if not alt] == []
+    if path != EXPERIMENTS:
+        assert [str(place) for _, place in pictures if place.stat().st_size >= SMALL] == []
+
+
+def anchors(path):
+    """What headings are linked by."""
+    headings = re.findall(r"^#+ (.+)$", re.sub(r"```.*?```", "", path.read_text(), flags=re.S), re.M)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
 
 
 @pytest.mark.parametrize("path", STEPS)
@@ -305,13 +399,13 @@ def test_what_is_said_here_of_a_command_is_of_one_in_the_document(path):
 
 
 def words_of(command):
-    words = shlex.split(command, comments=True)
+    words = shlex.split(re.sub(r"^[A-Z_]+=\S+ ", "", command), comments=True)
     return words[1:] if words[0] in ("jaxcmh", "python") else words
 
 
-@pytest.mark.parametrize("path", STEPS)
+@pytest.mark.parametrize("path", DOCUMENTS)
 def test_every_command_that_is_named_exists_with_its_options(path, capsys):
-    named = [line for line in [*commands(path), *spans(path)] if not line.startswith("python")]
+    named = [line for line in [*commands(path), *spans(path)] if not line.startswith(("python", "mkdir"))]
     assert named
     for command in named:
         words = words_of(command)
@@ -327,12 +421,12 @@ def test_every_command_that_is_named_exists_with_its_options(path, capsys):
 
 
 def test_every_script_that_is_named_exists():
-    named = [word for path in STEPS for command in spans(path) for word in command.split() if word.endswith(".py")]
+    named = [word for path in DOCUMENTS for command in spans(path) for word in command.split() if word.endswith(".py")]
     assert named
     assert [script for script in named if not (ROOT / script).is_file()] == []
 
 
-@pytest.mark.parametrize("path", [README, EXPERIMENTS])
+@pytest.mark.parametrize("path", DOCUMENTS)
 def test_every_study_table_and_figure_that_is_named_is_in_a_plan(path):
     for command in [*commands(path), *spans(path)]:
         words = words_of(command)
