@@ -193,8 +193,11 @@ def array(x: Any, name: str, kinds: str = "fiub") -> Any:
     """`x` as an array of real numbers, or of other NumPy kinds: JAX's stay JAX's, half precision becomes single."""
     import numpy as np
 
+    not_forked()
     jax = sys.modules.get("jax")
     if type(x) is not np.ndarray and not (jax is not None and isinstance(x, jax.Array)):
+        if isinstance(x, np.ma.MaskedArray) and np.ma.is_masked(x):
+            raise ValueError(f"{name}: expected an array without masked entries (drop the rows or fill the gaps)")
         try:
             x = np.asarray(x)
         except Exception:  # whatever a foreign object does when it is asked for an array

@@ -121,7 +121,7 @@ def good(folder: Path) -> dict[str, typing.Any]:
     """A small good value for every argument, by "function.argument", "module.argument" or "argument"."""
     split = jaxcmh.load_dataset("synthetic", train=40, query=10, dims=(6, 5), labels=4)
     model = jaxcmh.train("dcgh", [X, X[:, :5]], Y, bits=8, features="identity")
-    makers = Maker("drawing"), Maker("words", ("dog", "cat"))
+    makers = Maker("drawing"), Maker("words", ("dog", "cat", "sea", "sun", "sky"))
     asked = model.with_catalogue(split._replace(makers=makers))
     items = index.build(CODES)
     data, dcgh = core.prepare([X, X[:, :5]], Y), jaxcmh.methods.registry["dcgh"]
@@ -441,11 +441,19 @@ ALSO: dict[str, set[str]] = {
     "retrieval.topk.lookup_topk.queries": {"no rows"},
 }
 # What messages call an argument that the command line calls otherwise.
-CALLED = {"raw": "texts|pictures", "kind": "database", "tracker": "log", "halves": "all"}
+CALLED = {
+    "raw": "texts|pictures",
+    "text": "texts",
+    "image": "pictures",
+    "images": "pictures|texts",
+    "kind": "database",
+    "tracker": "log",
+    "halves": "all",
+}
 
 
-def calls() -> list[str]:
-    return [f"{name}({parameter})" for name, function in FUNCTIONS.items() for parameter in _parameters(function)]
+# What an argument is tried with where it is not enough alone.
+WITH = {("model.Model.search", "k"): {"text": "a dog"}}
 
 
 def _parameters(function: typing.Callable) -> list[str]:
@@ -518,7 +526,8 @@ def test_bad_values_are_refused_by_name(values, tmp_path, monkeypatch):
                         continue  # what a function of the user does is up to it
                     for place in tmp_path.iterdir():
                         shutil.rmtree(place) if place.is_dir() else place.unlink()
-                    came = outcome(function, {**base, parameter: value}, parameter)
+                    others = {**base, **WITH.get((name, parameter), {})}
+                    came = outcome(function, {**others, parameter: value}, parameter)
                     expected = "accepted" if beast in fine else "refused"
                     counts["tried"] += 1
                     counts[came if came in ("accepted", "refused") else "wrong"] += 1

@@ -150,6 +150,12 @@ def test_codes_that_tell_nothing_apart_are_refused_and_idle_bits_are_told():
         jaxcmh.train(registry["dcgh"]._replace(codes=idle), views, labels, bits=8)
 
 
+def test_masked_entries_are_refused():
+    views, labels = pairs()
+    with pytest.raises(ValueError, match=r"views\[0\]: expected an array without masked entries"):
+        jaxcmh.train("dcgh", [np.ma.masked_less(views[0], 0), views[1]], labels, bits=8)
+
+
 @pytest.mark.parametrize("method", ["dcgh", "acqh"])
 def test_a_view_that_tells_nothing_apart_is_told(method):
     views, labels = pairs()

@@ -214,3 +214,40 @@ def test_a_file_that_may_not_be_read_is_not_called_damaged_or_missing():
                 store.read(path, "letters", 1, "file of letters", lambda header, arrays: arrays)
         finally:
             os.seteuid(user)
+
+
+def test_a_link_is_written_through_and_shares_the_lock_of_its_file(tmp_path):
+    (tmp_path / "deep").mkdir()
+    store.write_text(tmp_path / "deep" / "a.txt", "1")
+    (tmp_path / "b.txt").symlink_to(tmp_path / "deep" / "a.txt")
+    store.write_text(tmp_path / "b.txt", "2")
+    assert (tmp_path / "b.txt").is_symlink()
+    assert (tmp_path / "deep" / "a.txt").read_text() == "2"
+    with store.only_writer(tmp_path / "b.txt"):
+        assert sorted(os.listdir(tmp_path / "deep")) == [".a.txt.lock", "a.txt"]
+
+
+def test_arrays_keep_the_permissions_of_the_file_they_replace(tmp_path):
+    before = os.umask(0o022)
+    try:
+        store.write(tmp_path / "a", "letters", {"format": 1}, {"x": np.zeros(3)})
+        assert (tmp_path / "a").stat().st_mode & 0o777 == 0o644
+        (tmp_path / "a").chmod(0o664)
+        store.write(tmp_path / "a", "letters", {"format": 1}, {"x": np.ones(3)})
+        assert (tmp_path / "a").stat().st_mode & 0o777 == 0o664
+    finally:
+        os.umask(before)
+
+
+def test_what_cannot_be_locked_is_not_called_busy(tmp_path):
+    with pytest.raises(OSError, match="too long") as error:
+        store.write_text(tmp_path / ("a" * 255), "x")
+    assert error.value.filename == str(tmp_path / ("a" * 255))
+    (tmp_path / "file").touch()
+    with (
+        pytest.raises(ValueError, match=r"path: expected a place in a folder; .*file is a file"),
+        store.folder(tmp_path / "file" / "run"),
+    ):
+        pass
+    with pytest.raises(ValueError, match="path: expected a path; got 5"), store.only_writer(5):
+        pass

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from jaxcmh import checks
 from jaxcmh.extras import require
 from jaxcmh.parsing import check_unpacked, reason
 
@@ -25,7 +26,9 @@ def read_pictures(given: Sequence[Any], side: int | None = None) -> Iterator[tup
     from PIL import Image, ImageOps
 
     for number, picture in enumerate(given):
-        where = str(picture) if isinstance(picture, str | Path) else f"pictures[{number}]"
+        where = f"pictures[{number}]"
+        if isinstance(picture, str | Path):
+            where = str(checks.path(picture, where))
         try:
             if isinstance(picture, str | Path | bytes):
                 with open_picture(picture if isinstance(picture, bytes) else Path(picture)) as file:

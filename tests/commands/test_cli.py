@@ -718,3 +718,18 @@ def test_what_threads_compile_side_by_side_counts_once_for_the_whole(monkeypatch
             pool.submit(copy_context().run, part).result()
     assert whole.seconds == {"all": 4.0, "compile": 3.0}
     assert parts.seconds == {"part": 1.0, "compile": 3.0}
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (("sweep", "dcgh", "--grid", "alpha=1:2:1000000000"), "a count from 1 to 65536"),
+        (("sweep", "dcgh", "--grid", "alpha=1:2:9999", "beta=1:2:9999"), "at most 1,000,000 runs; got 99,980,001"),
+        (("train", "dcgh", "--width", "0"), "--width: expected a number from 1e-06"),
+    ],
+)
+def test_sizes_are_refused_before_anything_is_made(capsys, tmp_path, words, message):
+    out = tmp_path / "out"
+    assert cli.main([*words, "--data", "synthetic", "--out", str(out)]) == 2
+    assert message in capsys.readouterr().err
+    assert not out.exists()

@@ -185,6 +185,7 @@ def test_bad_json_and_bad_encodings_are_told(folder):
         (b"{", "line 1: not JSON"),
         (b"3", "line 1: expected an object"),
         (b"caf\xe9", "UTF-8.*iconv"),
+        (b'{"file_name": "00.png", "text": "a", "labels": [["c0"]]}', r"line 1: labels: expected names or numbers"),
     ):
         (folder / "metadata.jsonl").write_bytes(content)
         with pytest.raises(ValueError, match=rf"metadata\.jsonl.*{message}"):
@@ -553,3 +554,10 @@ def test_a_download_of_something_else_leaves_nothing(server, tmp_path, monkeypat
         ValueError, match=r"no stable address is known for nuswide10; put into .*nus-wide-tc10-yall\.mat"
     ):
         download.download("nuswide10", tmp_path)
+
+
+def test_an_empty_list_is_told(folder):
+    (folder / "metadata.csv").write_text("")
+    found = check_folder(folder)
+    assert found["usable"] == 0
+    assert list(found["problems"]) == ["an empty list"]

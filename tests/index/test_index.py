@@ -181,6 +181,8 @@ CALLS = {
     "train": lambda: jaxcmh.train("dcgh", split.train.views, split.train.labels, bits=8),
     "evaluate": lambda: jaxcmh.evaluate(model, split.query.views, y, split.train.labels),
     "metrics": lambda: metrics.hamming_metrics(codes, codes, split.train.labels, split.train.labels),
+    "pack": lambda: topk.pack(np.ones((5, 8))),
+    "study": lambda: jaxcmh.study("dcgh", split, bits=8),
 }
 
 def attempt(name):
@@ -205,7 +207,7 @@ def test_a_forked_child_is_refused_at_once_and_told_of_spawn():
     done = subprocess.run([sys.executable, "-c", FORKED], capture_output=True, text=True, check=True, timeout=200)
     codes = ast.literal_eval(done.stdout.splitlines()[-1])
     assert codes == dict.fromkeys(codes, 5), done.stderr
-    assert len(codes) == 9
+    assert len(codes) == 11
 
 
 @pytest.mark.parametrize("ids", [None, np.arange(60) - 2**62, [f"Bild {i} é" for i in range(60)]])
