@@ -80,6 +80,10 @@ class Data(NamedTuple):
         top = reduction.coordinates(self.turned, self._columns(), B)
         return jnp.pad(top, ((0, len(self.ones) - len(top)), (0, 0)))
 
+    def along_views(self, B: Array) -> Array:
+        """The first rows of `coordinates`, as far as views have any: enough for products with views."""
+        return B if self.turned is None else reduction.coordinates(self.turned, self.features, B)
+
     def reduced(self, B: Array) -> Array:
         """Reduced rows (p, r) of codes B (n, r): what the span lacks goes to the last r rows, which are 0 elsewhere."""
         if self.turned is None:
@@ -237,16 +241,17 @@ def prepared(views: Sequence[Any], host: np.ndarray, precision: Precision | None
         member = np.pad(member.astype(np.int32), (0, rows - len(host)))
         mask = (np.arange(rows) < len(host)).astype(dtype)
         known = host[first].astype(dtype), counts.astype(dtype), member, mask
-        if reduction.in_memory(*views):
-            data, columns = _collected(tuple(jnp.asarray(x, dtype) for x in views), *known)
-        else:
-            sets, counts, member, mask = map(jnp.asarray, known)
-            features = tuple(replace(X, dtype=dtype) for X in views)
-            data = Data((), sets, sets, mask, sets, counts, member, mask, features)
-            columns = data._columns()
-        if len(host) <= sum(x.shape[1] for x in columns):
-            return data
         by_gram = precision is None and not wide and jax.default_backend() in ("cpu", "gpu")
+        whole, few = reduction.in_memory(*views), len(host) <= sum(x.shape[1] for x in views) + 2 * host.shape[1] + 1
+        features = tuple(jnp.asarray(x, dtype) if whole else replace(x, dtype=dtype) for x in views)
+        if whole and (few or not by_gram or jax.default_backend() != "cpu"):
+            data, columns = _collected(features, *known)
+            if few:
+                return data
+        else:  # a Gram matrix on the host takes labels a block of rows at a time, which may be many columns
+            sets, counts, member, mask = map(jnp.asarray, known)
+            data = Data((), sets, sets, mask, sets, counts, member, mask, features)
+            columns = *features, Labelled(label_columns(sets), member, mask)
         R, turned = reduction.turn(columns, by_gram, across)
         *reduced, labels, unit_labels, ones = _parted(R, (*(x.shape[1] for x in views), *(host.shape[1],) * 2))
         return data._replace(views=tuple(reduced), labels=labels, unit_labels=unit_labels, ones=ones, turned=turned)

@@ -72,7 +72,7 @@ def init(key: Array, data: Data, p: Params, bits: int) -> State:
 
 def update_Q(s: State, data: Data, p: Params) -> State:
     """Eqs. 17 and 19: Q_v minimises |X_v Q_v - (U_v - C_v / mu)|², and its ridge."""
-    targets = jnp.split(data.coordinates(jnp.concatenate(s.U, 1) - jnp.concatenate(s.C, 1) / s.mu), len(s.U), axis=1)
+    targets = jnp.split(data.along_views(jnp.concatenate(s.U, 1) - jnp.concatenate(s.C, 1) / s.mu), len(s.U), axis=1)
     return s._replace(Q=tuple(ridge_by_svd(X, T, p.ridge) for X, T in zip(data.extra.svd, targets)))
 
 

@@ -169,3 +169,24 @@ def test_the_gram_matrix_of_an_accelerator_is_that_of_blas(monkeypatch, across):
     monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
     by_xla, _ = reduction.turn(columns, by_gram=True, across=across)
     np.testing.assert_allclose(by_xla, by_blas, atol=1e-5)
+
+
+@pytest.mark.parametrize("across", [True, False])
+@pytest.mark.parametrize("ids", [True, False], ids=["classes", "sets"])
+def test_labels_of_many_classes_are_reduced_as_those_of_few(monkeypatch, across, ids):
+    views, labels = problem(n=400, c=60)
+    labels = labels if ids else labels | labels[::-1]
+    reduced = {}
+    for share in (0, 1):
+        monkeypatch.setattr(reduction, "SPARSE", share)
+        _, reduced[share] = columns(core.prepare(views, labels, across=across))
+    np.testing.assert_allclose(reduced[1], reduced[0], atol=1e-6)
+
+
+def test_views_need_the_first_coordinates_alone():
+    B = random.normal(random.key(0), (90, 8))
+    for precision in PRECISIONS[:2]:
+        data = core.prepare(*problem(), precision)
+        first = data.along_views(B)
+        assert first.shape == (12, 8)
+        np.testing.assert_allclose(first, data.coordinates(B)[:12], atol=1e-5)
