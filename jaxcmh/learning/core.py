@@ -47,6 +47,7 @@ class Data(NamedTuple):
     turned: reduction.Turn | None = None  # between rows and reduced rows; None where they are the same
     extra: Any = ()  # what a method's `prepare` adds
     svd: tuple[tuple[Array, Array, Array], ...] = ()  # of the views, where it saves many solves
+    linked: Any = None  # what a method's `links` says of the label sets
 
     __repr__ = brief.text
     _repr_html_ = brief.table
@@ -195,6 +196,7 @@ class Method(NamedTuple):
     unlabelled: Callable[[Any, Data, Any], Any] | None = None  # look-up: -> encoders.Unlabelled
     diagnostics: Callable[[Any, Data, Any], dict[str, Array]] | None = None  # -> named scalars worth a look
     across: bool = True  # whether products between views are used
+    links: Callable[[np.ndarray], Any] | None = None  # distinct label sets, on the host -> Data.linked
 
     __repr__ = brief.text
     _repr_html_ = brief.table
@@ -285,6 +287,13 @@ def _parted(R: Array, widths: tuple[int, ...]) -> list[Array]:
     return [*parts, last[:, 0]]
 
 
+def linked(method: Method, data: Data) -> Data:
+    """Data with what the method's `links` says of the label sets, whose size depends on their numbers: before `jit`."""
+    if method.links is None or isinstance(data.sets, Tracer):
+        return data
+    return data._replace(linked=method.links(np.asarray(data.sets)))
+
+
 @exact
 def ready(method: Method, data: Data, bits: int) -> Data:
     """Data as a training of this many bits sees them: room for codes, and what the method's `prepare` adds.
@@ -359,6 +368,7 @@ def fit(
     """
     params, most, tolerance = _checked(method, data, key, params, bits, max_iterations, tolerance)
     static = {"method": bare(method), "bits": bits, "max_iterations": most}
+    data = linked(method, data)
     with jax.enable_x64(data.mask.dtype == jnp.float64):
         if not reduction.in_memory(*data.features):
             return _fit_in_place(data, key, params, tolerance, **static)
@@ -406,7 +416,7 @@ def sweep(
     """
     params, most, tolerance = _checked(method, data, keys, params, bits, max_iterations, tolerance)
     params = jax.tree.map(lambda leaf: jnp.broadcast_to(leaf, (len(keys),)), params)
-    lanes = min(lanes, len(keys))
+    data, lanes = linked(method, data), min(lanes, len(keys))
     # The last lanes are filled up with repeats: a remainder of another size would be compiled once more.
     filled = np.minimum(np.arange(-(-len(keys) // lanes) * lanes), len(keys) - 1)
     keys_and_params = jax.tree.map(lambda leaf: leaf[filled], (keys, params))

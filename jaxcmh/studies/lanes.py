@@ -98,7 +98,7 @@ _ready = jax.jit(core.ready, static_argnames=("method", "bits"))
 
 def ready(method: Method, shared: Shared, bits: int, mesh: Mesh | None = None) -> Shared:
     """What `prepare` returned, as runs of this many bits see it; once for all of them, on each device of a mesh."""
-    shared = shared._replace(data=_ready(core.bare(method), shared.data, bits))
+    shared = shared._replace(data=_ready(core.bare(method), core.linked(method, shared.data), bits))
     return feature_maps.everywhere(shared, mesh)
 
 
