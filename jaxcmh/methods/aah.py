@@ -164,6 +164,7 @@ method = Method(
     prepare=label_graph,
     diagnostics=diagnostics,
     across=False,
+    label_rows=(),
     links=label_links,
 )
 paper_params = {
