@@ -3,6 +3,7 @@
     python experiments/bench_training.py M        every method at 18,015 pairs (512-d, 1,386-d, 24 labels, 64 bits)
     python experiments/bench_training.py N        every method at 184,577 pairs (500-d, 1,000-d, 10 labels, 64 bits)
     python experiments/bench_training.py scaling  every method from 10,000 to 184,577 pairs: slope of log time
+    python experiments/bench_training.py classes  20,000 pairs (512-d, 512-d, 3 labels each, 32 bits), 10 to 1,000 labels
 
     git worktree add ../jaxcmh-0.1.0 9730c40 && python experiments/bench_training.py M --old ../jaxcmh-0.1.0
 
@@ -79,19 +80,21 @@ def trainings(arguments: list, checkout: Path | None) -> Generator[tuple[float, 
             yield tuple(json.loads(process.stdout.readline()))
 
 
-def measure(method: str, shape: str, bits: int, repeats: int, rows: int | None = None, old: Path | None = None) -> dict:
-    """Times of `train` and its peak memory, in a process of its own; without `rows`, NumPy's time between its calls."""
-    options: dict[str, Any] = {} if rows is None else {"train": rows}
+def measure(
+    method: str, shape: str, options: dict, bits: int, repeats: int, old: Path | None = None, numpy: bool = True
+) -> dict:
+    """Times of `train` and its peak memory, in a process of its own; with `numpy`, NumPy's time between its calls."""
     part = jaxcmh.load_dataset(f"synthetic:{shape}", **options).train
     calls = {name: trainings([method, shape, bits, options], old if name else None) for name in ("", "old_")}
     line: dict[str, Any] = {"method": method, "shape": shape, "n": len(part.labels), "bits": bits}
+    line |= {"classes": part.labels.shape[1], "label_sets": len(np.unique(np.packbits(part.labels, axis=1), axis=0))}
     seconds: dict[str, list[float]] = {name: [] for name in calls if old or not name}
     theirs = []
     for call in range(repeats + 1):
         for name in seconds:
             spent, line[f"{name}peak_gb"] = next(calls[name])
             seconds[name].append(spent)
-        if rows is None and (call > 0 or repeats == 0):
+        if numpy and (call > 0 or repeats == 0):
             start = time.perf_counter()
             numpy_products(part, method, bits)
             theirs.append(time.perf_counter() - start)
@@ -116,28 +119,36 @@ def report(lines: list[dict], columns: dict[str, str]) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", choices=("M", "N", "scaling"))
+    parser.add_argument("what", choices=("M", "N", "scaling", "classes"))
     parser.add_argument("--methods", nargs="+", choices=list(jaxcmh.methods.registry))
     parser.add_argument("--sizes", nargs="+", type=int, default=[10_000, 20_000, 50_000, 100_000, 184_577])
+    parser.add_argument("--classes", nargs="+", type=int, default=[10, 80, 1_000])
     parser.add_argument("--old", type=Path, help="a checkout of another version, trained in turn with this one")
     parser.add_argument("--repeats", type=int, default=3, help="calls after the first (default: 3)")
     arguments = parser.parse_args()
     methods = arguments.methods or list(jaxcmh.methods.registry)
-    shape, bits = "M" if arguments.what == "M" else "N", 64
-    sizes = arguments.sizes if arguments.what == "scaling" else [None]
+    what, scaling = arguments.what, arguments.what == "scaling"
+    shape, bits = "M" if what in ("M", "classes") else "N", 32 if what == "classes" else 64
+    shapes: list[dict] = [{"train": rows} for rows in arguments.sizes] if scaling else [{}]
+    if what == "classes":
+        same = {"train": 20_000, "dims": (512, 512), "cardinality": 3.0}
+        shapes = [same | {"labels": c} for c in arguments.classes]
     lines = []
     for method in methods:
-        timed = [measure(method, shape, bits, arguments.repeats, rows, arguments.old) for rows in sizes]
-        lines += [line | {"slope": slope(timed)} for line in timed] if len(sizes) > 1 else timed
+        timed = [
+            measure(method, shape, options, bits, arguments.repeats, arguments.old, not scaling) for options in shapes
+        ]
+        lines += [line | {"slope": slope(timed)} for line in timed] if scaling else timed
     columns = {"method": "", "n": ",", "bits": "", "peak_gb": ".1f", "first": ".2f", "seconds": ".2f"}
-    columns |= {"slope": ".2f"} if len(sizes) > 1 else {"numpy": ".2f", "ratio": ".2f"}
+    columns |= {"classes": ",", "label_sets": ","} if what == "classes" else {}
+    columns |= {"slope": ".2f"} if scaling else {"numpy": ".2f", "ratio": ".2f"}
     if arguments.old:
-        columns |= {"old_first": ".2f", "old_seconds": ".2f"} | ({} if len(sizes) > 1 else {"old_ratio": ".2f"})
+        columns |= {"old_first": ".2f", "old_seconds": ".2f"} | ({} if scaling else {"old_ratio": ".2f"})
     report(lines, columns)
     kept = RESULTS.read_text().splitlines() if RESULTS.exists() else []
-    same = {(arguments.what, line["method"]) for line in lines}
-    kept = [text for text in kept if (json.loads(text)["what"], json.loads(text)["method"]) not in same]
-    new = [json.dumps({"what": arguments.what, **line, "environment": environment()}) for line in lines]
+    measured = {(what, line["method"]) for line in lines}
+    kept = [text for text in kept if (json.loads(text)["what"], json.loads(text)["method"]) not in measured]
+    new = [json.dumps({"what": what, **line, "environment": environment()}) for line in lines]
     RESULTS.write_text("\n".join([*kept, *new]) + "\n")
 
 

@@ -360,7 +360,7 @@ def train(
             for phi in mapped_views
         ]
         known_labels = host_labels[labelled]
-    data = core.prepared(known, known_labels, precision, method.across)
+    data = core.prepared(known, known_labels, precision, method.across, method.label_rows)
     data = jax.block_until_ready(data if mesh is None else shard_rows(data, mesh))
     del host_labels, known_labels
     mapped = time.perf_counter()

@@ -14,7 +14,7 @@ import pytest
 from jax import export, random
 
 from jaxcmh import methods, model
-from jaxcmh.learning import core, encoders, features, linalg, reduction
+from jaxcmh.learning import core, encoders, features, graph, linalg, reduction
 from jaxcmh.retrieval import metrics, topk
 
 N, CLASSES, SETS, BITS = 20_000, 24, 300, 64
@@ -31,6 +31,7 @@ METHODS = [
     "dch-relaxed",
     "dlfh-exact",
 ]
+LINKS = 5_000, 40_000  # combinations of labels, and how often label sets have one
 KEY = jax.eval_shape(lambda: random.key(0))
 
 
@@ -86,6 +87,13 @@ def test_training_and_what_follows_it(name, columns, platform):
         lowered(core._sweep, platform, data, keys, grid, of_shape(), **options, lanes=4, output=None)
     fitted = jax.eval_shape(lambda *arguments: core._fit(*arguments, **options), data, KEY, params, of_shape())
     lowered(model._finish, platform, fitted.state, data, params, method=bare, bits=BITS)
+
+
+@every_platform
+def test_links_of_label_sets(platform):
+    combinations, f = LINKS
+    numbers = [of_shape(size, dtype=np.int32) for size in (SETS, combinations, f, f, f, f)]
+    lowered(jax.jit(graph._link_by_labels), platform, graph.Links(*numbers), of_shape(SETS, BITS))
 
 
 @every_platform

@@ -26,6 +26,7 @@ from jaxcmh.learning.streaming import Labelled
 __all__ = ["Data", "Fit", "Method", "fit", "prepare", "sweep"]
 
 Precision = Literal["float32", "float64"]
+LABEL_ROWS = ("labels", "unit_labels")
 
 
 class Data(NamedTuple):
@@ -47,6 +48,7 @@ class Data(NamedTuple):
     turned: reduction.Turn | None = None  # between rows and reduced rows; None where they are the same
     extra: Any = ()  # what a method's `prepare` adds
     svd: tuple[tuple[Array, Array, Array], ...] = ()  # of the views, where it saves many solves
+    linked: Any = None  # what a method's `links` says of the label sets
 
     __repr__ = brief.text
     _repr_html_ = brief.table
@@ -80,6 +82,10 @@ class Data(NamedTuple):
         top = reduction.coordinates(self.turned, self._columns(), B)
         return jnp.pad(top, ((0, len(self.ones) - len(top)), (0, 0)))
 
+    def along_views(self, B: Array) -> Array:
+        """The first rows of `coordinates`, as far as views have any: enough for products with views."""
+        return B if self.turned is None else reduction.coordinates(self.turned, self.features, B)
+
     def reduced(self, B: Array) -> Array:
         """Reduced rows (p, r) of codes B (n, r): what the span lacks goes to the last r rows, which are 0 elsewhere."""
         if self.turned is None:
@@ -106,15 +112,15 @@ class Data(NamedTuple):
 
     def _columns(self) -> tuple[Any, ...]:
         """What Z is made of, (n, k) each."""
-        of_sets = label_columns(self.sets)
+        of_sets = label_columns(self.sets, self.labels.shape[1] > 0, self.unit_labels.shape[1] > 0)
         if reduction.in_memory(*self.features):
             return *self.features, self.per_sample(of_sets)
         return *self.features, Labelled(of_sets, self.member, self.mask)
 
 
-def label_columns(sets: Array) -> Array:
-    """[L, Y, 1] (u, 2c + 1) of label sets (u, c)."""
-    return jnp.column_stack([sets, unit_rows(sets), jnp.ones(len(sets), sets.dtype)])
+def label_columns(sets: Array, labels: bool = True, unit_labels: bool = True) -> Array:
+    """[L, Y, 1] (u, 2c + 1) of label sets (u, c), or those of L and Y that are wanted."""
+    return jnp.column_stack([sets] * labels + [unit_rows(sets)] * unit_labels + [jnp.ones(len(sets), sets.dtype)])
 
 
 def of_views(first: float | Array, further: float | Array, data: Data) -> list[float | Array]:
@@ -191,6 +197,8 @@ class Method(NamedTuple):
     unlabelled: Callable[[Any, Data, Any], Any] | None = None  # look-up: -> encoders.Unlabelled
     diagnostics: Callable[[Any, Data, Any], dict[str, Array]] | None = None  # -> named scalars worth a look
     across: bool = True  # whether products between views are used
+    label_rows: tuple[str, ...] = LABEL_ROWS  # which of them are used; Data has the others without columns
+    links: Callable[[np.ndarray], Any] | None = None  # distinct label sets, on the host -> Data.linked
 
     __repr__ = brief.text
     _repr_html_ = brief.table
@@ -201,7 +209,13 @@ class Method(NamedTuple):
 
 
 @checked
-def prepare(views: Pairs, labels: Labels, precision: Precision | None = None, across: bool = True) -> Data:
+def prepare(
+    views: Pairs,
+    labels: Labels,
+    precision: Precision | None = None,
+    across: bool = True,
+    label_rows: tuple[str, ...] = LABEL_ROWS,
+) -> Data:
     """Collect mapped features and labels into `Data`.
 
     Args:
@@ -210,6 +224,7 @@ def prepare(views: Pairs, labels: Labels, precision: Precision | None = None, ac
         precision: None for float32 after a reduction in float64 where the device computes that well; "float32" for no
             float64 anywhere; "float64" for all of the training, as a check.
         across: whether products between views are wanted; a method that says it needs none is prepared faster without.
+        label_rows: which of `Data.labels` and `Data.unit_labels` are wanted, likewise; the others have no columns.
 
     Returns:
         Data with reduced rows and the distinct label sets.
@@ -222,10 +237,12 @@ def prepare(views: Pairs, labels: Labels, precision: Precision | None = None, ac
         >>> data.counts.tolist(), data.member.tolist()
         ([1.0, 2.0], [1, 0, 1])
     """
-    return prepared(views, checks.labels(labels, "labels", len(views[0])), precision, across)
+    return prepared(views, checks.labels(labels, "labels", len(views[0])), precision, across, label_rows)
 
 
-def prepared(views: Sequence[Any], host: np.ndarray, precision: Precision | None, across: bool) -> Data:
+def prepared(
+    views: Sequence[Any], host: np.ndarray, precision: Precision | None, across: bool, label_rows: tuple[str, ...]
+) -> Data:
     """`prepare` of checked views, and labels (n, c) uint8 on the host.
 
     Views may be `Streamed`, with n > p; behind the rows that have labels there may be zeros.
@@ -237,18 +254,21 @@ def prepared(views: Sequence[Any], host: np.ndarray, precision: Precision | None
         member = np.pad(member.astype(np.int32), (0, rows - len(host)))
         mask = (np.arange(rows) < len(host)).astype(dtype)
         known = host[first].astype(dtype), counts.astype(dtype), member, mask
-        if reduction.in_memory(*views):
-            data, columns = _collected(tuple(jnp.asarray(x, dtype) for x in views), *known)
-        else:
-            sets, counts, member, mask = map(jnp.asarray, known)
-            features = tuple(replace(X, dtype=dtype) for X in views)
-            data = Data((), sets, sets, mask, sets, counts, member, mask, features)
-            columns = data._columns()
-        if len(host) <= sum(x.shape[1] for x in columns):
-            return data
         by_gram = precision is None and not wide and jax.default_backend() in ("cpu", "gpu")
+        widths = [*(x.shape[1] for x in views), *(host.shape[1] * (name in label_rows) for name in LABEL_ROWS), 1]
+        whole, few = reduction.in_memory(*views), len(host) <= sum(widths)
+        features = tuple(jnp.asarray(x, dtype) if whole else replace(x, dtype=dtype) for x in views)
+        if whole and (few or not by_gram or jax.default_backend() != "cpu"):
+            data, columns = _collected(features, *known, label_rows=label_rows)
+            if few:
+                return data
+        else:  # a Gram matrix on the host takes labels a block of rows at a time, which may be many columns
+            sets, counts, member, mask = map(jnp.asarray, known)
+            data = Data((), sets, sets, mask, sets, counts, member, mask, features)
+            of_sets = label_columns(sets, *(name in label_rows for name in LABEL_ROWS))
+            columns = *features, Labelled(of_sets, member, mask)
         R, turned = reduction.turn(columns, by_gram, across)
-        *reduced, labels, unit_labels, ones = _parted(R, (*(x.shape[1] for x in views), *(host.shape[1],) * 2))
+        *reduced, labels, unit_labels, ones = _parted(R, tuple(widths[:-1]))
         return data._replace(views=tuple(reduced), labels=labels, unit_labels=unit_labels, ones=ones, turned=turned)
 
 
@@ -263,12 +283,22 @@ def _label_sets(host: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     return first, member, counts
 
 
-@jax.jit
+@partial(jax.jit, static_argnames="label_rows")
 def _collected(
-    features: tuple[Array, ...], sets: Array, counts: Array, member: Array, mask: Array
+    features: tuple[Array, ...],
+    sets: Array,
+    counts: Array,
+    member: Array,
+    mask: Array,
+    *,
+    label_rows: tuple[str, ...],
 ) -> tuple[Data, tuple[Array, ...]]:
     """Data whose reduced rows are the rows, and the columns that Z is made of."""
-    labels, unit_labels = (x[member] * mask[:, None] for x in (sets, unit_rows(sets)))
+    of_sets = dict(zip(LABEL_ROWS, (sets, unit_rows(sets))))
+    labels, unit_labels = (
+        of_sets[name][member] * mask[:, None] if name in label_rows else jnp.zeros((len(mask), 0), mask.dtype)
+        for name in LABEL_ROWS
+    )
     data = Data(features, labels, unit_labels, mask, sets, counts, member, mask=mask, features=features)
     return data, data._columns()
 
@@ -278,6 +308,13 @@ def _parted(R: Array, widths: tuple[int, ...]) -> list[Array]:
     """The columns of R in parts of these widths; the last one, which is left, as a vector."""
     *parts, last = jnp.split(R, np.cumsum(widths), axis=1)
     return [*parts, last[:, 0]]
+
+
+def linked(method: Method, data: Data) -> Data:
+    """Data with what the method's `links` says of the label sets, whose size depends on their numbers: before `jit`."""
+    if method.links is None or isinstance(data.sets, Tracer):
+        return data
+    return data._replace(linked=method.links(np.asarray(data.sets)))
 
 
 @exact
@@ -354,6 +391,7 @@ def fit(
     """
     params, most, tolerance = _checked(method, data, key, params, bits, max_iterations, tolerance)
     static = {"method": bare(method), "bits": bits, "max_iterations": most}
+    data = linked(method, data)
     with jax.enable_x64(data.mask.dtype == jnp.float64):
         if not reduction.in_memory(*data.features):
             return _fit_in_place(data, key, params, tolerance, **static)
@@ -401,7 +439,7 @@ def sweep(
     """
     params, most, tolerance = _checked(method, data, keys, params, bits, max_iterations, tolerance)
     params = jax.tree.map(lambda leaf: jnp.broadcast_to(leaf, (len(keys),)), params)
-    lanes = min(lanes, len(keys))
+    data, lanes = linked(method, data), min(lanes, len(keys))
     # The last lanes are filled up with repeats: a remainder of another size would be compiled once more.
     filled = np.minimum(np.arange(-(-len(keys) // lanes) * lanes), len(keys) - 1)
     keys_and_params = jax.tree.map(lambda leaf: leaf[filled], (keys, params))

@@ -58,7 +58,7 @@ def ridge(codes: Targets, data: Data, weight: Weight) -> tuple[Array, ...]:
         True
     """
     _check_rows(codes, data)
-    B = data.coordinates(codes) if codes.ndim == 2 else jnp.stack([data.coordinates(B) for B in codes])
+    B = data.along_views(codes) if codes.ndim == 2 else jnp.stack([data.along_views(B) for B in codes])
     if data.svd:
         return tuple(ridge_by_svd(X, of_view(B, m), weight) for m, X in enumerate(data.svd))
     return tuple(lstsq((1.0, X, of_view(B, m)[: len(X)]), ridge=weight) for m, X in enumerate(spanned(data)))

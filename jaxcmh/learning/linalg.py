@@ -203,7 +203,10 @@ def least_norm(A: Array, B: Array) -> Array:
 
     Singular values below 10 sqrt(q) rounding errors of the largest count as 0.
     """
-    if len(A) > A.shape[1]:
+    if B.shape[1] > A.shape[1]:  # many right-hand sides: Q is smaller than they are
+        Q, A = qr(A)
+        B = Q.T @ B
+    elif len(A) > A.shape[1]:
         R = triangle(jnp.concatenate([A, B], axis=1))
         A, B = R[: A.shape[1], : A.shape[1]], R[: A.shape[1], A.shape[1] :]
     left, values, right = svd(A)
@@ -212,12 +215,26 @@ def least_norm(A: Array, B: Array) -> Array:
     return right.T @ (jnp.where(keep, 1 / jnp.where(keep, values, 1), 0)[:, None] * (left.T @ B))
 
 
+def refined(G: Array, undone: Callable[[Array], Array], k: int) -> Array:
+    """The X (q, k) for which `undone` is 0, a linear function (q, k) to (q, k) with the derivative -G.
+
+    For G (q, q) that is exact, as of whole numbers, and may be singular: a ridge of rounding size makes it regular, and
+    repeating what the ridge left undone, seen in the rows themselves, removes its bias.  Where G says nothing X is 0.
+    """
+    # With less than 1e-8 rounding would fill in float64 what is open, and rows in another order learn other words.
+    small = max(4 * float(jnp.finfo(G.dtype).eps), 1e-8) * jnp.trace(G) + jnp.finfo(G.dtype).tiny
+    T = upper_factor(G + small * jnp.eye(len(G), dtype=G.dtype))
+    X = jnp.zeros((len(G), k), G.dtype)
+    for _ in range(3):
+        X += upper_solve(T, upper_solve_transposed(T, undone(X)))
+    return X
+
+
 def sums_of_words(A: Array, words: int, counts: Array, target: Array) -> Array:
     """The shortest books C for which sum_i counts_i |sum_b C[b, A[i, b]] - target_i|² is least.
 
     The unknowns meet only in how often words are chosen together: whole numbers.  That matrix is singular (books share
-    a constant; words out of use, which become 0): a ridge of rounding size makes it regular, and repeating what the
-    ridge left undone, seen in the rows themselves, removes its bias.
+    a constant; words out of use, which become 0).
 
     Args:
         A: (u, books) int32 words, below `words`.
@@ -232,12 +249,9 @@ def sums_of_words(A: Array, words: int, counts: Array, target: Array) -> Array:
     cell, size = A + words * jnp.arange(books, dtype=A.dtype), words * books
     pairs = jnp.broadcast_to(counts[:, None, None], (len(A), books, books))
     together = jnp.zeros((size, size), target.dtype).at[cell[:, :, None], cell[:, None, :]].add(pairs)
-    # With less than 1e-8 rounding would fill in float64 what is open, and rows in another order learn other words.
-    small = max(4 * float(jnp.finfo(target.dtype).eps), 1e-8) * jnp.trace(together)
-    T = upper_factor(together + small * jnp.eye(size, dtype=target.dtype))
-    C = jnp.zeros((size, k), target.dtype)
-    for _ in range(3):
+
+    def undone(C: Array) -> Array:
         rest = counts[:, None] * (target - C[cell].sum(1))
-        total = jnp.zeros_like(C).at[cell].add(rest[:, None])
-        C += upper_solve(T, upper_solve_transposed(T, total))
-    return C.reshape(books, words, k)
+        return jnp.zeros_like(C).at[cell].add(rest[:, None])
+
+    return refined(together, undone, k).reshape(books, words, k)

@@ -22,6 +22,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
+import scipy.sparse
 from jax import Array, lax
 from threadpoolctl import threadpool_limits
 
@@ -39,6 +40,7 @@ from jaxcmh.learning.linalg import (
 
 BLOCK_ROWS = 1 << 12  # rows taken at a time, so that float64 copies of a large matrix stay small
 PROCESSORS = 8  # that work on a Gram matrix at most, for each has a sum of its own
+SPARSE = 1 / 32  # share of numbers other than 0 below which products go over these alone
 JITTER = 1e-15  # of the trace of a Gram matrix: where columns of Z depend on each other, R gets this instead of 0
 
 
@@ -108,10 +110,21 @@ def _add_on_device(G: Array, z: Array, ends: tuple[int, ...]) -> Array:
 
 
 def _add_on_host(G: np.ndarray, z: Array, ends: tuple[int, ...]) -> None:
-    """The same in place: BLAS multiplies float64 on CPU twice as fast as XLA."""
-    x = np.asarray(z, np.float64)
+    """The same in place: BLAS multiplies float64 on CPU twice as fast as XLA.
+
+    Of labels of many classes almost all are 0: where the last part is like that, its products take time for the rest.
+    """
+    x, last = np.asarray(z), (0, *ends)[-2]
+    sparse = np.count_nonzero(x[:, last:]) < SPARSE * x[:, last:].size
+    labels = scipy.sparse.csr_array(x[:, last:], dtype=np.float64) if sparse else None
+    x = np.asarray(x[:, :last] if sparse else x, np.float64)
     for rows, columns in _wanted(ends):
-        G[rows, columns] += x[:, rows].T @ x[:, columns]
+        if labels is None or columns.start < last:
+            G[rows, columns] += x[:, rows].T @ x[:, columns]
+        elif rows.start < last:
+            G[rows, columns] += (labels.T @ x[:, rows]).T
+        else:
+            G[rows, columns] += (labels.T @ labels).toarray()
 
 
 def _gram_on_host(blocks: Iterable[Array], ends: tuple[int, ...]) -> np.ndarray:
@@ -203,7 +216,8 @@ def turn(columns: tuple[Any, ...], by_gram: bool, across: bool = True) -> tuple[
     if by_gram:
         ends = tuple(int(end) for end in np.cumsum([a.shape[1] for a in columns]))
         # NumPy cuts blocks of any size without compiling a program for each.
-        rows = map(np.asarray, columns) if in_memory(*columns) and jax.default_backend() == "cpu" else columns
+        host = in_memory(columns[0]) and jax.default_backend() == "cpu"
+        rows = [np.asarray(a) if host and in_memory(a) else a for a in columns]
         R = triangle_by_gram(row_blocks(*rows), ends[-2:] if across else ends)
         return lax.convert_element_type(R, columns[0].dtype), Turn(R=R)
     if not in_memory(*columns):  # nor may Q be, so that this wants float64
@@ -274,12 +288,14 @@ def cross(X: Any, B: Array) -> Array:
 
 
 def coordinates(turned: Turn, columns: tuple[Any, ...], B: Array) -> Array:
-    """QᵀB (p, r) of B (n, r); columns are those of Z."""
+    """The first k rows of QᵀB, for B (n, r) and the first columns of Z, k in all."""
+    k = sum(X.shape[1] for X in columns)
     if turned.Q is not None:
-        return turned.Q.T @ B
+        return turned.Q[:, :k].T @ B
+    assert turned.R is not None
     with jax.enable_x64(True):
         ZB = jnp.concatenate([cross(X, B) for X in columns])
-        return lax.convert_element_type(upper_solve_transposed(turned.R, ZB), B.dtype)
+        return lax.convert_element_type(upper_solve_transposed(turned.R[:k, :k], ZB), B.dtype)
 
 
 def back(turned: Turn, columns: tuple[Any, ...], M: Array) -> Array:

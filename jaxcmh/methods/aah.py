@@ -27,7 +27,7 @@ from jaxcmh.checks import Number, Positive, Weight
 from jaxcmh.learning.core import Data, Method
 from jaxcmh.learning.encoders import ridge_by_svd
 from jaxcmh.learning.features import Features
-from jaxcmh.learning.graph import label_graph, neighbour_graph, similar
+from jaxcmh.learning.graph import label_graph, label_links, neighbour_graph, similar
 from jaxcmh.learning.linalg import polar, sign, sqnorm
 
 
@@ -72,7 +72,7 @@ def init(key: Array, data: Data, p: Params, bits: int) -> State:
 
 def update_Q(s: State, data: Data, p: Params) -> State:
     """Eqs. 17 and 19: Q_v minimises |X_v Q_v - (U_v - C_v / mu)|², and its ridge."""
-    targets = jnp.split(data.coordinates(jnp.concatenate(s.U, 1) - jnp.concatenate(s.C, 1) / s.mu), len(s.U), axis=1)
+    targets = jnp.split(data.along_views(jnp.concatenate(s.U, 1) - jnp.concatenate(s.C, 1) / s.mu), len(s.U), axis=1)
     return s._replace(Q=tuple(ridge_by_svd(X, T, p.ridge) for X, T in zip(data.extra.svd, targets)))
 
 
@@ -164,6 +164,8 @@ method = Method(
     prepare=label_graph,
     diagnostics=diagnostics,
     across=False,
+    label_rows=(),
+    links=label_links,
 )
 paper_params = {
     "wiki": Params(theta=1.0, alpha=10.0, beta=10.0, ridge=0.0),
@@ -172,7 +174,7 @@ paper_params = {
 }
 variants = {
     # Neighbours in feature space instead of labels; one graph, not one per view.  mAP falls after ten iterations.
-    "knn": method._replace(prepare=neighbour_graph, max_iterations=10, tolerance=0.0),
+    "knn": method._replace(prepare=neighbour_graph, links=None, max_iterations=10, tolerance=0.0),
     "nl": method._replace(params=Params(alpha=0.0)),  # no label consistency across views
     "ng": method._replace(params=Params(beta=0.0)),  # no global approximation
     "na": method._replace(params=Params(average=0.0)),  # no average approximation

@@ -24,9 +24,9 @@ from jax import Array, lax, random
 
 from jaxcmh.checks import Weight, Whole, checked
 from jaxcmh.learning.core import Data, Method
-from jaxcmh.learning.encoders import Unlabelled, nearest_words
+from jaxcmh.learning.encoders import Unlabelled, nearest_words, spanned
 from jaxcmh.learning.features import Features
-from jaxcmh.learning.linalg import least_norm, lstsq, product_gap, ridge_factor, sqnorm, sums_of_words
+from jaxcmh.learning.linalg import least_norm, lstsq, product_gap, qr, refined, ridge_factor, sqnorm, sums_of_words
 
 
 class Params(NamedTuple):
@@ -42,9 +42,14 @@ class State(NamedTuple):
     A: Array  # (u, books) words of each label set
 
 
-def prepare(data: Data) -> tuple[Array, ...]:
-    """D_v (q_v, c), the regression of labels on features, for every update of W."""
-    return tuple(lstsq((1.0, X, data.labels)) for X in data.views)
+class Known(NamedTuple):
+    D: tuple[Array, ...]  # (q_v, c) regression of the labels on each view, for every update of W
+    LTL: Array  # (c, c) how many samples have both labels
+
+
+def prepare(data: Data) -> Known:
+    D = tuple(lstsq((1.0, X, data.labels[: len(X)])) for X in spanned(data))
+    return Known(D, data.labels.T @ data.labels)
 
 
 def items(s: State) -> Array:
@@ -57,9 +62,10 @@ def targets(s: State, data: Data, p: Params) -> tuple[Array, Array, Array]:
 
     N minimises sum_v |X_v W_v Nᵀ - [L 0]|² + lam |Nᵀ - [Mᵀ 1]|², and TᵀT is the sum of W_vᵀ X_vᵀ X_v W_v and lam I.
     """
-    XW, K = jnp.concatenate([X @ W for X, W in zip(data.views, s.W)]), s.M.shape[1]
+    views, K = spanned(data), s.M.shape[1]
+    XW = jnp.concatenate([X @ W for X, W in zip(views, s.W)])
     I, nothing, one = jnp.eye(K, dtype=XW.dtype), jnp.zeros((len(XW), 1), XW.dtype), jnp.ones((K, 1), XW.dtype)
-    L = jnp.concatenate([data.labels] * len(s.W))
+    L = jnp.concatenate([data.labels[: len(X)] for X in views])
     N = lstsq((1.0, XW, jnp.hstack([L, nothing])), (p.lam, I, jnp.hstack([s.M.T, one]))).T
     return jnp.column_stack([data.sets, s.t]), N, ridge_factor(XW, p.lam)
 
@@ -78,13 +84,17 @@ def init(key: Array, data: Data, p: Params, bits: int, books: int = 4, words: in
 def update_W(s: State, data: Data, p: Params) -> State:
     """Eqs. 8 and 9; fewer label sets than K leave directions open in which W is 0."""
     R = least_norm(data.roots * items(s), data.roots * data.sets)
-    return s._replace(W=tuple(D @ R.T for D in data.extra))
+    return s._replace(W=tuple(D @ R.T for D in data.extra.D))
 
 
 def update_M(s: State, data: Data, p: Params) -> State:
     """Eq. 11, with the sign that makes it a minimum."""
-    term = p.lam, data.roots * data.sets, data.roots * (items(s) - s.t[:, None])
-    return s._replace(M=lstsq(term, ridge=p.mu))
+    target, I = items(s) - s.t[:, None], jnp.eye(len(s.M), dtype=s.M.dtype)
+
+    def undone(M: Array) -> Array:
+        return p.lam * data.sets.T @ (data.counts[:, None] * (target - data.sets @ M)) - p.mu * M
+
+    return s._replace(M=refined(p.lam * data.extra.LTL + p.mu * I, undone, target.shape[1]))
 
 
 def update_t(s: State, data: Data, p: Params) -> State:
@@ -118,12 +128,21 @@ def update_A(s: State, data: Data, p: Params) -> State:
     return s._replace(A=nearest_words(known @ (N @ T.T), s.C @ T.T, jnp.eye(len(T), dtype=T.dtype)))
 
 
+def gaps(s: State, data: Data) -> list[Array]:
+    """|X_v W_v Zᵀ - S|² of each view."""
+    Z, L = data.roots * items(s), data.roots * data.sets
+    if L.shape[1] <= Z.shape[1]:
+        return [product_gap(X @ W, Z, data.labels, L) for X, W in zip(data.views, s.W)]
+    # S has more dimensions than Z: what of it is beside Z = Q R is no small part, and the same for all views.
+    Q, R = qr(Z)
+    SQ = data.labels @ (L.T @ Q)
+    beside = sqnorm(data.extra.LTL) - sqnorm(SQ)
+    return [beside + sqnorm(X @ (W @ R.T) - SQ) for X, W in zip(data.views, s.W)]
+
+
 def objective(s: State, data: Data, p: Params) -> Array:
-    Z, L = items(s), data.roots * data.sets
-    loss = p.lam * sqnorm(data.roots * (Z - data.sets @ s.M - s.t[:, None])) + p.mu * sqnorm(s.M)
-    for X, W in zip(data.views, s.W):
-        loss += product_gap(X @ W, data.roots * Z, data.labels, L)
-    return loss
+    rest = data.roots * (items(s) - data.sets @ s.M - s.t[:, None])
+    return sum(gaps(s, data), p.lam * sqnorm(rest) + p.mu * sqnorm(s.M))
 
 
 def codes(s: State, data: Data, p: Params) -> Array:
@@ -148,7 +167,7 @@ def unlabelled(s: State, data: Data, p: Params) -> Unlabelled:
         return sqnorm((labels - jnp.outer(data.ones, mean)) @ N) / data.n
 
     V, offset = [], []
-    for X, D in zip(data.views, data.extra):
+    for X, D in zip(data.views, data.extra.D):
         estimates = X @ D
         m = data.ones @ estimates / data.n
         wider = jnp.sqrt(spread(data.labels, mean) / spread(estimates, m))
@@ -159,12 +178,10 @@ def unlabelled(s: State, data: Data, p: Params) -> Unlabelled:
 
 def diagnostics(s: State, data: Data, p: Params) -> dict[str, Array]:
     """Words in use, and the share of the similarity that the scores of each view explain."""
-    Z, L = data.roots * items(s), data.roots * data.sets
     used = jnp.zeros(s.C.shape[:2]).at[jnp.arange(len(s.C)), s.A].set(1).sum(1)
     named = {f"words in use, book {b}": count for b, count in enumerate(used)}
-    for v, (X, W) in enumerate(zip(data.views, s.W)):
-        gap = product_gap(X @ W, Z, data.labels, L)
-        named[f"similarity explained, view {v}"] = 1 - gap / sqnorm(L.T @ L)
+    for v, gap in enumerate(gaps(s, data)):
+        named[f"similarity explained, view {v}"] = 1 - gap / sqnorm(data.extra.LTL)
     return named
 
 
@@ -207,6 +224,7 @@ method = Method(
     unlabelled=unlabelled,
     diagnostics=diagnostics,
     across=False,
+    label_rows=("labels",),
 )
 paper_params = dict.fromkeys(("wiki", "mirflickr25k", "nuswide10"), Params())
 variants = {"2": with_books(2), "8": with_books(8)}  # books: bytes per item

@@ -116,7 +116,7 @@ def hash_function(B: Array, X: Array, svd: tuple, data: Data, p: Params) -> Arra
     def again(_: Array, F: Array) -> Array:
         with jax.enable_x64(outside):
             margins = jnp.maximum(B * (X @ F) - 1, 0)
-            return ridge_by_svd(svd, data.coordinates(B * (1 + margins)), p.omega)
+            return ridge_by_svd(svd, data.along_views(B * (1 + margins)), p.omega)
 
     with jax.enable_x64(True):  # as in `core.run`
         return lax.fori_loop(0, ROUNDS, again, jnp.zeros((X.shape[1], B.shape[1]), B.dtype))

@@ -47,7 +47,7 @@ def update_G(s: State, data: Data, p: Params) -> State:
 
 
 def update_W(s: State, data: Data, p: Params) -> State:
-    B = data.coordinates(s.B)
+    B = data.along_views(s.B)
     return s._replace(W=tuple(ridge_by_svd(X, B, p.omega) for X in data.extra))
 
 

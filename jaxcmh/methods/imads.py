@@ -107,7 +107,7 @@ def update_D(s: State, data: Data, p: Params) -> State:
 
 def update_P(s: State, data: Data, p: Params) -> State:
     """Eq. 22, with kernel features where it prints raw ones: P_m minimises mu_m |X_m P_m - B|² + gamma |P_m|²."""
-    B = data.coordinates(s.B)
+    B = data.along_views(s.B)
     weights = (p.gamma / mu for mu in of_views(p.mu1, p.mu2, data))
     return s._replace(P=tuple(ridge_by_svd(X, B, weight) for X, weight in zip(data.extra, weights)))
 

@@ -42,7 +42,7 @@ def init(key: Array, data: Data, p: Params, bits: int) -> State:
 
 
 def update_P(s: State, data: Data, p: Params) -> State:
-    B = data.coordinates(s.B)
+    B = data.along_views(s.B)
     weights = of_views(p.rho1, p.rho2, data)
     return s._replace(P=tuple(ridge_by_svd(X, B, rho) for X, rho in zip(data.extra, weights)))
 

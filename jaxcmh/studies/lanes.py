@@ -79,7 +79,12 @@ def prepare(split: Split, method: Method, features: Sequence[Features], seed: in
     pairs = [feature_maps.fit(f, random.fold_in(key, m), x) for m, (f, x) in choices]
     labels, known = split.train.labels, np.flatnonzero(split.train.labels.any(1))
     whole = len(known) == len(labels)
-    data = core.prepare([phi if whole else phi[known] for _, phi in pairs], labels[known], across=method.across)
+    data = core.prepare(
+        [phi if whole else phi[known] for _, phi in pairs],
+        labels[known],
+        across=method.across,
+        label_rows=method.label_rows,
+    )
     if runs >= SVD_RUNS:
         data = data._replace(svd=_decomposed(data))
     database = () if split.database is split.train else split.database.views
@@ -98,7 +103,7 @@ _ready = jax.jit(core.ready, static_argnames=("method", "bits"))
 
 def ready(method: Method, shared: Shared, bits: int, mesh: Mesh | None = None) -> Shared:
     """What `prepare` returned, as runs of this many bits see it; once for all of them, on each device of a mesh."""
-    shared = shared._replace(data=_ready(core.bare(method), shared.data, bits))
+    shared = shared._replace(data=_ready(core.bare(method), core.linked(method, shared.data), bits))
     return feature_maps.everywhere(shared, mesh)
 
 

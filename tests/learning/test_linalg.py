@@ -104,6 +104,24 @@ def test_least_norm_is_the_pseudo_inverse(shape):
     np.testing.assert_allclose(found, np.linalg.pinv(A, rcond=1e-10) @ B, atol=1e-9)
 
 
+def test_many_right_hand_sides_of_least_norm_are_solved_as_few():
+    A, B = normal(40, 2) @ normal(2, 4, seed=1), normal(40, 9, seed=2)
+    with jax.enable_x64(True):
+        found = linalg.least_norm(jnp.asarray(A), jnp.asarray(B))
+    np.testing.assert_allclose(found, np.linalg.pinv(A, rcond=1e-10) @ B, atol=1e-9)
+
+
+@pytest.mark.parametrize("precision", ["float64", "float32"])
+def test_refining_removes_the_bias_of_rounding_and_leaves_0_where_nothing_is_said(precision):
+    labels, target = (np.random.default_rng(0).random((300, 6)) < 0.3).astype(float), normal(300, 2)
+    labels[:, 4] = 0
+    expected = np.linalg.pinv(labels) @ target
+    with jax.enable_x64(precision == "float64"):
+        L, B = jnp.asarray(labels, float), jnp.asarray(target, float)
+        found = linalg.refined(L.T @ L, lambda X: L.T @ (B - L @ X), 2)
+    np.testing.assert_allclose(found, expected, atol=1e-12 if precision == "float64" else 1e-6)
+
+
 @pytest.mark.parametrize(("sets", "precision"), [(200, "float64"), (200, "float32"), (9, "float64"), (9, "float32")])
 def test_sums_of_words_are_least_squares_also_where_words_are_left_open(sets, precision):
     rng, words, books = np.random.default_rng(0), 7, 3

@@ -169,3 +169,37 @@ def test_the_gram_matrix_of_an_accelerator_is_that_of_blas(monkeypatch, across):
     monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
     by_xla, _ = reduction.turn(columns, by_gram=True, across=across)
     np.testing.assert_allclose(by_xla, by_blas, atol=1e-5)
+
+
+@pytest.mark.parametrize("across", [True, False])
+@pytest.mark.parametrize("ids", [True, False], ids=["classes", "sets"])
+def test_labels_of_many_classes_are_reduced_as_those_of_few(monkeypatch, across, ids):
+    views, labels = problem(n=400, c=60)
+    labels = labels if ids else labels | labels[::-1]
+    reduced = {}
+    for share in (0, 1):
+        monkeypatch.setattr(reduction, "SPARSE", share)
+        _, reduced[share] = columns(core.prepare(views, labels, across=across))
+    np.testing.assert_allclose(reduced[1], reduced[0], atol=1e-6)
+
+
+def test_views_need_the_first_coordinates_alone():
+    B = random.normal(random.key(0), (90, 8))
+    for precision in PRECISIONS[:2]:
+        data = core.prepare(*problem(), precision)
+        first = data.along_views(B)
+        assert first.shape == (12, 8)
+        np.testing.assert_allclose(first, data.coordinates(B)[:12], atol=1e-5)
+
+
+@every_precision
+@pytest.mark.parametrize("n", [90, 12])
+def test_label_rows_that_are_not_wanted_change_nothing_else(precision, n):
+    with jax.enable_x64(precision == "float64"):
+        every, some = (core.prepare(*problem(n=n), precision, label_rows=rows) for rows in (core.LABEL_ROWS, ()))
+        assert some.labels.shape[1] == some.unit_labels.shape[1] == 0
+        assert len(some.ones) == min(n, 13)
+        for a, b in ((every.views, some.views), ((every.ones[:, None],), (some.ones[:, None],))):
+            np.testing.assert_allclose(b[0].T @ some.views[0], a[0].T @ every.views[0], atol=1e-4)
+        B = random.normal(random.key(0), (n, 3), some.mask.dtype)
+        np.testing.assert_allclose(some.views[0].T @ some.coordinates(B), some.features[0].T @ B, atol=1e-4)

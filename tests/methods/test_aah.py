@@ -22,13 +22,18 @@ def similarity(found):
     return np.asarray(graph.similar(found, jnp.eye(len(found.node)))[found.node])
 
 
-@pytest.mark.parametrize("kept", [graph.KEPT, 0])
-def test_the_label_graph_is_the_similarity_of_label_sets(kept, monkeypatch):
+@pytest.mark.parametrize(
+    ("kept", "denser"), [(graph.KEPT, 1e9), (0, 1e9), (0, 1e-9)], ids=["by a table", "by its rows", "by labels"]
+)
+def test_the_label_graph_is_the_similarity_of_label_sets(kept, denser, monkeypatch):
     monkeypatch.setattr(graph, "KEPT", kept)
     monkeypatch.setattr(graph, "BLOCK", 4)
+    monkeypatch.setattr(graph, "DENSER", denser)
     with jax.enable_x64(True):
         views, labels = pairs()
-        found = graph.label_graph(core.prepare(views, labels, "float64"))
+        data = core.linked(aah.method, core.prepare(views, labels, "float64"))
+        assert (data.linked is None) == (denser > 1)
+        found = graph.label_graph(data)
         S = (labels.astype(int) @ labels.T > 0).astype(float)
         assert len(found.EX[0]) < len(labels)
         np.testing.assert_array_equal(similarity(found), S)
@@ -36,6 +41,31 @@ def test_the_label_graph_is_the_similarity_of_label_sets(kept, monkeypatch):
         for X, EX, squares in zip(views, found.EX, found.weighted_squares):
             np.testing.assert_allclose(found.T(EX)[found.node], S @ X)
             np.testing.assert_allclose(squares, (S.sum(1)[:, None] * X * X).sum())
+
+
+@pytest.mark.parametrize("sets", ["many classes", "one label each", "nothing"])
+def test_links_of_label_sets_are_the_table_of_those_that_share_a_label(sets, monkeypatch):
+    monkeypatch.setattr(graph, "DENSER", 1e-9)
+    rng = np.random.default_rng(0)
+    many = np.unique(rng.random((300, 40)) < rng.random(300)[:, None] * 0.2, axis=0)
+    labels = {"many classes": many, "one label each": np.eye(5), "nothing": np.zeros((1, 3))}[sets].astype(np.float32)
+    links, Y = graph.label_links(labels), rng.integers(9, size=(len(labels), 2)).astype(np.float32)
+    np.testing.assert_array_equal(jax.jit(graph._link_by_labels)(links, Y), (labels @ labels.T > 0) @ Y)
+
+
+def test_links_are_left_out_where_a_table_is_smaller():
+    assert graph.label_links(np.eye(500)[:, :300]) is not None
+    assert graph.label_links(np.unique(np.random.default_rng(0).random((200, 12)) < 0.5, axis=0)) is None
+
+
+def test_training_with_links_is_training_with_a_table(monkeypatch):
+    views, labels = pairs(n=200, c=8)
+    options = {"bits": 8, "max_iterations": 3, "tolerance": 0}
+    objectives = []
+    for denser in (1e9, 1e-9):
+        monkeypatch.setattr(graph, "DENSER", denser)
+        objectives.append(core.fit(aah.method, core.prepare(views, labels), random.key(0), **options).objective)
+    np.testing.assert_allclose(objectives[1], objectives[0], rtol=1e-5)
 
 
 def test_the_neighbour_graph_links_mutual_neighbours_and_oneself():

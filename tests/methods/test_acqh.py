@@ -27,9 +27,10 @@ def started(steps, bits=8, precision="float64", **options):
     return state, data
 
 
-def test_the_objective_over_label_sets_is_the_printed_one_over_samples():
+@pytest.mark.parametrize("c", [5, 12], ids=["fewer classes than bits", "more"])
+def test_the_objective_over_label_sets_is_the_printed_one_over_samples(c):
     with jax.enable_x64(True):
-        state, data = started(2)
+        state, data = started(2, c=c)
         X, L = [np.asarray(x) for x in data.features], np.asarray(data.per_sample(data.sets))
         Z, t = np.asarray(acqh.items(state)[data.member]), np.asarray(state.t[data.member])
         expected = 1e-4 * ((Z - L @ state.M - t[:, None]) ** 2).sum() + 1e-3 * (np.asarray(state.M) ** 2).sum()

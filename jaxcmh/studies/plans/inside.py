@@ -31,7 +31,7 @@ def learned(model: Any, split: Split) -> tuple[core.Data, Any]:
     info = model.info
     views = [features.apply(fitted, x) for fitted, x in zip(model.maps, split.train.views)]
     method = find(info.method)
-    data = core.prepare(views, split.train.labels, across=method.across)
+    data = core.prepare(views, split.train.labels, across=method.across, label_rows=method.label_rows)
     key = jax.random.fold_in(jax.random.key(info.seed), len(views))
     params = method.params._replace(**dict(info.params))
     return data, core.fit(
