@@ -28,7 +28,7 @@ from jaxcmh.learning import features as feature_maps
 from jaxcmh.learning.compilation import quickly
 from jaxcmh.learning.core import Method, Precision
 from jaxcmh.learning.encoders import MLP, Translated, Unlabelled, ask, mlp, nearest_words, of_view, project
-from jaxcmh.learning.features import FeatureMap, Features
+from jaxcmh.learning.features import ENCODE_ROWS, FeatureMap, Features
 from jaxcmh.learning.linalg import exact
 from jaxcmh.learning.mesh import shard_rows
 from jaxcmh.learning.streaming import Streamed
@@ -38,7 +38,6 @@ from jaxcmh.retrieval import metrics, topk
 
 KIND = "jaxcmh"
 FORMAT = 2  # of the model file; raised when a file of this version can no longer be read by the last one
-ENCODE_ROWS = 1 << 14  # rows mapped and encoded at a time
 ROOM = 2.0  # GB of mapped features that are kept, of views that are not in memory themselves
 
 __all__ = [
