@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from jaxcmh.datasets import load_dataset
     from jaxcmh.learning.features import Features
     from jaxcmh.model import Model, encode, evaluate, load, save, search, train
+    from jaxcmh.studies.forecasts import forecast
     from jaxcmh.studies.scores import study
 
 _homes = {
@@ -27,6 +28,7 @@ _homes = {
     "Model": ("jaxcmh.model", "Model"),
     "encode": ("jaxcmh.model", "encode"),
     "evaluate": ("jaxcmh.model", "evaluate"),
+    "forecast": ("jaxcmh.studies.forecasts", "forecast"),
     "load": ("jaxcmh.model", "load"),
     "load_dataset": ("jaxcmh.datasets", "load_dataset"),
     "methods": ("jaxcmh.methods", None),
@@ -44,6 +46,7 @@ __all__ = [  # noqa: RUF022 (in the order of use)
     "evaluate",
     "search",
     "study",
+    "forecast",
     "save",
     "load",
     "Model",
