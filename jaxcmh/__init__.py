@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from jaxcmh import methods
     from jaxcmh.datasets import load_dataset
     from jaxcmh.learning.features import Features
-    from jaxcmh.model import Model, encode, evaluate, load, save, search, train
+    from jaxcmh.model import Model, encode, evaluate, grow, load, save, search, train
     from jaxcmh.studies.forecasts import forecast
     from jaxcmh.studies.scores import study
 
@@ -29,6 +29,7 @@ _homes = {
     "encode": ("jaxcmh.model", "encode"),
     "evaluate": ("jaxcmh.model", "evaluate"),
     "forecast": ("jaxcmh.studies.forecasts", "forecast"),
+    "grow": ("jaxcmh.model", "grow"),
     "load": ("jaxcmh.model", "load"),
     "load_dataset": ("jaxcmh.datasets", "load_dataset"),
     "methods": ("jaxcmh.methods", None),
@@ -42,6 +43,7 @@ __all__ = [  # noqa: RUF022 (in the order of use)
     "Features",
     "methods",
     "train",
+    "grow",
     "encode",
     "evaluate",
     "search",

@@ -45,6 +45,7 @@ INNER = (
         "learning.one_row",
         "learning.streaming",
         "learning.memory",
+        "learning.growing",
     ),
     "retrieval.numba_topk",
     "studies.lanes",
@@ -143,6 +144,8 @@ def good(folder: Path) -> dict[str, typing.Any]:
     plan = importlib.import_module("jaxcmh.studies.plans").find("dcgh")
     verdict = tables.against(lines)
     shown = report.Items(["a", "b"])
+    more = studies.runs.run(split, "dcgh", bits=8, data="synthetic", features="identity", growing=True)
+    results.runs.keep(folder / "three", more, {"data": "synthetic"})
     return {
         "method": "dcgh",
         "views": [X, X[:, :5]],
@@ -329,6 +332,9 @@ def good(folder: Path) -> dict[str, typing.Any]:
         "labelled.panels": [plots.Panel("a", {"b": ([1.0], [1.0])})],
         "core.prepare.labels": Y,
         "shape": "small",
+        "grow.model": jaxcmh.train("dcgh", [X, X[:, :5]], Y, bits=8, features="identity", growing=True),
+        "grow.run": results.runs.read_run(folder / "three"),
+        "grow.data": "toy",
         "n": 40,
         "dims": (6, 5),
         "forecast.labels": 4,

@@ -191,6 +191,7 @@ class Method(NamedTuple):
     unlabelled: Callable[[Any, Data, Any], Any] | None = None  # look-up: -> encoders.Unlabelled
     diagnostics: Callable[[Any, Data, Any], dict[str, Array]] | None = None  # -> named scalars worth a look
     across: bool = True  # whether products between views are used
+    by_labels: bool = False  # codes follow from the label set, and `Data.of_sets` is not used: see `growing`
 
     __repr__ = brief.text
     _repr_html_ = brief.table
@@ -230,7 +231,7 @@ def prepared(views: Sequence[Any], host: np.ndarray, precision: Precision | None
 
     Views may be `Streamed`, with n > p; behind the rows that have labels there may be zeros.
     """
-    first, member, counts = _label_sets(host)
+    first, member, counts = label_sets(host)
     wide = precision == "float64" or (precision is None and jax.config.read("jax_enable_x64"))
     with jax.enable_x64(wide):
         dtype, rows = jnp.zeros((), float).dtype, views[0].shape[0]
@@ -248,11 +249,11 @@ def prepared(views: Sequence[Any], host: np.ndarray, precision: Precision | None
             return data
         by_gram = precision is None and not wide and jax.default_backend() in ("cpu", "gpu")
         R, turned = reduction.turn(columns, by_gram, across)
-        *reduced, labels, unit_labels, ones = _parted(R, (*(x.shape[1] for x in views), *(host.shape[1],) * 2))
+        *reduced, labels, unit_labels, ones = parted(R, (*(x.shape[1] for x in views), *(host.shape[1],) * 2))
         return data._replace(views=tuple(reduced), labels=labels, unit_labels=unit_labels, ones=ones, turned=turned)
 
 
-def _label_sets(host: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def label_sets(host: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Of the distinct label sets in order: a row (u,) that has it, and how many have; and which each row (n,) has."""
     packed = np.packbits(host, axis=1)
     if packed.shape[1] <= 8:  # whole numbers are sorted in the order of their bytes, and faster
@@ -274,7 +275,7 @@ def _collected(
 
 
 @partial(jax.jit, static_argnames="widths")
-def _parted(R: Array, widths: tuple[int, ...]) -> list[Array]:
+def parted(R: Array, widths: tuple[int, ...]) -> list[Array]:
     """The columns of R in parts of these widths; the last one, which is left, as a vector."""
     *parts, last = jnp.split(R, np.cumsum(widths), axis=1)
     return [*parts, last[:, 0]]

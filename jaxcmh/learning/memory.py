@@ -88,7 +88,7 @@ def held(x: Any) -> int:
 def state_bytes(method: Method, mapped: Sequence[int], classes: int, bits: int) -> int:
     """Bytes of the state of a method for each sample."""
 
-    def struct(*shape: int, dtype: Any = jnp.float32) -> jax.ShapeDtypeStruct:
+    def struct(*shape: int, dtype: Any = jnp.float32) -> Any:
         return jax.ShapeDtypeStruct(shape, dtype)
 
     p, u = sum(mapped) + 2 * classes + 1, 2 * classes
@@ -97,7 +97,7 @@ def state_bytes(method: Method, mapped: Sequence[int], classes: int, bits: int) 
         *(struct(p, classes), struct(p, classes), struct(p), struct(u, classes), struct(u)),
         *(struct(MANY, dtype=jnp.int32), struct(MANY)),
         tuple(struct(MANY, q) for q in mapped),
-        reduction.Turn(R=struct(p, p)),  # pyright: ignore[reportArgumentType]
+        reduction.Turn(R=struct(p, p)),
     )
 
     def start(key: Any, data: Data) -> Any:

@@ -207,6 +207,7 @@ method = Method(
     unlabelled=unlabelled,
     diagnostics=diagnostics,
     across=False,
+    by_labels=True,
 )
 paper_params = dict.fromkeys(("wiki", "mirflickr25k", "nuswide10"), Params())
 variants = {"2": with_books(2), "8": with_books(8)}  # books: bytes per item

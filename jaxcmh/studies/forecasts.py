@@ -49,6 +49,9 @@ class Measured(NamedTuple):
     gb: float
     seconds: float
 
+    __repr__ = brief.text
+    _repr_html_ = brief.table
+
 
 class Way(NamedTuple):
     """What one way to train is expected to take.
@@ -65,6 +68,9 @@ class Way(NamedTuple):
     gb: float
     seconds: float
     measured: tuple[Measured, Measured]
+
+    __repr__ = brief.text
+    _repr_html_ = brief.table
 
 
 class Forecast(NamedTuple):
