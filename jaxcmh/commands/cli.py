@@ -1,5 +1,5 @@
-"""The command `jaxcmh`: demo, methods, plan, train, evaluate, search, index, export, serve, data, features, studies,
-results and doctor.
+"""The command `jaxcmh`: demo, methods, plan, train, grow, evaluate, search, index, export, serve, data, features,
+studies, results and doctor.
 
 Results go to standard output, everything else to standard error. Nothing heavy is imported before a command needs it.
 Exit codes: 0 done, 1 `doctor` found what does not work, 2 bad input (one line says what), 130 interrupted, 129 and 143
@@ -52,6 +52,7 @@ for command in (
     training.methods,
     training.plan,
     training.train,
+    training.grow,
     training.evaluate,
     training.search,
 ):

@@ -1,4 +1,4 @@
-"""The commands around one training: `jaxcmh demo`, `plan`, `train`, `evaluate` and `search`."""
+"""The commands around one training: `jaxcmh demo`, `plan`, `train`, `grow`, `evaluate` and `search`."""
 
 import os
 import tempfile
@@ -125,6 +125,7 @@ def train(
     devices: checks.Count | None = None,
     room: checks.Positive | None = None,
     memory: checks.Positive | None = None,
+    growing: Flag = False,
     thumbnails: Flag = False,
     log: Tracker | None = None,
     root: Root = None,
@@ -173,6 +174,10 @@ def train(
     memory
         GB that the training may take: mapped features are kept if all fits, else computed as with --room, else it is
         refused. A bound from the shapes of the data, not a limit that is watched; `jaxcmh plan` measures.
+    growing
+        Keep in the run what `jaxcmh grow` needs: 8 p² bytes, p being all mapped features and twice the classes (74 MB
+        for two views of 1,500 anchors), and the sum of the mapped features of each label set. For dcgh, acqh, lcmfh and
+        random_codewords, whose codes follow from the labels.
     thumbnails
         Keep a small picture of each item in the run, which `jaxcmh serve` shows, and write RUN/index.html, a page of
         answers. Needs the extra icons.
@@ -209,8 +214,9 @@ def train(
         "ties": ties,
         "at": at,
     }
-    if thumbnails:
-        config["thumbnails"] = True
+    for option, given in (("thumbnails", thumbnails), ("growing", growing)):
+        if given:
+            config[option] = True
     if asked.is_own(method):
         config |= {"imported": method, "source": asked.source(method)}
     asked.folder(out, name, {**config, "seed": seed})  # what is in the way, or not installed, is said at once
@@ -247,6 +253,7 @@ def train(
                 hash_function=hash_function,
                 mesh=mesh,
                 room=room,
+                growing=growing,
                 thumbnails=thumbnails,
                 **options,
             )
@@ -334,6 +341,60 @@ def plan(
         if way.way != "devices":
             parts = (f"{one.n:,} pairs {one.gb:.2f} GB, {one.seconds:.1f} s" for one in way.measured)
             print(f"measured, {way.way}: {'; '.join(parts)}")
+
+
+def grow(
+    run: Path,
+    data: str,
+    /,
+    *,
+    ties: Ties = "expected",
+    at: checks.Count | None = None,
+    root: Root = None,
+    out: Out = None,
+    as_json: Json = False,
+) -> None:
+    """Learn from new pairs beside those of a run, whose features are not needed; the model is fitted anew.
+
+    All its items get codes again, and its hash functions change: build indexes anew. Queries of the new data are asked
+    of all items. Items without labels teach nothing: add them to an index, with the model of the new run.
+
+    Parameters
+    ----------
+    run
+        Run folder of a training with --growing, or of `jaxcmh grow`.
+    data
+        The new pairs: a data set as for `jaxcmh train --data`, with the classes and the features of the run.
+    ties
+        How items of equal distance count in mAP.
+    at
+        Cut rankings at this rank; the whole database by default.
+    root
+        Folder with the files of a named data set. [default: $JAXCMH_DATA]
+    out
+        Run folder, which must not be there yet. [default: RUN-grown, or with -2, -3, ... behind]
+    as_json
+        Print result lines (JSON) instead of a table.
+    """
+    from jaxcmh.results.runs import free, read_run
+    from jaxcmh.studies import runs
+
+    first, stages = read_run(run), Stages()
+    place = out or free(run.with_name(f"{run.resolve().name}-grown"))
+    if place.exists():
+        raise FileExistsError(f"--out: {place} is there already; name another folder or remove it")
+    with progress() as steps:
+        asked.start(steps)
+        split = load_data(data, root, stages, steps)
+        options: dict[str, Any] = {"ties": ties, "at": at, "times": stages.seconds, "say": steps.step}
+        outcome = runs.grow(first, split, data=data, **options)
+    grown = outcome.model.info
+    asked_for = {"data": outcome.records[0]["data"], "grown": str(run), "ties": ties, "at": at}
+    try:
+        _keep(place, outcome, {**asked_for, **grown._asdict(), "params": dict(grown.params)})
+    finally:
+        terminal.print_records(outcome.records, as_json)
+    say(f"run folder: {shown(place)}")
 
 
 def _size(split: Any, features: Sequence[Any], bits: int) -> int:
