@@ -19,7 +19,8 @@ if TYPE_CHECKING:
     from jaxcmh import methods
     from jaxcmh.datasets import load_dataset
     from jaxcmh.learning.features import Features
-    from jaxcmh.model import Model, encode, evaluate, load, save, search, train
+    from jaxcmh.model import Model, encode, evaluate, grow, load, save, search, train
+    from jaxcmh.studies.forecasts import forecast
     from jaxcmh.studies.scores import study
 
 _homes = {
@@ -27,6 +28,8 @@ _homes = {
     "Model": ("jaxcmh.model", "Model"),
     "encode": ("jaxcmh.model", "encode"),
     "evaluate": ("jaxcmh.model", "evaluate"),
+    "forecast": ("jaxcmh.studies.forecasts", "forecast"),
+    "grow": ("jaxcmh.model", "grow"),
     "load": ("jaxcmh.model", "load"),
     "load_dataset": ("jaxcmh.datasets", "load_dataset"),
     "methods": ("jaxcmh.methods", None),
@@ -40,10 +43,12 @@ __all__ = [  # noqa: RUF022 (in the order of use)
     "Features",
     "methods",
     "train",
+    "grow",
     "encode",
     "evaluate",
     "search",
     "study",
+    "forecast",
     "save",
     "load",
     "Model",

@@ -28,17 +28,17 @@ from jaxcmh.learning import features as feature_maps
 from jaxcmh.learning.compilation import make_room, quickly
 from jaxcmh.learning.core import Method, Precision
 from jaxcmh.learning.encoders import MLP, Translated, Unlabelled, ask, mlp, nearest_words, of_view, project
-from jaxcmh.learning.features import FeatureMap, Features
-from jaxcmh.learning.linalg import exact
+from jaxcmh.learning.features import ENCODE_ROWS, FeatureMap, Features
+from jaxcmh.learning.growing import Summary, check_summary, data_of, grown, summarised
+from jaxcmh.learning.linalg import exact, sign
 from jaxcmh.learning.mesh import shard_rows
 from jaxcmh.learning.streaming import Streamed
-from jaxcmh.methods import find
+from jaxcmh.methods import find, registry
 from jaxcmh.progress import progress, shown_while
 from jaxcmh.retrieval import metrics, topk
 
 KIND = "jaxcmh"
 FORMAT = 2  # of the model file; raised when a file of this version can no longer be read by the last one
-ENCODE_ROWS = 1 << 14  # rows mapped and encoded at a time
 ROOM = 2.0  # GB of mapped features that are kept, of views that are not in memory themselves
 
 __all__ = [
@@ -48,6 +48,7 @@ __all__ = [
     "directions",
     "encode",
     "evaluate",
+    "grow",
     "load",
     "query_vectors",
     "save",
@@ -101,7 +102,7 @@ class Info(NamedTuple):
     jax.tree_util.register_dataclass,
     data_fields=(
         *("maps", "encoders", "codes", "encoded", "codebooks", "unlabelled"),
-        *("objective", "converged", "diagnostics", "times"),
+        *("objective", "converged", "diagnostics", "times", "summary"),
     ),
     meta_fields=("info", "catalogue"),
 )
@@ -119,7 +120,7 @@ class Model:
     maps: tuple[FeatureMap, ...]  # one per view
     encoders: tuple[Array | MLP | Translated, ...]  # hash functions, one per view: (q_m, bits) where linear
     codes: Array  # (n, bits/8), (views, n, bits/8) or (n, books) uint8: codes learned with the labels
-    encoded: tuple[Array, ...]  # the same items encoded from each view by the hash functions
+    encoded: tuple[Array, ...]  # the same items encoded from each view by the hash functions; () once it has grown
     codebooks: Array | None  # (books, words, bits) for look-up search
     unlabelled: Unlabelled | None  # how items without labels find their words for look-up search
     objective: Array  # (max_iterations + 1,) from the start on; of version 0.1.0, from the first iteration on
@@ -128,6 +129,7 @@ class Model:
     times: dict[str, float]  # seconds: features, fit, hash
     info: Info
     catalogue: Catalogue | None = None  # what its items are, and how rows of new things are made
+    summary: Summary | None = None  # what `grow` goes on from
 
     __repr__ = brief.text
     _repr_html_ = brief.table
@@ -279,6 +281,7 @@ def train(
     precision: Precision | None = None,
     mesh: Mesh | None = None,
     room: Positive | None = None,
+    growing: bool = False,
     progress: Callable[[int, int, float], Any] | None = None,
     verbose: bool | None = None,
 ) -> Model:
@@ -302,6 +305,8 @@ def train(
         room: GB that the mapped features may take; where they take more, they are computed anew, a block of rows at a
             time, whenever they are wanted: memory beyond labels and codes does not grow with n, and the codes are the
             same up to rounding.  If None, 2 where a view is read from outside of memory, else no limit.
+        growing: keep what `grow` needs to learn from more pairs: 8 p² bytes, p being all mapped features and twice the
+            labels, and the sum of the mapped features of each label set; for methods whose codes follow from that set.
         progress: called after each pass over the samples that trains an MLP, with the view, the number of passes and
             the cross entropy on held-out samples.
         verbose: show by a line on standard error that it is at work; if None, in a terminal or a notebook.
@@ -330,6 +335,8 @@ def train(
     host_labels = checks.labels(labels, "labels", n)
     labelled = host_labels.any(1)
     checks.enough_rows(int(labelled.sum()), bits, host_labels.shape[1])
+    if growing:
+        _check_growing(method, labelled, {"mesh": mesh is not None, "hash_function": hash_function == "mlp"})
     if not labelled.all():
         warnings.warn(
             f"labels: {n - labelled.sum()} of {n} rows have none; nothing is learned from them, and their codes are "
@@ -360,26 +367,17 @@ def train(
             for phi in mapped_views
         ]
         known_labels = host_labels[labelled]
-    data = core.prepared(known, known_labels, precision, method.across, method.label_rows)
+    # A run that grows keeps all label columns, so that new ones can be put below them.
+    label_rows = core.LABEL_ROWS if growing else method.label_rows
+    data = core.prepared(known, known_labels, precision, method.across, label_rows)
+    summary = summarised(data) if growing else None
     data = jax.block_until_ready(data if mesh is None else shard_rows(data, mesh))
     del host_labels, known_labels
     mapped = time.perf_counter()
     ends = {"max_iterations": max_iterations, "tolerance": tolerance}
-    state, objective, converged = core.fit(method, data, random.fold_in(key, len(views)), params, bits=bits, **ends)
-    jax.block_until_ready(state)  # answers an interrupt, as copying to NumPy does not
-    if not np.isfinite(np.asarray(objective)).all():
-        raise ValueError(_no_solution(method, params, views))
-    if tolerance > 0 and not converged:
-        last = float(jnp.abs(objective[-1] - objective[-2]) / jnp.abs(objective[-2]))
-        warnings.warn(
-            f"{method.name} had not converged after {max_iterations} iterations: the last one changed the objective "
-            f"by {last:.1e} of itself, and tolerance is {tolerance:.1e}",
-            stacklevel=4,
-        )
+    state, objective, converged = _fit(method, data, random.fold_in(key, len(views)), params, bits, views, **ends)
     learned = time.perf_counter()
-    with jax.enable_x64(data.mask.dtype == jnp.float64):
-        found = quickly(_finish, state, data, params, method=core.bare(method), bits=bits)
-        codebooks = method.codebooks(state) if method.codebooks else None
+    found, codebooks = _finished(state, data, params, method, bits)
     del state
     if mesh is not None:
         with jax.enable_x64(True):
@@ -436,7 +434,8 @@ def train(
     )
     times = {"features": mapped - start, "fit": learned - mapped, "hash": finished - learned}
     return Model(
-        maps, encoders, packed, encoded, codebooks, unlabelled, objective, int(converged), diagnostics, times, info
+        *(maps, encoders, packed, encoded, codebooks, unlabelled, objective, int(converged), diagnostics, times, info),
+        summary=summary,
     )
 
 
@@ -459,6 +458,139 @@ def by_blocks(function: Callable[..., Array], phi: Any, *rest: Any) -> Array:
         rows = tuple(view[i : i + ENCODE_ROWS] for view in views)
         blocks.append(np.asarray(function(rows if isinstance(phi, tuple) else rows[0], *rest)))
     return jnp.asarray(np.concatenate(blocks))
+
+
+def _fit(
+    method: Method, data: core.Data, key: Array, params: Any, bits: int, views: Sequence[Any], **ends: Any
+) -> core.Fit:
+    """`core.fit`, which must come to numbers, and should have converged where it was to."""
+    fit = core.fit(method, data, key, params, bits=bits, **ends)
+    jax.block_until_ready(fit.state)  # answers an interrupt, as copying to NumPy does not
+    objective, tolerance = fit.objective, ends["tolerance"]
+    if not np.isfinite(np.asarray(objective)).all():
+        raise ValueError(_no_solution(method, params, views))
+    if tolerance > 0 and not fit.converged:
+        last = float(jnp.abs(objective[-1] - objective[-2]) / jnp.abs(objective[-2]))
+        warnings.warn(
+            f"{method.name} had not converged after {ends['max_iterations']} iterations: the last one changed the "
+            f"objective by {last:.1e} of itself, and tolerance is {tolerance:.1e}",
+            stacklevel=5,
+        )
+    return fit
+
+
+def _finished(state: Any, data: core.Data, params: Any, method: Method, bits: int) -> tuple[Any, Array | None]:
+    """What `finish` makes of a state, and codebooks, if there are any."""
+    with jax.enable_x64(data.mask.dtype == jnp.float64):
+        found = quickly(_finish, state, data, params, method=core.bare(method), bits=bits)
+        return found, method.codebooks(state) if method.codebooks else None
+
+
+def _check_growing(method: Method, labelled: np.ndarray, refused: Mapping[str, bool]) -> None:
+    """Refuse what a model that grows cannot be."""
+    if not method.by_labels:
+        able = ", ".join(known.name for known in registry.values() if known.by_labels)
+        raise ValueError(
+            f"growing: {method.name} learns the code of each item from its own features, which are not kept; it works "
+            f"with {able}"
+        )
+    for name in (name for name, given in refused.items() if given):
+        raise ValueError(f"{name}: this one wants features of every item, which a model that grows does not keep")
+    _check_labelled(labelled)
+
+
+def _check_labelled(labelled: Any) -> None:
+    if not labelled.all():
+        raise ValueError(
+            f"labels: expected some for every row of a model that grows; {(~labelled).sum()} of {len(labelled)} rows "
+            "have none: encode these with the model"
+        )
+
+
+@checked
+@shown_while("training")
+def grow(model: Model, views: Sources, labels: Labels, *, verbose: bool | None = None) -> Model:
+    """A model of its training items and of new ones behind them, learned anew without the features of the old ones.
+
+    Codes, codebooks and hash functions are those of a training on all pairs with the feature maps of the model, up to
+    rounding; a learned code may change for every item.  Time and memory are those of the new pairs, and of iterations.
+    Items without labels teach nothing: `encode` them with the grown model.
+
+    Args:
+        model: trained with `growing=True`, or grown.
+        views: new samples, as for `train`; of the dimensions of the model.
+        labels: as for `train`, of the classes of the model.
+        verbose: as for `train`.
+
+    Returns:
+        A `Model` that can grow again; without codes that the hash functions give its items, and without a catalogue.
+
+    Raises:
+        ValueError: the model cannot grow, there are other views or classes than in training, or rows without labels.
+
+    Example:
+        >>> views, labels, _ = jaxcmh.load_dataset("synthetic", train=400, query=20).train
+        >>> first = train("dcgh", [x[:300] for x in views], labels[:300], bits=16, features="identity", growing=True)
+        >>> model = grow(first, [x[300:] for x in views], labels[300:])
+        >>> model.info.n, model.codes.shape
+        (400, (400, 2))
+    """
+    if model.summary is None:
+        raise ValueError("model: expected one that was trained with growing=True; this one keeps nothing to grow from")
+    info, method, c = model.info, find(model.info.method), model.summary.sets.shape[1]
+    params = checks.params(dict(info.params), method.params)
+    if tuple(x.shape[1] for x in views) != info.dims:
+        raise ValueError(f"views: expected {info.dims} columns, as in training; got {tuple(x.shape[1] for x in views)}")
+    host = checks.labels(labels, "labels", views[0].shape[0])
+    if np.ndim(labels) == 1 and host.shape[1] < c:
+        host = np.pad(host, ((0, 0), (0, c - host.shape[1])))
+    if host.shape[1] != c:
+        raise ValueError(f"labels: expected {c} classes, as in training; got {host.shape[1]}: train on all pairs anew")
+    _check_labelled(host.any(1))
+
+    start = time.perf_counter()
+    read = [streaming.source(x, f"views[{m}]", keep=True) for m, x in enumerate(views)]
+    features = [
+        Streamed(fitted, x, fitted.mean.dtype) if isinstance(x, streaming.Source) else feature_maps.mapped(fitted, x)
+        for fitted, x in zip(model.maps, read)
+    ]
+    summary = grown(model.summary, features, host, method.across)
+    data = data_of(summary, [phi.shape[1] for phi in features], max(info.bits, c))
+    mapped = time.perf_counter()
+    key, ends = random.key(info.seed), {"max_iterations": info.max_iterations, "tolerance": info.tolerance}
+    fit = _fit(method, data, random.fold_in(key, len(views)), params, info.bits, read, **ends)
+    learned = time.perf_counter()
+    found, codebooks = _finished(fit.state, data, params, method, info.bits)
+    encoders, unlabelled, codes, diagnostics = found
+    if not all(np.isfinite(np.asarray(W)).all() for W in jax.tree.leaves(encoders)):
+        raise ValueError(_no_solution(method, params, read))
+    codes = (pack(sign(codes)) if codebooks is None else codes)[summary.member]
+    _check_codes(method, np.asarray(codes), codebooks is None)
+    return Model(
+        model.maps,
+        encoders,
+        codes,
+        (),
+        codebooks,
+        unlabelled,
+        fit.objective,
+        int(fit.converged),
+        diagnostics,
+        {"features": mapped - start, "fit": learned - mapped, "hash": time.perf_counter() - learned},
+        info._replace(n=len(summary.member), version=jaxcmh.__version__),
+        summary=summary,
+    )
+
+
+def encoded_of(model: Model, view: int) -> Array:
+    """Codes that the hash functions give to the items of a model.
+
+    Raises:
+        ValueError: it has grown, and the features of its items are gone.
+    """
+    if not model.encoded:
+        raise ValueError("database: expected 'learned', for a model that has grown keeps no features to encode")
+    return model.encoded[view]
 
 
 def _no_solution(method: Method, params: Any, views: Sequence[Any]) -> str:
@@ -735,7 +867,7 @@ def evaluate(
         _check_count(database_views, "database_views", views)
         items = [encode(model, x, view, mesh) for view, x in enumerate(database_views)]
     else:
-        items = [model.encoded[m] if database == "encoded" else of_view(model.codes, m) for m in range(views)]
+        items = [encoded_of(model, m) if database == "encoded" else of_view(model.codes, m) for m in range(views)]
     paired = [encode(model, x, view, mesh) for view, x in enumerate(query_views)] if beyond_map else None
     options = {"database": database, "ties": ties, "at": at, "divisor": divisor, "paired": paired, "mesh": mesh}
     return measured(model, queries, items, query_labels, database_labels, **options)
@@ -832,7 +964,7 @@ def search(model: Model, x: Rows, view: int, k: int, mesh: Mesh | None = None) -
 
 def among(model: Model, kind: str, view: int) -> Model:
     """The model that searches its "learned" or its "encoded" codes of the items of a view."""
-    return replace(model, codes=of_view(model.codes, view) if kind == "learned" else model.encoded[view])
+    return replace(model, codes=of_view(model.codes, view) if kind == "learned" else encoded_of(model, view))
 
 
 def answers(model: Model, x: Rows, view: int, k: int, mesh: Mesh | None = None) -> list[list[Answer]]:
@@ -892,10 +1024,12 @@ def save(model: Model, path: PathLike) -> None:
         True
     """
     arrays = {"codes": model.codes, "objective": model.objective}
-    for m, (fitted, encoder, encoded) in enumerate(zip(model.maps, model.encoders, model.encoded)):
+    arrays |= {f"encoded.{m}": codes for m, codes in enumerate(model.encoded)}
+    arrays |= {} if model.summary is None else {f"growing.{name}": a for name, a in model.summary._asdict().items()}
+    for m, (fitted, encoder) in enumerate(zip(model.maps, model.encoders)):
         arrays |= {f"maps.{m}.{name}": getattr(fitted, name) for name in _parts(fitted.kind)}
         parts = encoder._asdict() if isinstance(encoder, MLP | Translated) else {"W": encoder}
-        arrays |= {f"encoders.{m}.{name}": part for name, part in parts.items()} | {f"encoded.{m}": encoded}
+        arrays |= {f"encoders.{m}.{name}": part for name, part in parts.items()}
     if model.codebooks is not None and model.unlabelled is not None:
         arrays |= {"codebooks": model.codebooks, "unlabelled.G": model.unlabelled.G}
         for m, (V, offset) in enumerate(zip(model.unlabelled.V, model.unlabelled.offset)):
@@ -975,7 +1109,7 @@ def _restored(header: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> Mo
         maps=maps,
         encoders=encoders,
         codes=jnp.asarray(arrays["codes"]),
-        encoded=tuple(jnp.asarray(arrays[f"encoded.{m}"]) for m in range(len(maps))),
+        encoded=tuple(jnp.asarray(arrays[f"encoded.{m}"]) for m in range(len(maps) if "encoded.0" in arrays else 0)),
         codebooks=jnp.asarray(arrays["codebooks"]) if "codebooks" in arrays else None,
         unlabelled=unlabelled,
         objective=jnp.asarray(arrays["objective"]),
@@ -983,6 +1117,7 @@ def _restored(header: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> Mo
         diagnostics=dict(header["diagnostics"]),
         times=dict(header["times"]),
         info=Info(**{**info, "dims": tuple(info["dims"]), "params": params, "features": features}),
+        summary=Summary(*(arrays[f"growing.{name}"] for name in Summary._fields)) if "growing.R" in arrays else None,
     )
     _check_parts(model)
     if header.get("catalogue") is None:
@@ -1014,13 +1149,17 @@ def _check_parts(model: Model) -> None:
         mapped = anchors if chosen.kind in feature_maps.KERNELS else d
         first = encoder.W1 if isinstance(encoder, MLP) else encoder.W if isinstance(encoder, Translated) else encoder
         shapes |= {
-            f"encoded.{m}": (model.encoded[m], (info.n, width)),
             f"maps.{m}.mean": (fitted.mean, (d,)),
             f"maps.{m}.scale": (fitted.scale, (d,)),
             f"maps.{m}.anchors": (fitted.anchors, (anchors, d)),
             f"maps.{m}.sigma": (fitted.sigma.ravel(), (1,)),
             f"encoders.{m}": (first, (mapped, first.shape[-1])),
         }
+    if len(model.encoded) != (len(info.features) if model.summary is None or model.encoded else 0):
+        raise ValueError(f"encoded: expected codes of {len(info.features)} views; got {len(model.encoded)}")
+    shapes |= {f"encoded.{m}": (codes, (info.n, width)) for m, codes in enumerate(model.encoded)}
+    if model.summary is not None:
+        check_summary(model.summary, info.n, [shapes[f"encoders.{m}"][1][0] for m in range(len(model.maps))])
     for name, (array, shape) in shapes.items():
         kind = "u" if name.startswith(("codes", "encoded")) else "f"
         if array.shape != shape or array.dtype.kind != kind:

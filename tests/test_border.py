@@ -38,7 +38,15 @@ from jaxcmh.retrieval import metrics, topk
 # together and hands on. Of all others public is what `__all__` names, or where there is none, what has no underscore.
 INNER = (
     *("__main__", "checks", "store", "extras", "parsing", "brief", "progress", "commands", "learning.compilation"),
-    *("learning.linalg", "learning.reduction", "learning.graph", "learning.one_row", "learning.streaming"),
+    *(
+        "learning.linalg",
+        "learning.reduction",
+        "learning.graph",
+        "learning.one_row",
+        "learning.streaming",
+        "learning.memory",
+        "learning.growing",
+    ),
     "retrieval.numba_topk",
     "studies.lanes",
     *("methods.a2lh", "methods.a2lh_multipliers", "methods.aah", "methods.acqh", "methods.dcgh", "methods.imads"),
@@ -145,6 +153,8 @@ def good(folder: Path) -> dict[str, typing.Any]:
     plan = importlib.import_module("jaxcmh.studies.plans").find("dcgh")
     verdict = tables.against(lines)
     shown = report.Items(["a", "b"])
+    more = studies.runs.run(split, "dcgh", bits=8, data="synthetic", features="identity", growing=True)
+    results.runs.keep(folder / "three", more, {"data": "synthetic"})
     return {
         "method": "dcgh",
         "Model.self": model.with_catalogue(split),
@@ -339,6 +349,12 @@ def good(folder: Path) -> dict[str, typing.Any]:
         "labelled.panels": [plots.Panel("a", {"b": ([1.0], [1.0])})],
         "core.prepare.labels": Y,
         "shape": "small",
+        "grow.model": jaxcmh.train("dcgh", [X, X[:, :5]], Y, bits=8, features="identity", growing=True),
+        "grow.run": results.runs.read_run(folder / "three"),
+        "grow.data": "toy",
+        "n": 40,
+        "dims": (6, 5),
+        "forecast.labels": 4,
     }
 
 
@@ -424,6 +440,7 @@ ALSO: dict[str, set[str]] = {
     "model.train.features": {"None"},
     "learning.core.fit.params": {"None"},
     "studies.scores.study.features": {"None"},
+    "studies.forecasts.forecast.features": {"None"},
     "learning.core.sweep.params": {"None"},
     "index.index.build.ids": {"None"},
     "index.index.add.ids": {"None"},
@@ -505,6 +522,7 @@ def outcome(function: typing.Callable, arguments: dict[str, typing.Any], paramet
 def test_bad_values_are_refused_by_name(values, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(index.milvus, "_connect", lambda *_: (_ for _ in ()).throw(ConnectionError("nobody there")))
+    monkeypatch.setattr(studies.forecasts, "measure", lambda _, n, asked: studies.forecasts.Measured(n, 1.0, 1.0))
     limits = resource.getrlimit(resource.RLIMIT_AS)
     used = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
     resource.setrlimit(resource.RLIMIT_AS, (used + (4 << 30), limits[1]))
@@ -601,7 +619,7 @@ def test_bad_values_of_options_are_refused_in_one_line(words, tmp_path, monkeypa
     monkeypatch.chdir(tmp_path)
     arguments = COMMANDS[words].assemble_argument_collection()
     given = {a.name: ["nowhere"] if a.name[0] != "-" else [a.name, "new.npz"] for a in arguments if a.required}
-    if words[0] in ("train", "sweep", "reproduce"):
+    if words[0] in ("plan", "train", "sweep", "reproduce"):
         given["METHOD" if words[0] != "reproduce" else "PAPER"] = ["dcgh"]
     tried = 0
     for argument in arguments:

@@ -1,5 +1,5 @@
-"""The command `jaxcmh`: demo, methods, train, evaluate, search, index, export, serve, data, features, studies, results
-and doctor.
+"""The command `jaxcmh`: demo, methods, plan, train, grow, evaluate, search, index, export, serve, data, features,
+studies, results and doctor.
 
 Results go to standard output, everything else to standard error. Nothing heavy is imported before a command needs it.
 Exit codes: 0 done, 1 `doctor` found what does not work, 2 bad input (one line says what), 130 interrupted, 129 and 143
@@ -47,7 +47,15 @@ app = App(
     suppress_keyboard_interrupt=False,
     result_action="return_value",
 )
-for command in (training.demo, training.methods, training.train, training.evaluate, training.search):
+for command in (
+    training.demo,
+    training.methods,
+    training.plan,
+    training.train,
+    training.grow,
+    training.evaluate,
+    training.search,
+):
     app.command(command)
 app.command(data.data_app)
 app.command(index.index_app)

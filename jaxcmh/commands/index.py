@@ -465,6 +465,7 @@ def _read_items(
 
     import jaxcmh.index
     from jaxcmh.datasets.folder import SUFFIXES
+    from jaxcmh.model import encoded_of
     from jaxcmh.results import runs
 
     names = None if ids is None else _read_ids(ids, integers=integer_ids)
@@ -483,7 +484,7 @@ def _read_items(
         stored, encoder = runs.read_run(items), jaxcmh.load(items)
         if view is None and encoder.codes.ndim == 3:
             raise ValueError(f"--view: {encoder.info.method} learns codes for each view; say of which to take them")
-        codes = encoder.codes if view is None else encoder.encoded[view_number(encoder, None, view, "items")]
+        codes = encoder.codes if view is None else encoded_of(encoder, view_number(encoder, None, view, "items"))
         rows, own = runs.things(stored, encoder)
         details = details_of_rows(encoder.catalogue, rows.tolist(), thumbnails)
         names = own if names is None else names

@@ -1,4 +1,4 @@
-"""The commands around one training: `jaxcmh demo`, `train`, `evaluate` and `search`."""
+"""The commands around one training: `jaxcmh demo`, `plan`, `train`, `grow`, `evaluate` and `search`."""
 
 import os
 import tempfile
@@ -124,6 +124,8 @@ def train(
     at: checks.Count | None = None,
     devices: checks.Count | None = None,
     room: checks.Positive | None = None,
+    memory: checks.Positive | None = None,
+    growing: Flag = False,
     thumbnails: Flag = False,
     log: Tracker | None = None,
     root: Root = None,
@@ -169,6 +171,13 @@ def train(
     room
         GB that mapped features may take; where they take more, they are computed block by block whenever they are
         wanted. With it, training views in .npy files of their own (I_tr.npy, T_tr.npy, ...) are not loaded but read so.
+    memory
+        GB that the training may take: mapped features are kept if all fits, else computed as with --room, else it is
+        refused. A bound from the shapes of the data, not a limit that is watched; `jaxcmh plan` measures.
+    growing
+        Keep in the run what `jaxcmh grow` needs: 8 p² bytes, p being all mapped features and twice the classes (74 MB
+        for two views of 1,500 anchors), and the sum of the mapped features of each label set. For dcgh, acqh, lcmfh and
+        random_codewords, whose codes follow from the labels.
     thumbnails
         Keep a small picture of each item in the run, which `jaxcmh serve` shows, and write RUN/index.html, a page of
         answers. Needs the extra icons.
@@ -184,9 +193,13 @@ def train(
     """
     from jaxcmh import store
     from jaxcmh.datasets.identity import data_hash, split_hash
+    from jaxcmh.learning.memory import room_within
     from jaxcmh.results.runs import read_run
     from jaxcmh.studies import runs
 
+    for option, given in (("--room", room), ("--devices", devices)):
+        if memory is not None and given is not None:
+            raise ValueError(f"{option}: expected without --memory, which is of one device and chooses the room")
     chosen = asked.method(method)
     options: dict[str, Any] = {"params": asked.params(param or [], chosen), "seed": seed}
     options |= {"max_iterations": max_iterations, "tolerance": tolerance}
@@ -201,8 +214,9 @@ def train(
         "ties": ties,
         "at": at,
     }
-    if thumbnails:
-        config["thumbnails"] = True
+    for option, given in (("thumbnails", thumbnails), ("growing", growing)):
+        if given:
+            config[option] = True
     if asked.is_own(method):
         config |= {"imported": method, "source": asked.source(method)}
     asked.folder(out, name, {**config, "seed": seed})  # what is in the way, or not installed, is said at once
@@ -213,7 +227,7 @@ def train(
     with ExitStack() as held:
         with progress() as steps:
             asked.start(steps)
-            arrays = room is not None and any(Path(data).expanduser().glob("*.npy"))
+            arrays = (room or memory) is not None and any(Path(data).expanduser().glob("*.npy"))
             split = load_data(data, root, stages, steps, **({"on_disk": True} if arrays else {}))
             hashes = data_hash(split), split_hash(split)
             wanted = {**config, **asked.info(chosen, split, hash_function, options), "version": jaxcmh.__version__}
@@ -223,6 +237,9 @@ def train(
                 say(f"cached; run folder: {shown(place)}")
                 return
             store.room(place, _size(split, wanted["features"], bits))
+            if memory is not None:
+                shapes = split.train.views, split.train.labels.shape[1], bits, wanted["features"]
+                room = room_within(memory, chosen, *shapes)
             outcome = runs.run(
                 split,
                 chosen,
@@ -236,6 +253,7 @@ def train(
                 hash_function=hash_function,
                 mesh=mesh,
                 room=room,
+                growing=growing,
                 thumbnails=thumbnails,
                 **options,
             )
@@ -257,6 +275,125 @@ def train(
     for note in (terminal.ending(outcome.records[0]), *(f"warning: {doubt}" for doubt in outcome.doubts)):
         if note:
             say(note)
+    say(f"run folder: {shown(place)}")
+
+
+def plan(
+    method: str,
+    /,
+    *,
+    n: checks.Count,
+    dims: Annotated[list[int], Many],
+    labels: Annotated[int, checks.Whole(2, 10_000)],
+    bits: Annotated[Bits, Parameter(name=["--bits", "-b"])] = 32,
+    features: Kernel | None = None,
+    anchors: checks.Count | None = None,
+    ways: Annotated[list[Literal["memory", "room"]] | None, Many] = None,
+    devices: checks.Copies | None = None,
+    memory: checks.Positive | None = None,
+    as_json: Json = False,
+) -> None:
+    """Say what a training will take of memory and time on this machine, before its data are there.
+
+    Two small trainings of synthetic pairs of the same shape run for each way; see `jaxcmh.forecast` for what is made of
+    them.
+
+    Parameters
+    ----------
+    method
+        One that `jaxcmh methods` lists, or a variant.
+    n
+        Pairs to train on.
+    dims
+        Features of each view.
+    labels
+        Classes.
+    bits
+        Code length, a multiple of 8.
+    features
+        Feature map of every view; the method's own by default.
+    anchors
+        Anchors of the kernels rbf, laplace and rbf_centred.
+    ways
+        memory: all in memory. room: views in .npy files of their own, mapped features computed block by block, as with
+        `jaxcmh train --room`. [default: both]
+    devices
+        Say what a training takes on each of so many devices too; an estimate.
+    memory
+        GB that there are, of each device: say which ways fit.
+    as_json
+        Print one JSON line per way instead of a table.
+    """
+    kinds = asked.features(asked.method(method), features, anchors, None, False)
+    with progress() as steps:
+        steps.step("training on small synthetic pairs")
+        options = {"ways": ways or ("memory", "room"), "devices": devices}
+        found = jaxcmh.forecast(method, n, tuple(dims), labels=labels, bits=bits, features=kinds, **options)
+    rows = []
+    for way in found.ways:
+        fits = {} if memory is None else {f"fits {memory:g} GB": "yes" if way.gb <= memory else "no"}
+        rows.append({"way": way.way, "peak GB": round(way.gb, 2), "seconds": round(way.seconds, 1), **fits})
+    if as_json:
+        terminal.print_lines(way._asdict() for way in found.ways)
+        return
+    terminal.print_rows(rows, f"{found.method}, {n:,} pairs")
+    for way in found.ways:
+        if way.way != "devices":
+            parts = (f"{one.n:,} pairs {one.gb:.2f} GB, {one.seconds:.1f} s" for one in way.measured)
+            print(f"measured, {way.way}: {'; '.join(parts)}")
+
+
+def grow(
+    run: Path,
+    data: str,
+    /,
+    *,
+    ties: Ties = "expected",
+    at: checks.Count | None = None,
+    root: Root = None,
+    out: Out = None,
+    as_json: Json = False,
+) -> None:
+    """Learn from new pairs beside those of a run, whose features are not needed; the model is fitted anew.
+
+    All its items get codes again, and its hash functions change: build indexes anew. Queries of the new data are asked
+    of all items. Items without labels teach nothing: add them to an index, with the model of the new run.
+
+    Parameters
+    ----------
+    run
+        Run folder of a training with --growing, or of `jaxcmh grow`.
+    data
+        The new pairs: a data set as for `jaxcmh train --data`, with the classes and the features of the run.
+    ties
+        How items of equal distance count in mAP.
+    at
+        Cut rankings at this rank; the whole database by default.
+    root
+        Folder with the files of a named data set. [default: $JAXCMH_DATA]
+    out
+        Run folder, which must not be there yet. [default: RUN-grown, or with -2, -3, ... behind]
+    as_json
+        Print result lines (JSON) instead of a table.
+    """
+    from jaxcmh.results.runs import free, read_run
+    from jaxcmh.studies import runs
+
+    first, stages = read_run(run), Stages()
+    place = out or free(run.with_name(f"{run.resolve().name}-grown"))
+    if place.exists():
+        raise FileExistsError(f"--out: {place} is there already; name another folder or remove it")
+    with progress() as steps:
+        asked.start(steps)
+        split = load_data(data, root, stages, steps)
+        options: dict[str, Any] = {"ties": ties, "at": at, "times": stages.seconds, "say": steps.step}
+        outcome = runs.grow(first, split, data=data, **options)
+    grown = outcome.model.info
+    asked_for = {"data": outcome.records[0]["data"], "grown": str(run), "ties": ties, "at": at}
+    try:
+        _keep(place, outcome, {**asked_for, **grown._asdict(), "params": dict(grown.params)})
+    finally:
+        terminal.print_records(outcome.records, as_json)
     say(f"run folder: {shown(place)}")
 
 

@@ -1,7 +1,7 @@
 """What the rows of a trained model stand for and how rows of new things are made: all that a search needs and shows."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from io import BytesIO
 from typing import Any
@@ -91,6 +91,31 @@ def catalogue(split: Split, thumbnails: bool = False) -> Catalogue:
         [str(items.texts[i]) for i in ids] if len(items.texts) else (),
         small_pictures(split, ids) if thumbnails else (),
         ids[first][things],
+    )
+
+
+def joined(first: Catalogue, second: Catalogue) -> Catalogue:
+    """The catalogue of the items of `first` and those of `second` behind them, whose numbers go on.
+
+    Names, texts and thumbnails are those of all items or of none.
+
+    Raises:
+        ValueError: labels have other names, or views.
+    """
+    for name, wanted, got in (
+        ("labels", first.label_names, second.label_names),
+        ("views", first.view_names, second.view_names),
+    ):
+        if wanted and got and wanted != got:
+            raise ValueError(f"{name}: expected {', '.join(wanted)}, as in training; got {', '.join(got)}")
+    behind = int(first.ids.max(initial=-1)) + 1
+    pairs = {name: (getattr(first, name), getattr(second, name)) for name in ("names", "texts", "thumbnails")}
+    return replace(
+        first,
+        ids=np.concatenate([first.ids, second.ids + behind]),
+        things=np.concatenate([first.things, second.things + behind]),
+        labels=np.concatenate([first.labels, second.labels]),
+        **{name: [*one, *other] if len(one) and len(other) else () for name, (one, other) in pairs.items()},
     )
 
 

@@ -199,6 +199,7 @@ class Method(NamedTuple):
     across: bool = True  # whether products between views are used
     label_rows: tuple[str, ...] = LABEL_ROWS  # which of them are used; Data has the others without columns
     links: Callable[[np.ndarray], Any] | None = None  # distinct label sets, on the host -> Data.linked
+    by_labels: bool = False  # codes follow from the label set, and `Data.of_sets` is not used: see `growing`
 
     __repr__ = brief.text
     _repr_html_ = brief.table
@@ -247,7 +248,7 @@ def prepared(
 
     Views may be `Streamed`, with n > p; behind the rows that have labels there may be zeros.
     """
-    first, member, counts = _label_sets(host)
+    first, member, counts = label_sets(host)
     wide = precision == "float64" or (precision is None and jax.config.read("jax_enable_x64"))
     with jax.enable_x64(wide):
         dtype, rows = jnp.zeros((), float).dtype, views[0].shape[0]
@@ -268,11 +269,11 @@ def prepared(
             of_sets = label_columns(sets, *(name in label_rows for name in LABEL_ROWS))
             columns = *features, Labelled(of_sets, member, mask)
         R, turned = reduction.turn(columns, by_gram, across)
-        *reduced, labels, unit_labels, ones = _parted(R, tuple(widths[:-1]))
+        *reduced, labels, unit_labels, ones = parted(R, tuple(widths[:-1]))
         return data._replace(views=tuple(reduced), labels=labels, unit_labels=unit_labels, ones=ones, turned=turned)
 
 
-def _label_sets(host: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def label_sets(host: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Of the distinct label sets in order: a row (u,) that has it, and how many have; and which each row (n,) has."""
     packed = np.packbits(host, axis=1)
     if packed.shape[1] <= 8:  # whole numbers are sorted in the order of their bytes, and faster
@@ -304,7 +305,7 @@ def _collected(
 
 
 @partial(jax.jit, static_argnames="widths")
-def _parted(R: Array, widths: tuple[int, ...]) -> list[Array]:
+def parted(R: Array, widths: tuple[int, ...]) -> list[Array]:
     """The columns of R in parts of these widths; the last one, which is left, as a vector."""
     *parts, last = jnp.split(R, np.cumsum(widths), axis=1)
     return [*parts, last[:, 0]]

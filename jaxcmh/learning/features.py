@@ -19,6 +19,7 @@ LINEAR = ("identity", "centre", "standardise")
 KERNELS = ("rbf", "laplace", "rbf_centred")
 __all__ = ["KERNELS", "LINEAR", "FeatureMap", "Features", "Kind", "apply", "fit"]
 BLOCK_ENTRIES = 1 << 26  # mapped entries computed at a time (256 MiB of float32)
+ENCODE_ROWS = 1 << 14  # rows mapped at a time where mapped rows are not kept
 
 
 class Features(NamedTuple):
@@ -106,7 +107,7 @@ def fit_map(
         return fitted, mapped(fitted, x) if mesh is None else _zeros_behind(map_rows(fitted, spread(x, mesh)), n)
     drawn = np.sort(np.asarray(_drawn(key, n, min(features.anchors, n))))
     anchors = _standardised(_dense(x[drawn]), mean, scale)
-    step = _block_rows(len(anchors))
+    step = _block_rows(len(anchors)) if keep else ENCODE_ROWS
     blocks = ((i, _dense(x[i : i + step])) for i in range(0, n, step))
     if not keep:
         distances = [_total_distance(block, mean, scale, anchors) for _, block in blocks]

@@ -225,6 +225,7 @@ method = Method(
     diagnostics=diagnostics,
     across=False,
     label_rows=("labels",),
+    by_labels=True,
 )
 paper_params = dict.fromkeys(("wiki", "mirflickr25k", "nuswide10"), Params())
 variants = {"2": with_books(2), "8": with_books(8)}  # books: bytes per item

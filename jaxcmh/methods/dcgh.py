@@ -140,7 +140,18 @@ def diagnostics(s: State, data: Data, p: Params) -> dict[str, Array]:
 
 updates = (update_B, update_H, update_W, update_U, update_F, update_E)
 # Ten iterations and 1,500 anchors, the defaults of Method and Features, are the paper's.
-method = Method("dcgh", Params(), init, updates, objective, codes, encoder, diagnostics=diagnostics, across=False)
+method = Method(
+    "dcgh",
+    Params(),
+    init,
+    updates,
+    objective,
+    codes,
+    encoder,
+    diagnostics=diagnostics,
+    across=False,
+    by_labels=True,
+)
 paper_params = {
     "wiki": Params(alpha=10.0, beta=10.0, lam=1e-2),
     "mirflickr25k": Params(alpha=1e4, beta=0.1, lam=1e-2),

@@ -126,6 +126,7 @@ method = Method(
     encoder,
     max_iterations=40,
     features=Features(anchors=500),
+    by_labels=True,
 )
 shared = method._replace(  # one representation shared by all views
     init=partial(init, shared=True), updates=method.updates[:-1]

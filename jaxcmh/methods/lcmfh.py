@@ -88,6 +88,7 @@ method = Method(
     max_iterations=20,
     features=Features("centre"),
     prepare=decomposed,
+    by_labels=True,
 )
 paper_params = {"mirflickr25k": Params()}
 variants: dict[str, Method] = {}

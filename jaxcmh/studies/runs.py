@@ -1,20 +1,22 @@
 """One training on a data set, evaluated in every way its split allows; and the folder it leaves, see `results.runs`."""
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 import numpy as np
 from jax.sharding import Mesh
 
 import jaxcmh
-from jaxcmh import brief, results
+from jaxcmh import brief, results, store
 from jaxcmh.checks import Bits, Count, checked
-from jaxcmh.datasets import Split
+from jaxcmh.datasets import Part, Split
+from jaxcmh.datasets.catalogue import catalogue, joined
 from jaxcmh.datasets.identity import Database, kinds
 from jaxcmh.learning.core import Method
 from jaxcmh.model import Model, query_vectors
 from jaxcmh.progress import Stages
-from jaxcmh.results.runs import FILES, Run, folder, free, keep, per_query, read_run, stored
+from jaxcmh.results.runs import FILES, Run, data_of, folder, free, keep, per_query, read_run, stored
 from jaxcmh.retrieval.metrics import Divisor, Ties
 
 __all__ = [
@@ -24,6 +26,7 @@ __all__ = [
     "evaluate",
     "folder",
     "free",
+    "grow",
     "keep",
     "kinds",
     "per_query",
@@ -98,9 +101,79 @@ def run(
     with stages("train"):
         model = jaxcmh.train(method, split.train.views, split.train.labels, bits=bits, **options)
     model = model.with_catalogue(split, thumbnails)
+    hashes = hashes or (results.data_hash(split), results.split_hash(split))
+    return _evaluated(model, split, stages, data, hashes, ties, at, times, say, mesh)
+
+
+@checked
+def grow(
+    run: Run,
+    split: Split,
+    *,
+    data: str,
+    ties: Ties = "expected",
+    at: Count | None = None,
+    times: Mapping[str, float] | None = None,
+    say: Callable[[str], None] = lambda _: None,
+) -> Outcome:
+    """Let the model of a run grow by the pairs of a split, see `jaxcmh.grow`, and ask its queries of all items.
+
+    Args:
+        run: a run whose model was trained with `growing=True`, or has grown.
+        split: the new pairs; their ids go on behind those of the run.
+        data: name or path of the data set of the new pairs, for the result lines.
+        ties, at, times, say: as for `run`.
+
+    Raises:
+        ValueError: see `jaxcmh.grow`; or the split has labels of other names.
+
+    Example:
+        >>> import tempfile
+        >>> split = jaxcmh.load_dataset("synthetic", train=300, query=10)
+        >>> outcome = run(split, "dcgh", bits=8, data="synthetic", features="identity", growing=True)
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     more = grow(read_run(keep(f"{folder}/run", outcome, {"data": "synthetic"})), split, data="synthetic")
+        >>> more.model.info.n, more.codes["learned"].shape
+        (600, (600, 1))
+    """
+    stages, first = Stages(), jaxcmh.load(run.model)
+    if first.catalogue is None:
+        raise ValueError("run: expected one whose model knows its items; this one is of version 0.1.0")
+    say("training")
+    with stages("train"):
+        model = jaxcmh.grow(first, split.train.views, split.train.labels)
+    known = joined(first.catalogue, catalogue(split, bool(first.catalogue.thumbnails)))
+    model, behind = replace(model, catalogue=known), int(first.catalogue.ids.max()) + 1
+    items = Part((), known.labels, known.ids)
+    query = split.query._replace(ids=split.query.ids + behind)
+    asked = Split(items, query, items, known.name, known.view_names, known.label_names)
+    hashes = (results.data_hash(split), results.split_hash(split))
+    before = run.records[0]["data_hash"], run.records[0]["split_hash"]
+    of_data, of_split = (store.digest([], old + new)[:16] for old, new in zip(before, hashes))
+    names = {"train_names": np.array(known.names)} if known.names else {}
+    outcome = _evaluated(
+        model, asked, stages, f"{data_of(run)}+{data}", (of_data, of_split), ties, at, times, say, None
+    )
+    return outcome._replace(codes=outcome.codes | names)
+
+
+def _evaluated(
+    model: Model,
+    split: Split,
+    stages: Stages,
+    data: str,
+    hashes: tuple[str, str],
+    ties: Ties,
+    at: int | None,
+    times: Mapping[str, float] | None,
+    say: Callable[[str], None],
+    mesh: Mesh | None,
+) -> Outcome:
+    """What the evaluation of a model gives, with every kind of database codes that split and model allow."""
     say("evaluating")
     with stages("evaluate"):
-        reports = {kind: evaluate(model, split, kind, ties=ties, at=at, mesh=mesh) for kind in kinds(split)}
+        allowed = kinds(split) if model.encoded else ("learned",)
+        reports = {kind: evaluate(model, split, kind, ties=ties, at=at, mesh=mesh) for kind in allowed}
         own = model.codes.ndim == 3
         learned = {f"learned_{m}": codes for m, codes in enumerate(model.codes)} if own else {"learned": model.codes}
         learned = {name: np.asarray(codes) for name, codes in learned.items()}
@@ -122,7 +195,6 @@ def run(
         if len(split.items.names):
             codes["train_names"] = np.array([str(split.items.names[i]) for i in split.train.ids])
     spent = {**(times or {}), **stages.seconds}
-    hashes = hashes or (results.data_hash(split), results.split_hash(split))
     chance = results.chance(split.query.labels, split.database.labels)
     of_the_run = {"data": data, "hashes": hashes, "times": spent}
     trained = bool(np.isin(split.query.ids, split.train.ids).all())
