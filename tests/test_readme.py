@@ -161,12 +161,13 @@ STEPS = {
     EXPERIMENTS: (
         Step("jaxcmh compare-methods --dataset wiki --root FOLDER", instead="", why=NEEDS_WIKI),
         Step(
-            "jaxcmh compare-methods --dataset icons synthetic:hard --study paired",
+            "jaxcmh compare-methods --dataset icons synthetic:hard synthetic:easy --study bits",
             (r"runs/compare/synthetic/report.html",),
             "jaxcmh compare-methods --methods dcgh --dataset synthetic --study paired --quick",
             "all methods on both take many minutes",
             then=(("jaxcmh table runs/compare/synthetic --study paired", (r"mAP less that of random_codewords",)),),
         ),
+        Step("jaxcmh compare-methods --dataset mirflickr25k:tags --root FOLDER", instead="", why=NEEDS_WIKI),
         Step(
             "jaxcmh table experiments/results/compare/wiki --study bits",
             (r"random_codewords learns no codes",),

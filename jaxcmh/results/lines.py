@@ -186,7 +186,7 @@ def versions() -> Mapping[str, str]:
 @checked
 @functools.cache
 def commit() -> str | None:
-    """The commit of the checkout this package lies in, "+changes" where files differ from it; None outside one.
+    """The commit of the checkout this package lies in, "+changes" where its files differ; None outside a checkout.
 
     Example:
         >>> commit() is None or len(commit()) >= 7
@@ -202,7 +202,9 @@ def commit() -> str | None:
         ).stdout.strip()
 
     name = git("rev-parse", "HEAD")
-    return f"{name}+changes" if name and git("status", "--porcelain", "--untracked-files=no") else name or None
+    return (
+        f"{name}+changes" if name and git("status", "--porcelain", "--untracked-files=no", "jaxcmh") else name or None
+    )
 
 
 @checked

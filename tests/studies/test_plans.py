@@ -1,6 +1,7 @@
 """The plans of the papers, and the command that runs them."""
 
 import json
+import runpy
 from pathlib import Path
 
 import fake_lines
@@ -234,6 +235,14 @@ def test_the_tables_of_the_experiments_are_those_of_the_committed_lines(data, st
     assert len(cells) > 7
     assert [cell for cell in cells if cell not in text] == []
     assert {line["seed"] for line in lines} == set(range(5))
+
+
+def test_the_table_of_all_sets_is_that_of_the_committed_lines():
+    folder = Path(__file__).parents[2] / "experiments"
+    found = runpy.run_path(str(folder / "compare_sets.py"))
+    lines = found["rows"]()
+    assert len(lines) == 20
+    assert [line for line in lines if line not in (folder / "README.md").read_text()] == []
 
 
 @pytest.mark.parametrize("data", ["wiki", "icons"])
