@@ -555,7 +555,7 @@ def grow(model: Model, views: Sources, labels: Labels, *, verbose: bool | None =
         for fitted, x in zip(model.maps, read)
     ]
     summary = grown(model.summary, features, host, method.across)
-    data = data_of(summary, [phi.shape[1] for phi in features], max(info.bits, c))
+    data = data_of(summary, [phi.shape[1] for phi in features], max(info.bits, c) + 1)
     mapped = time.perf_counter()
     key, ends = random.key(info.seed), {"max_iterations": info.max_iterations, "tolerance": info.tolerance}
     fit = _fit(method, data, random.fold_in(key, len(views)), params, info.bits, read, **ends)

@@ -618,7 +618,8 @@ def _kind(hint: typing.Any) -> typing.Any:
 def test_bad_values_of_options_are_refused_in_one_line(words, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     arguments = COMMANDS[words].assemble_argument_collection()
-    given = {a.name: ["nowhere"] if a.name[0] != "-" else [a.name, "new.npz"] for a in arguments if a.required}
+    needed = {a.name: "9" if _kind(a.hint) is int else "new.npz" for a in arguments if a.required}
+    given = {name: ["nowhere"] if name[0] != "-" else [name, value] for name, value in needed.items()}
     if words[0] in ("plan", "train", "sweep", "reproduce"):
         given["METHOD" if words[0] != "reproduce" else "PAPER"] = ["dcgh"]
     tried = 0

@@ -52,6 +52,14 @@ def test_codes_and_hash_functions_are_those_of_a_training_on_all_pairs(method):
         assert other_bits(new, known) <= 1e-2
 
 
+def test_there_may_be_fewer_label_sets_than_bits():
+    views, classes = mapped(), SPLIT.labels.argmax(1)
+    assert len(np.unique(classes)) < 16
+    first = trained("dcgh", [x[:OLD] for x in views], classes[:OLD], growing=True)
+    found = jaxcmh.grow(first, [x[OLD:] for x in views], classes[OLD:])
+    assert other_bits(found.codes, trained("dcgh", views, classes).codes) <= 1e-3
+
+
 def test_growing_twice_is_growing_once_and_rows_may_be_read():
     first = trained("dcgh", *part(slice(OLD)), growing=True)
     once = jaxcmh.grow(first, *part(slice(OLD, None)))
