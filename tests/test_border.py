@@ -414,6 +414,7 @@ ALSO: dict[str, set[str]] = {
     "index.index.members.ids": {"no list", "no array"},
     "index.index.remove.ids": {"no list", "no array"},
     "datasets.split.take.rows": {"no list", "no array"},
+    "learning.core.prepare.label_rows": {"no list", "no array"},
     "datasets.blocks.rows.source": {"3-d", "sparse nan"},  # blocks of rows, whose numbers are looked at in training
     "datasets.split.one_hot.classes": {"no list", "wrong length"},
     "results.lines.trace.values": {"wrong length"},
