@@ -3,7 +3,7 @@
     python experiments/bench_training.py M        every method at 18,015 pairs (512-d, 1,386-d, 24 labels, 64 bits)
     python experiments/bench_training.py N        every method at 184,577 pairs (500-d, 1,000-d, 10 labels, 64 bits)
     python experiments/bench_training.py scaling  every method from 10,000 to 184,577 pairs: slope of log time
-    python experiments/bench_training.py classes  20,000 pairs (512-d, 512-d, 3 labels, 32 bits), 10 to 1,000 classes
+    python experiments/bench_training.py classes  20,000 pairs (512-d each, 3 labels each, 32 bits), 10 to 1,000 labels
 
     git worktree add ../jaxcmh-0.1.0 9730c40 && python experiments/bench_training.py M --old ../jaxcmh-0.1.0
 

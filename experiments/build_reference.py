@@ -20,7 +20,7 @@ PAGES = (
     *("retrieval.metrics", "retrieval.topk"),
     *("index", "index.faiss", "index.files", "index.milvus", "index.pgvector"),
     *("results", "results.tables", "results.figures", "results.plots", "results.report", "results.runs"),
-    *("results.significance", "results.trec"),
+    *("results.importance", "results.significance", "results.trec"),
     *("studies", "studies.runs", "studies.reproduce", "studies.trackers", "studies.optuna_study"),
 )
 

@@ -55,6 +55,9 @@ class Details:
     labels: Sequence[Sequence[str]] = ()
     thumbnails: Sequence[bytes] = ()
 
+    __repr__ = brief.text
+    _repr_html_ = brief.table
+
     def _kept(self, mask: np.ndarray) -> "Details":
         return Details(*(list(compress(getattr(self, one.name), mask)) for one in fields(self)))
 

@@ -26,7 +26,8 @@ from jaxcmh.learning.streaming import Labelled
 __all__ = ["Data", "Fit", "Method", "fit", "prepare", "sweep"]
 
 Precision = Literal["float32", "float64"]
-LABEL_ROWS = ("labels", "unit_labels")
+LabelRows = tuple[Literal["labels", "unit_labels"], ...]
+LABEL_ROWS: LabelRows = ("labels", "unit_labels")
 
 
 class Data(NamedTuple):
@@ -197,7 +198,7 @@ class Method(NamedTuple):
     unlabelled: Callable[[Any, Data, Any], Any] | None = None  # look-up: -> encoders.Unlabelled
     diagnostics: Callable[[Any, Data, Any], dict[str, Array]] | None = None  # -> named scalars worth a look
     across: bool = True  # whether products between views are used
-    label_rows: tuple[str, ...] = LABEL_ROWS  # which of them are used; Data has the others without columns
+    label_rows: LabelRows = LABEL_ROWS  # which of them are used; Data has the others without columns
     links: Callable[[np.ndarray], Any] | None = None  # distinct label sets, on the host -> Data.linked
     by_labels: bool = False  # codes follow from the label set, and `Data.of_sets` is not used: see `growing`
 
@@ -215,7 +216,7 @@ def prepare(
     labels: Labels,
     precision: Precision | None = None,
     across: bool = True,
-    label_rows: tuple[str, ...] = LABEL_ROWS,
+    label_rows: LabelRows = LABEL_ROWS,
 ) -> Data:
     """Collect mapped features and labels into `Data`.
 
@@ -242,7 +243,7 @@ def prepare(
 
 
 def prepared(
-    views: Sequence[Any], host: np.ndarray, precision: Precision | None, across: bool, label_rows: tuple[str, ...]
+    views: Sequence[Any], host: np.ndarray, precision: Precision | None, across: bool, label_rows: LabelRows
 ) -> Data:
     """`prepare` of checked views, and labels (n, c) uint8 on the host.
 
@@ -292,7 +293,7 @@ def _collected(
     member: Array,
     mask: Array,
     *,
-    label_rows: tuple[str, ...],
+    label_rows: LabelRows,
 ) -> tuple[Data, tuple[Array, ...]]:
     """Data whose reduced rows are the rows, and the columns that Z is made of."""
     of_sets = dict(zip(LABEL_ROWS, (sets, unit_rows(sets))))

@@ -32,7 +32,7 @@ from jaxcmh import brief, results
 from jaxcmh.checks import PathLike, checked
 from jaxcmh.parsing import read_arrays, reason
 from jaxcmh.results import plots, significance, tables
-from jaxcmh.results.importance import best, importance
+from jaxcmh.results.importance import best, importances
 from jaxcmh.results.lines import Lines
 
 __all__ = ["Figure", "Study", "draw", "plan", "studies"]
@@ -441,7 +441,7 @@ def _importance(study: Study) -> Plan:
         for kind in kinds:
             own = [line for line in study.lines if line["database"] == kind]
             for direction in own[0]["map"]:
-                found = importance(own, names, direction)["names"]
+                found = importances(own, names, direction)["names"]
                 shares = {symbol(name): found[name]["share"] for name in names}
                 panels.append(plots.Bars(_title(kind, direction, kinds), list(shares), {"alone": [*shares.values()]}))
         methods = ", ".join(dict.fromkeys(line["method"] for line in own))

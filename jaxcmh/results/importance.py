@@ -11,13 +11,13 @@ from jaxcmh.checks import checked, filled
 from jaxcmh.results import tables
 from jaxcmh.results.lines import Lines
 
-__all__ = ["best", "importance"]
+__all__ = ["best", "importances"]
 
 LEVELS = 20  # groups of values of a hyper-parameter at most
 
 
 @checked
-def importance(lines: Lines, names: Annotated[Sequence[str], filled], direction: str) -> dict[str, Any]:
+def importances(lines: Lines, names: Annotated[Sequence[str], filled], direction: str) -> dict[str, Any]:
     """How much each varied name matters to mAP, and how much the seed does.
 
     The share of a name is its first-order Sobol index: of the variance of mAP over the design, the part that lies
@@ -40,7 +40,7 @@ def importance(lines: Lines, names: Annotated[Sequence[str], filled], direction:
         >>> import jaxcmh
         >>> options = {"bits": [8], "seeds": 1, "params": {"alpha": [1, 100], "lam": [0.01, 100]}}
         >>> lines = jaxcmh.study("dcgh", "synthetic", databases=["encoded"], **options).lines
-        >>> sorted(importance(lines, ["alpha", "lam"], "i2t")["names"]["lam"])
+        >>> sorted(importances(lines, ["alpha", "lam"], "i2t")["names"]["lam"])
         ['best', 'range', 'share']
     """
     lines = list(lines)
@@ -53,7 +53,7 @@ def importance(lines: Lines, names: Annotated[Sequence[str], filled], direction:
     settings = len(np.unique(table, axis=0))
     whole = one_at_a_time or settings == math.prod(len(np.unique(column)) for column in table.T)
     most = LEVELS if whole else min(max(math.isqrt(settings), 2), LEVELS)
-    importances = {}
+    found = {}
     for j, name in enumerate(names):
         kept = (np.delete(table != usual, j, 1)).sum(1) == 0 if one_at_a_time else np.ones(len(table), bool)
         values, own = table[kept, j], scores[kept]
@@ -67,7 +67,7 @@ def importance(lines: Lines, names: Annotated[Sequence[str], filled], direction:
         between = float((counts * (means - own.mean()) ** 2).sum())
         if not whole and settings > len(levels):
             between -= (len(levels) - 1) / (settings - len(levels)) * (total - between)
-        importances[name] = {
+        found[name] = {
             "share": round(max(between, 0.0) / total, 4) if total > 0 else 0.0,
             "range": round(float(means.max() - means.min()), 5),
             "best": float(np.median(values[group == means.argmax()])),
@@ -76,7 +76,7 @@ def importance(lines: Lines, names: Annotated[Sequence[str], filled], direction:
     for row, line, score in zip(table.tolist(), lines, scores):
         groups.setdefault((*row, line["bits"], line["method"]), []).append(float(score))
     spreads = [float(np.std(group, ddof=1)) for group in groups.values() if len(group) > 1]
-    return {"names": importances, "seeds": round(float(np.mean(spreads)), 5) if spreads else None}
+    return {"names": found, "seeds": round(float(np.mean(spreads)), 5) if spreads else None}
 
 
 def _number(line: Mapping[str, Any], name: str) -> float:
@@ -90,7 +90,7 @@ def _number(line: Mapping[str, Any], name: str) -> float:
 def best(lines: Lines, names: Sequence[str]) -> tuple[dict[str, Any], float]:
     """The setting of the highest mAP, mean over directions and seeds, and that mAP.
 
-    Its values need not be those that are best by the mean over all others, which `importance` tells.
+    Its values need not be those that are best by the mean over all others, which `importances` tells.
 
     Args:
         lines: result lines; of several kinds of database codes, the first counts.

@@ -19,7 +19,7 @@ import numpy as np
 from jaxcmh import brief, results
 from jaxcmh.checks import PathLike, checked, filled
 from jaxcmh.results import figures, plots, significance, tables
-from jaxcmh.results.importance import importance
+from jaxcmh.results.importance import importances
 
 __all__ = ["Items", "Ranking", "page", "write"]
 
@@ -489,7 +489,7 @@ def _sweep(study: figures.Study, several: bool) -> dict[str, Any] | None:
         "map": {d: [round(line["map"][d], 5) for line in study.lines] for d in directions},
         "importance": {
             kind: {
-                d: importance([line for line in study.lines if line["database"] == kind], names, d) for d in directions
+                d: importances([line for line in study.lines if line["database"] == kind], names, d) for d in directions
             }
             for kind in kinds
         },

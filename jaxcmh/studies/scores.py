@@ -12,8 +12,7 @@ from jaxcmh.checks import Bits, Copies, Count, Iterations, PathLike, Positive, W
 from jaxcmh.datasets import Split, load_dataset
 from jaxcmh.learning.core import Method
 from jaxcmh.methods import find
-from jaxcmh.results import figures, tables
-from jaxcmh.results import importance as importances
+from jaxcmh.results import figures, importance, tables
 from jaxcmh.retrieval.metrics import Ties
 from jaxcmh.studies.designs import Design, drawn
 from jaxcmh.studies.study import Study, run
@@ -39,7 +38,7 @@ class Scores(NamedTuple):
     varied: tuple[str, ...]
 
     def _facts(self) -> dict[str, Any]:
-        values, score = importances.best(self.lines, self.varied)
+        values, score = importance.best(self.lines, self.varied)
         return {"results": len(self.lines), "columns": list(self.table), "varied": self.varied, "best": values} | {
             "map": score
         }
@@ -70,10 +69,10 @@ class Scores(NamedTuple):
 
     def best(self) -> dict[str, float]:
         """The setting of the highest mAP, mean over directions and seeds: what varies -> its value."""
-        return importances.best(self.lines, self.varied)[0]
+        return importance.best(self.lines, self.varied)[0]
 
     def importance(self) -> dict[str, np.ndarray]:
-        """Which of what varies matters how much, see `results.importance.importance`.
+        """Which of what varies matters how much, see `results.importance.importances`.
 
         Returns:
             column -> (rows,) array: database, direction, name, share (of the variance of mAP), range (of the means over
@@ -83,7 +82,7 @@ class Scores(NamedTuple):
         for kind in dict.fromkeys(line["database"] for line in self.lines):
             own = [line for line in self.lines if line["database"] == kind]
             for direction in own[0]["map"] if self.varied else ():
-                found = importances.importance(own, self.varied, direction)["names"]
+                found = importance.importances(own, self.varied, direction)["names"]
                 rows += [{"database": kind, "direction": direction, "name": n, **values} for n, values in found.items()]
         columns = ("database", "direction", "name", "share", "range", "best")
         return {column: np.array([row[column] for row in rows]) for column in columns}

@@ -12,7 +12,7 @@ from browser import browse, in_browser
 from jaxcmh import results
 from jaxcmh.commands.cli import main
 from jaxcmh.results import figures, report
-from jaxcmh.results.importance import importance
+from jaxcmh.results.importance import importances
 
 pytestmark = pytest.mark.xdist_group("reading")  # one report of everything serves all
 
@@ -122,7 +122,7 @@ def score_lines(points):
 
 
 def test_importance_is_the_share_of_variance_each_explains_alone():
-    found = importance(
+    found = importances(
         score_lines([(a, b, 0, 0.3 * a + 0.1 * b) for a in (0, 1) for b in (0, 1)]), ["alpha", "beta"], "i2t"
     )
     assert found["names"]["alpha"] == {"share": 0.9, "range": 0.3, "best": 1.0}
@@ -132,7 +132,7 @@ def test_importance_is_the_share_of_variance_each_explains_alone():
 
 def test_seed_spread_and_designs_of_one_at_a_time():
     points = [(a, 1, s, 0.1 * a + 0.02 * s) for a in (1, 2, 3) for s in (0, 1)] + [(1, b, 0, 0.5) for b in (0, 2)]
-    found = importance(score_lines(points), ["alpha", "beta"], "i2t")
+    found = importances(score_lines(points), ["alpha", "beta"], "i2t")
     assert found["seeds"] == pytest.approx(0.02 / np.sqrt(2), abs=1e-5)
     assert found["names"]["alpha"]["best"] == 3.0
     assert found["names"]["alpha"]["range"] == pytest.approx(0.2)
@@ -141,7 +141,7 @@ def test_seed_spread_and_designs_of_one_at_a_time():
 def test_importance_of_a_random_search_is_that_of_groups_of_values():
     rng = np.random.default_rng(0)
     points = [(a, b, 0, 0.5 + 0.3 * a) for a, b in rng.random((300, 2))]
-    found = importance(score_lines(points), ["alpha", "beta"], "i2t")["names"]
+    found = importances(score_lines(points), ["alpha", "beta"], "i2t")["names"]
     assert found["alpha"]["share"] > 0.95
     assert found["beta"]["share"] < 0.05
     assert found["alpha"]["best"] > 0.9

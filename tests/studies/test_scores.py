@@ -183,7 +183,7 @@ def test_importance_of_a_design_is_the_sobol_index_whatever_the_number_of_points
     for seed in range(20):
         unit = np.random.default_rng(seed).random((count, 3))
         lines = lines_of([dict(zip("xyz", row)) for row in unit.tolist()], lambda x, y, z: (x + 2 * y) / 3)
-        found = importance.importance(lines, ["x", "y", "z"], "i2t")["names"]
+        found = importance.importances(lines, ["x", "y", "z"], "i2t")["names"]
         shares.append([found[name]["share"] for name in "xyz"])
     assert np.mean(shares, axis=0) == pytest.approx([0.2, 0.8, 0.0], abs=0.12)
 
@@ -193,7 +193,7 @@ def test_the_best_setting_and_the_best_values_are_two_things():
     table = {(0, 0): 0.9, (0, 1): 0.1, (1, 0): 0.6, (1, 1): 0.6}
     lines = lines_of(grid, lambda x, y: table[x, y])
     assert importance.best(lines, ["x", "y"]) == ({"x": 0.0, "y": 0.0}, 0.9)
-    assert importance.importance(lines, ["x", "y"], "i2t")["names"]["x"]["best"] == 1.0
+    assert importance.importances(lines, ["x", "y"], "i2t")["names"]["x"]["best"] == 1.0
 
 
 def test_the_command_draws_as_the_library_does(capsys, monkeypatch, tmp_path):
