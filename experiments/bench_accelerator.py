@@ -224,7 +224,8 @@ def evaluation(split: Split, bits: int, repeats: int) -> Iterator[dict[str, Any]
     books = np.random.default_rng(3).normal(size=(BOOKS, WORDS, 32)).astype(np.float32)
     labels_bytes = 4 * -(-labels[0].shape[1] // 32)
     work = {"queries": queries, "items": n, "pairs": queries * n, "bytes": queries * n * (bits // 8 + labels_bytes)}
-    judged, words = metrics.judge(*labels), metrics._device_words(items)
+    judged = metrics.judge(*labels)
+    words = metrics._device_words(metrics._filled(items, len(judged.item_sets)))
     size = judged.query_sets.shape[1]
     block = metrics._filled(metrics._device_words(own[:size]), size), judged.query_sets[0]
     count = account(metrics._count, *block, metrics._chunked(words), *judged.chunks, bits=bits)

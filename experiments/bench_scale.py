@@ -39,9 +39,10 @@ NUSWIDE = {"dims": (500, 1_000), "classes": 10}
 ROOM = {"memory": None, "kept": 2.0, "blocks": 1e-9}  # GB for mapped features
 
 TRAIN = """
-import dataclasses, json, os, resource, sys, time
+import dataclasses, json, os, sys, time
 import numpy as np
 import jaxcmh
+from jaxcmh.studies.lanes import peak_memory
 folder, method, n, bits, anchors, mode, room, repeats, sample = json.loads(sys.argv[1])
 *views, labels = (np.load(f"{folder}/{name}.npy", mmap_mode="r")[:n] for name in ("image", "text", "labels"))
 views = [np.array(x) for x in views] if mode == "memory" else views
@@ -52,7 +53,7 @@ for _ in range(repeats):
     start = time.perf_counter()
     model = jaxcmh.train(method, views, labels, bits=bits, features=features, room=room)
     spent.append(time.perf_counter() - start)
-peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e9
+peak = peak_memory()
 some = dataclasses.replace(model, codes=model.codes[..., :sample, :], info=model.info._replace(n=min(n, sample)))
 *queries, wanted = (np.load(f"{folder}/query_{name}.npy") for name in ("image", "text", "labels"))
 found = jaxcmh.evaluate(some, queries, wanted, labels[:sample])

@@ -243,7 +243,11 @@ def prepare(
 
 
 def prepared(
-    views: Sequence[Any], host: np.ndarray, precision: Precision | None, across: bool, label_rows: LabelRows
+    views: Sequence[Any],
+    host: np.ndarray,
+    precision: Precision | None,
+    across: bool,
+    label_rows: LabelRows = LABEL_ROWS,
 ) -> Data:
     """`prepare` of checked views, and labels (n, c) uint8 on the host.
 

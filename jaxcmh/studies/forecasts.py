@@ -25,10 +25,11 @@ LEAST, MOST = 5_000, 25_000  # pairs of the smaller of the two trainings
 VISIBLE = 50_000_000  # bytes of raw and mapped features that these should have
 TIMES = 4  # as many in the larger one
 CHILD = """
-import json, os, resource, sys, time
+import json, os, sys, time
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 import numpy as np
 import jaxcmh
+from jaxcmh.studies.lanes import peak_memory
 folder, n, views, streamed, room, method, options = json.loads(sys.argv[1])
 *views, labels = (np.load(f"{folder}/{m}.npy", mmap_mode="r")[:n] for m in range(views + 1))
 views = views if streamed else [np.array(x) for x in views]
@@ -37,8 +38,8 @@ for call in range(2):
     start = time.perf_counter()
     jaxcmh.train(method, views, np.array(labels), room=room, verbose=False, **options)
     seconds = time.perf_counter() - start
-    peak = peak if call else resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-print(json.dumps([peak * (1 if sys.platform == "darwin" else 1024) / 1e9, seconds]))
+    peak = peak if call else peak_memory()
+print(json.dumps([peak, seconds]))
 """
 
 

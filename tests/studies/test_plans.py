@@ -55,7 +55,7 @@ def test_every_study_is_one_that_can_be_run(paper, data):
     assert data.partition(":")[0] in (*NAMED, "icons", "synthetic")
     for study in planned(paper, data):
         points = studies.points(study)  # its method, hyper-parameters and bits exist
-        assert len(set(map(str, points))) == len(points) > 0
+        assert len({(str(p.setting), p.bits, p.params, p.seed) for p in points}) == len(points) > 0
         assert len(studies.points(shortened(study))) <= len(points)
         assert study.method.partition("-")[0] == paper
         for setting in study.settings:

@@ -180,7 +180,7 @@ def test_two_processes_do_not_write_one_file(split, tmp_path):
     [
         (["--grid", "gamma=1:2:3"], "--grid: no hyper-parameter 'gamma'; there are alpha, beta, lam"),
         (["--grid", "alpha=1:2"], "--grid: expected name=low:high:count or name=value,value, such as alpha=1e-4:1e4:9"),
-        (["--grid", "alpha=0:2:3"], "--grid: expected 0 < low <= high and a count of at least 1; got 'alpha=0:2:3'"),
+        (["--grid", "alpha=0:2:3"], "--grid: expected 0 < low <= high and a count from 1 to 65536; got 'alpha=0:2:3'"),
         (["--grid", "alpha=1", "alpha=2"], "--grid: alpha is given twice"),
         (["--list", "alpha=1,2", "beta=1"], "--list: expected as many values of each"),
         (["--random", "3"], "give --grid, or --list, or --grid with --random"),
