@@ -190,7 +190,12 @@ def is_traced(x: Any) -> bool:
 
 
 def array(x: Any, name: str, kinds: str = "fiub") -> Any:
-    """`x` as an array of real numbers, or of other NumPy kinds: JAX's stay JAX's, half precision becomes single."""
+    """`x` as an array of real numbers, or of other NumPy kinds: JAX's stay JAX's, half precision becomes single.
+
+    Raises:
+        ValueError: no array, one with masked entries, or of another kind.
+        RuntimeError: see `not_forked`.
+    """
     import numpy as np
 
     not_forked()
@@ -224,11 +229,11 @@ def rows(x: Any, name: str) -> Any:
         Traceback (most recent call last):
         ValueError: views[0]: expected finite numbers; row 0 holds NaN or infinity (drop the row or fill the gap)
     """
-    not_forked()
     import numpy as np
 
     sparse = _is_sparse(x)
     if sparse:
+        not_forked()
         x = x.tocsr()
         values = x.data
         if values.dtype == np.float16:
@@ -250,9 +255,8 @@ def finite(x: Any, name: str, first: int = 0) -> Any:
         ValueError: some are not; the message says in which row.
     """
     import numpy as np
-    import scipy.sparse
 
-    sparse = scipy.sparse.issparse(x)
+    sparse = _is_sparse(x)
     values = x.data if sparse else x
     # Extremes need no copy of large features, which stay on their device; NaN is its own minimum.
     if values.dtype.kind == "f" and values.size and not is_traced(values):
@@ -313,7 +317,6 @@ def codes(x: Any, name: str, least: int = 0) -> Any:
         Traceback (most recent call last):
         ValueError: items: expected uint8 codes of shape (n, bytes); got float64 of shape (1, 2)
     """
-    not_forked()
     x = array(x, name, "fiubcVOSUTmM")
     if x.dtype.char != "B" or x.ndim != 2 or x.shape[1] == 0:
         raise ValueError(f"{name}: expected uint8 codes of shape (n, bytes); got {x.dtype} of shape {x.shape}")
@@ -326,7 +329,6 @@ def books(x: Any, name: str) -> Any:
     """`x` as finite real codebooks (books, words, K), of at most 256 words each, for words are bytes."""
     import numpy as np
 
-    not_forked()
     x = array(x, name)
     if x.ndim != 3 or 0 in x.shape or x.dtype.kind not in "fiu":
         raise ValueError(f"{name}: expected real numbers (books, words, K), none empty; got {got(x)}")
