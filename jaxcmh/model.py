@@ -31,6 +31,7 @@ from jaxcmh.learning.encoders import MLP, Translated, Unlabelled, ask, mlp, near
 from jaxcmh.learning.features import ENCODE_ROWS, FeatureMap, Features
 from jaxcmh.learning.growing import Summary, check_summary, data_of, grown, summarised
 from jaxcmh.learning.linalg import exact, sign
+from jaxcmh.learning.memory import widths
 from jaxcmh.learning.mesh import shard_rows
 from jaxcmh.learning.streaming import Streamed
 from jaxcmh.methods import find, registry
@@ -442,8 +443,7 @@ def train(
 def _fits(room: float | None, views: Sequence[Any], features: Sequence[Features], labels: np.ndarray) -> bool:
     """Whether mapped features are kept in memory: there is room, or there are fewer rows than reduced rows would be."""
     n = len(labels)
-    kernels = [f.kind not in feature_maps.LINEAR for f in features]
-    width = sum(min(f.anchors, n) if kernel else x.shape[1] for f, kernel, x in zip(features, kernels, views))
+    width = sum(widths(features, [x.shape[1] for x in views], n))
     room = ROOM if room is None and any(map(checks.is_read, views)) else room
     return room is None or 4 * n * width <= room * 1e9 or int(labels.any(1).sum()) <= width + 2 * labels.shape[1] + 1
 
