@@ -11,7 +11,7 @@ D its row sums on the diagonal.  Each block is minimised exactly given the other
 of a ridge regression.
 
 The paper cuts the samples into groups by k-means and balances V in each.  One group is several times faster, and on
-Wiki better by .01 to .03 of mAP (random groups are neither), so there is one here, with the weights of the sums over
+Wiki better by .01 to .03 of mAP (as good as random groups), so there is one here, with the weights of the sums over
 all and over groups together: alpha = alpha1 + alpha2, beta = beta1 + beta2.
 
 L, Y and V are reduced rows.  V is made with the codes, so it is learned right after they are reduced, and an

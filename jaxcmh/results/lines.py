@@ -202,9 +202,8 @@ def commit() -> str | None:
         ).stdout.strip()
 
     name = git("rev-parse", "HEAD")
-    return (
-        f"{name}+changes" if name and git("status", "--porcelain", "--untracked-files=no", "jaxcmh") else name or None
-    )
+    changed = git("status", "--porcelain", "--untracked-files=no", "jaxcmh")
+    return f"{name}+changes" if name and changed else name or None
 
 
 @checked
