@@ -1,6 +1,7 @@
 """Training times beside those of the NumPy references of the tests, at 18,015 pairs (512-d, 1,386-d, 24 labels).
 
     python experiments/bench_references.py          # every method but the five papers', 32 bits; half an hour
+    python experiments/bench_references.py --table  # what the lines say, in Markdown
 
 `tests/methods/reference` has each method as its paper prints it; FCMH, DLFH, AMSH and MTFH form the similarity of all
 pairs there. Both sides begin with the same mapped features and the same random start and run the same number of
@@ -69,6 +70,17 @@ def theirs(name: str, method: core.Method, views: list[np.ndarray], labels: np.n
     return time.perf_counter() - start
 
 
+def rows() -> list[str]:
+    """The lines as a table in Markdown, in the order of the registry."""
+    lines = {line["method"]: line for line in map(json.loads, RESULTS.read_text().splitlines())}
+    text = ["| method | iterations | reference, s | jaxcmh, s | ratio |", "|---|--:|--:|--:|--:|"]
+    for name, line in ((name, lines[name]) for name in jaxcmh.methods.registry if name in lines):
+        more, less = ("", "") if line["done"] else ("more than ", "below ")
+        times = f"{more}{line['reference']:.2f} | {line['seconds']:.2f} | {less}{line['ratio']:.3f}"
+        text.append(f"| {name} | {line['iterations']} | {times} |")
+    return text
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument(
@@ -76,8 +88,12 @@ def main() -> None:
     )
     parser.add_argument("--rows", type=int, default=18_015)
     parser.add_argument("--limit", type=float, default=300, help="seconds that a reference may take (default: 300)")
+    parser.add_argument("--table", action="store_true", help="print the table of the lines that there are")
     parser.add_argument("--one", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
+    if arguments.table:
+        print("\n".join(rows()))
+        return
     if arguments.one:
         method = jaxcmh.methods.registry[arguments.one]
         views, labels = mapped(method, arguments.rows)

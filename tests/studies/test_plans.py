@@ -245,6 +245,13 @@ def test_the_table_of_all_sets_is_that_of_the_committed_lines():
     assert [line for line in lines if line not in (folder / "README.md").read_text()] == []
 
 
+def test_times_beside_references_are_those_of_the_committed_lines():
+    folder = Path(__file__).parents[2] / "experiments"
+    lines = runpy.run_path(str(folder / "bench_references.py"))["rows"]()
+    assert len(lines) == 2 + len(set(registry) - {*PAPERS, "random_codewords"})
+    assert [line for line in lines if line not in (folder / "README.md").read_text()] == []
+
+
 @pytest.mark.parametrize("data", ["wiki", "icons"])
 def test_what_map_does_not_say_is_that_of_the_committed_lines(data):
     folder = Path(__file__).parents[2] / "experiments"
