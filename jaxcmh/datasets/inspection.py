@@ -10,7 +10,7 @@ from jaxcmh.checks import PathLike, checked, filled
 
 from .identity import chance, data_hash, split_hash
 from .layouts import files_of
-from .reading import load_files, recognise_all
+from .reading import load_files, recognise_all, written
 from .split import Part, Split, parts_of
 
 SHOWN = 5  # examples named in a remark
@@ -51,7 +51,7 @@ def inspect_files(
         "files": [f"{path} ({path.stat().st_size:,} bytes)" for path in files],
         "layout": list(recognised.layouts) or ["none that is known"],
         "arrays": {
-            f"{a.file.name}: {a.key}" if several else a.key: f"{' x '.join(map(str, a.shape))} {a.dtype}, "
+            f"{a.file.name}: {a.key}" if several else a.key: f"{written(a.shape)} {a.dtype}, "
             + roles.get((a.file, a.key), "not recognised" if a.usable else "nothing to compute with")
             for a in every
         },

@@ -109,6 +109,8 @@ def files_of(paths: Any) -> list[Path]:
             files += sorted((f for f in inside if f.name != "categories.list"), key=_in_order)
         elif path.is_file():
             files.append(path)
+        elif path.exists():
+            raise ValueError(f"{path}: expected a file or a folder; got a pipe, socket or device")
         else:
             raise FileNotFoundError(f"{path}: no such file or folder")
     if not files:

@@ -184,7 +184,8 @@ def _where(array: Stored) -> str:
     return f"{array.file}: {array.key}"
 
 
-def _shape(shape: tuple[int, ...]) -> str:
+def written(shape: tuple[int, ...]) -> str:
+    """A shape in words, with a question mark for what is not known before reading."""
     return " x ".join(str(d) if d >= 0 else "?" for d in shape)
 
 
@@ -192,11 +193,11 @@ def _aligned(group: Mapping[str, Stored]) -> dict[str, Stored]:
     """The arrays of one part, turned round where HDF5 left that open, so that all have equally many rows."""
     for kind, array in group.items():
         if len(array.shape) == 4:
-            raise ValueError(f"{_where(array)}: {_shape(array.shape)} are pictures, not features")
+            raise ValueError(f"{_where(array)}: {written(array.shape)} are pictures, not features")
         if len(array.shape) != 2 and not (kind in NO_VIEW and len(array.shape) == 1):
-            raise ValueError(f"{_where(array)}: expected items x features, got {_shape(array.shape)}")
+            raise ValueError(f"{_where(array)}: expected items x features, got {written(array.shape)}")
         if 0 in array.shape:
-            raise ValueError(f"{_where(array)}: is empty ({_shape(array.shape)})")
+            raise ValueError(f"{_where(array)}: is empty ({written(array.shape)})")
 
     def possible(kind: str, array: Stored) -> tuple[int, ...]:
         if kind in NO_VIEW and (len(array.shape) == 1 or 1 in array.shape):
@@ -216,7 +217,7 @@ def _aligned(group: Mapping[str, Stored]) -> dict[str, Stored]:
 def _misaligned(group: Mapping[str, Stored], rows: Mapping[str, tuple[int, ...]]) -> ValueError:
     counts = [lengths[0] for lengths in rows.values()]
     usual = max(set(counts), key=counts.count)
-    sizes = ", ".join(f"{array.key} {_shape(array.shape)}" for array in group.values())
+    sizes = ", ".join(f"{array.key} {written(array.shape)}" for array in group.values())
     odd = next(array for kind, array in group.items() if rows[kind][0] != usual)
     hint = "; its items seem to lie in columns: transpose it" if odd.shape[-1] == usual else ""
     return ValueError(f"{_where(odd)}: expected {usual} rows like the other arrays ({sizes}){hint}")

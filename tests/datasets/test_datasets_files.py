@@ -1,5 +1,6 @@
 """Files in every layout the benchmarks circulate in, and every way in which they can be bad."""
 
+import os
 import struct
 import zipfile
 from pathlib import Path
@@ -9,7 +10,7 @@ import pytest
 import scipy.io
 from scipy import sparse
 
-from jaxcmh.datasets import files, load_dataset, load_files, mat5, resplit, validation
+from jaxcmh.datasets import files, inspect_files, load_dataset, load_files, mat5, resplit, validation
 from jaxcmh.datasets.files import contents
 from jaxcmh.datasets.named import NAMED, load_named, select
 
@@ -342,6 +343,8 @@ def test_parquet(tmp_path, fixed):
     pq.write_table(pa.table(columns), tmp_path / "set.parquet", row_group_size=16)
     split = load_dataset(tmp_path / "set.parquet")
     check_split(split)
+    width = TRAIN["image"].shape[1] if fixed else "?"
+    assert inspect_files(tmp_path / "set.parquet")["arrays"]["image"].startswith(f"{N_QUERY + N_TRAIN} x {width} ")
     columns["labels"] = pa.array(np.concatenate([CLASS_QUERY, CLASS_TRAIN]))
     pq.write_table(pa.table(columns), tmp_path / "set.parquet")
     labels = load_dataset(tmp_path / "set.parquet").train.labels
@@ -350,6 +353,12 @@ def test_parquet(tmp_path, fixed):
     pq.write_table(pa.table(columns), tmp_path / "set.parquet")
     with pytest.raises(ValueError, match=r"set\.parquet: image: row 1 has 2 numbers, the rows before it 1"):
         load_dataset(tmp_path / "set.parquet")
+
+
+def test_a_pipe_is_refused_as_one(tmp_path):
+    os.mkfifo(tmp_path / "set.npz")
+    with pytest.raises(ValueError, match=r"set\.npz: expected a file or a folder; got a pipe"):
+        load_dataset(tmp_path / "set.npz")
 
 
 def test_names_and_splits_named_in_words(tmp_path):
