@@ -12,6 +12,7 @@ import json
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from statistics import fmean
 from typing import Annotated, Any, NamedTuple
 
 import numpy as np
@@ -273,7 +274,14 @@ def write(folder: PathLike, reasons: Mapping[tuple[str, str], str] | None = None
         notes += skipped
         title = plots.sentence(study.name) + (f", {study.data}" if several else "")
         sections.append(
-            {"title": title, "anchor": stem, "summary": _summary(study), "figures": shown, "tables": tabled}
+            {
+                "title": title,
+                "anchor": stem,
+                "summary": _summary(study),
+                "best": _best(study),
+                "figures": shown,
+                "tables": tabled,
+            }
         )
     sweeps = [sweep for study in studies if study.vary and (sweep := _sweep(study, several))]
     sweeps.sort(key=lambda sweep: -len(sweep["vary"]))  # a surface is shown first
@@ -397,6 +405,23 @@ def _summary(study: figures.Study) -> str:
     seeds = len({line["seed"] for line in lines})
     words = f"{_count(len(lines), 'result')}, {_count(seeds, 'seed')}{varied}; data {study.data}"
     return f"{words}, {lines[0]['ties']} ties, {results.score(lines[0]['at'], lines[0].get('divisor', 'retrieved'))}"
+
+
+def _best(study: figures.Study) -> str:
+    """Which methods have the highest mAP in the mean, where all were run alike; empty where they were not."""
+    if study.vary or len({line["method"] for line in study.lines}) < 2:
+        return ""
+    sentences = []
+    for kind in dict.fromkeys(line["database"] for line in study.lines):
+        scores: dict[str, dict[tuple, float]] = {}
+        for line in (line for line in study.lines if line["database"] == kind):
+            run = line["bits"], line["seed"], line["n_train"]
+            scores.setdefault(line["method"], {})[run] = fmean(line["map"].values())
+        if len({frozenset(runs) for runs in scores.values()}) == 1:
+            ranked = sorted(((fmean(runs.values()), name) for name, runs in scores.items()), reverse=True)
+            first = ", ".join(f"{name} {mean:.3f}" for mean, name in ranked[:3])
+            sentences.append(f"{kind.replace('_', ' ')} database codes, {first}")
+    return f"Highest mAP in the mean of all here: {'; '.join(sentences)}." if sentences else ""
 
 
 def _count(number: int, what: str) -> str:

@@ -84,6 +84,22 @@ def test_numbers_stand_beside_the_papers(tmp_path, undrawn):
     assert (tmp_path / "r" / "tables" / "beside-the-papers.tex").is_file()
 
 
+def test_the_best_methods_are_named_where_all_ran_alike(tmp_path, undrawn):
+    scores = {"dcgh": 0.5, "aah": 0.25, "imads": 0.75}
+    lines = [
+        fake_lines.line(m, b, map={"i2t": score, "t2i": score + 0.125}) for m, score in scores.items() for b in (16, 32)
+    ]
+    said = "in the mean of all here: learned database codes, imads 0.812, dcgh 0.562, aah 0.312."
+    assert said in report.write(store(tmp_path / "r", lines)).read_text()
+    assert "in the mean of all here" not in report.write(store(tmp_path / "r", lines[:-1])).read_text()
+
+
+def test_many_notes_are_folded(tmp_path, undrawn):
+    lines = [fake_lines.line("aah", b, map={"i2t": 0.11, "t2i": 0.4}, chance=0.105) for b in (8, 16, 32, 64)]
+    assert "<summary>4 notes on these results" in report.write(store(tmp_path / "r", lines)).read_text()
+    assert "notes on these results" not in report.write(store(tmp_path / "r", lines[:3])).read_text()
+
+
 def test_what_cannot_be_drawn_or_looks_wrong_is_told(tmp_path):
     lines = [
         fake_lines.line(study=("t-SNE", "tsne", []), arrays="absent.npz"),
