@@ -256,11 +256,14 @@ def finite(x: Any, name: str, first: int = 0) -> Any:
     """
     import numpy as np
 
-    sparse = _is_sparse(x)
+    sparse = hasattr(x, "tocsr")
     values = x.data if sparse else x
-    # Extremes need no copy of large features, which stay on their device; NaN is its own minimum.
+    # Neither a sum of squares nor extremes need a copy of large features, which stay on their device; NaN is its own
+    # minimum.
     if values.dtype.kind == "f" and values.size and not is_traced(values):
         if isinstance(values, np.ndarray):
+            if values.flags.c_contiguous and np.vdot(values, values) <= LARGEST:
+                return x
             low, high = np.minimum.reduce(values, None), np.maximum.reduce(values, None)
         else:
             low, high = (float(np.asarray(extreme)) for extreme in (values.min(), values.max()))
@@ -483,45 +486,50 @@ def checked(function: F) -> F:
         ValueError: times: expected an integer of at least 1; got 2.5
     """
     signature, own = inspect.signature(function), inspect.unwrap(function)
-    checks: dict[str, Check] = {}
-    read, is_usual, usual = False, _is_usual, as_usual
-    plain = inspect.Parameter.POSITIONAL_OR_KEYWORD
-    named = all(
-        parameter.kind in (plain, inspect.Parameter.KEYWORD_ONLY) for parameter in signature.parameters.values()
-    )
-    known = signature.parameters.keys()
-    first = [name for name, parameter in signature.parameters.items() if parameter.kind == plain]
-    needed = {name for name, parameter in signature.parameters.items() if parameter.default is inspect.Parameter.empty}
-    # Forms of calls that were seen to bind, for `bind` takes longer than a search.
-    bound_before: set[tuple] = set()
+    is_usual, usual = _is_usual, as_usual
+    parameters, plain = signature.parameters, inspect.Parameter.POSITIONAL_OR_KEYWORD
+    named = all(parameter.kind in (plain, inspect.Parameter.KEYWORD_ONLY) for parameter in parameters.values())
+    first = [name for name, parameter in parameters.items() if parameter.kind == plain]
+    needed = {name for name, parameter in parameters.items() if parameter.default is inspect.Parameter.empty}
 
-    def border(args: tuple, kwargs: dict[str, Any]) -> tuple[tuple, dict[str, Any]]:
-        nonlocal read
-        if not read:  # at the first call: annotations may name what is defined further down
-            hints = typing.get_type_hints(own, include_extras=True)
-            for name, parameter in signature.parameters.items():
-                if check := check_of(hints.get(name, Any)):
-                    checks[name] = _each(check, parameter.kind)
-            read = True
-        form = len(args), *kwargs
-        if form not in bound_before:
-            given = {*first[: len(args)], *kwargs}
-            if named and len(given) == len(args) + len(kwargs) and needed <= given <= known:
-                bound_before.add(form)
-        if form in bound_before:
-            args = tuple([checks[name](value, name) if name in checks else value for name, value in zip(first, args)])
-            return args, {n: checks[n](value, n) if n in checks else value for n, value in kwargs.items()}
+    @functools.cache
+    def checks() -> dict[str, Check]:  # read at the first call: annotations may name what is defined further down
+        hints = typing.get_type_hints(own, include_extras=True)
+        every = ((name, check_of(hints.get(name, Any)), parameter.kind) for name, parameter in parameters.items())
+        return {name: _each(check, kind) for name, check, kind in every if check}
+
+    # What a form of call has to check, if it binds: `bind` takes longer than a search.
+    @functools.cache
+    def steps_of(count: int, *names: str) -> tuple[list[tuple[int, str, Check]], list[tuple[str, Check]]] | None:
+        given = {*first[:count], *names}
+        if not named or len(given) < count + len(names) or not needed <= given <= parameters.keys():
+            return None
+        known = checks()
+        by_place = [(i, name, known[name]) for i, name in enumerate(first[:count]) if name in known]
+        return by_place, [(name, known[name]) for name in names if name in known]
+
+    def bound(args: tuple, kwargs: dict[str, Any]) -> tuple[tuple, dict[str, Any]]:
         try:
             bound = signature.bind(*args, **kwargs)
         except TypeError:
             return args, kwargs  # the function itself says best what is missing or too much
+        known = checks()
         for name, value in bound.arguments.items():
-            if name in checks:
-                bound.arguments[name] = checks[name](value, name)
+            if name in known:
+                bound.arguments[name] = known[name](value, name)
         return bound.args, bound.kwargs
 
     def wrapper(*args: Any, **kwargs: Any) -> Any:
-        args, kwargs = border(args, kwargs)
+        steps = steps_of(len(args), *kwargs)
+        if steps is None:
+            args, kwargs = bound(args, kwargs)
+        else:
+            values = [*args]
+            for i, name, check in steps[0]:
+                values[i] = check(values[i], name)
+            for name, check in steps[1]:
+                kwargs[name] = check(kwargs[name], name)
+            args = (*values,)
         if is_usual():
             return function(*args, **kwargs)
         with usual():
@@ -582,13 +590,13 @@ def check_of(annotation: Any) -> Check | None:
         # A check of a number, of text or of several types begins with the type itself, and says more.
         first = None if own and (base in _PLAIN or typing.get_origin(base) is types.UnionType) else check_of(base)
         steps = [*([first] if first else []), *own]
-        return functools.partial(_in_turn, steps) if steps else None
+        return functools.partial(_in_turn, steps) if len(steps) > 1 else steps[0] if steps else None
     if annotation in _PLAIN:
         return _PLAIN[annotation][0]
     if annotation in (Any, object, inspect.Parameter.empty) or isinstance(annotation, TypeVar):
         return None
     if origin in (Union, types.UnionType):
-        return functools.partial(_one_of, args)
+        return functools.partial(_one_of, args, {kind: check_of(kind) for kind in args if isinstance(kind, type)})
     if origin is Literal:
         return lambda value, name: choice(value, name, args)
     kind = origin or annotation
@@ -611,11 +619,12 @@ def _in_turn(steps: Sequence[Check], value: Any, name: str) -> Any:
     return value
 
 
-def _one_of(kinds: Sequence[Any], value: Any, name: str) -> Any:
-    """The value as the first of these types that it can be."""
-    if value is None and type(None) in kinds:
-        return None
-    kinds = [type(value)] if type(value) in kinds else kinds  # 2 as an integer, where it may be a float too
+def _one_of(kinds: Sequence[Any], own: Mapping[type, Check | None], value: Any, name: str) -> Any:
+    """The value as its own type, where that is one (2 as an integer, where it may be a float too), else as the first
+    of these types that it can be."""
+    if type(value) in own:
+        check = own[type(value)]
+        return value if check is None else check(value, name)
     errors, detailed, fitting = [], [], []
     for kind in (kind for kind in kinds if kind is not type(None)):
         check = check_of(kind)

@@ -927,7 +927,7 @@ def measured(
 
 
 @checked
-def search(model: Model, x: Rows, view: int, k: int, mesh: Mesh | None = None) -> tuple[Array, Array]:
+def search(model: Model, x: Rows, view: int, k: int, mesh: Mesh | None = None) -> tuple[np.ndarray, np.ndarray]:
     """The k training items nearest to each query, by their learned codes.
 
     Where a method learns codes for each view, an item's are those of the view after the query's; after the last comes
@@ -942,8 +942,8 @@ def search(model: Model, x: Rows, view: int, k: int, mesh: Mesh | None = None) -
             in its share of the items, which are laid out anew by each call; to search often, see `jaxcmh.index.spread`.
 
     Returns:
-        scores and ids, both (n_q, k): Hamming distances ascending, or look-up scores descending; ids are rows of
-        the training set, ascending within ties.
+        scores and ids, both (n_q, k) and of NumPy, as those of an index: Hamming distances ascending, or look-up scores
+        descending; ids are rows of the training set, ascending within ties.
 
     Raises:
         ValueError: no such view, x not of that view, or k not from 1 to the number of items.
@@ -958,8 +958,10 @@ def search(model: Model, x: Rows, view: int, k: int, mesh: Mesh | None = None) -
     queries, own = asked_with(model, x, view, mesh), (view + 1) % (len(model.maps) if model.codes.ndim == 3 else 1)
     blocks = model.blocks[own] if mesh is None else topk.arrange(of_view(model.codes, own), mesh.size)
     if model.codebooks is None:
-        return jax.device_put(topk.nearest(queries, blocks, k, mesh=mesh))
-    return topk.lookup_topk(queries, blocks, model.codebooks, k, mesh=mesh)
+        scores, ids = topk.nearest(queries, blocks, k, mesh=mesh)
+    else:
+        scores, ids = topk.lookup_topk(queries, blocks, model.codebooks, k, mesh=mesh)
+    return np.asarray(scores), np.asarray(ids)
 
 
 def among(model: Model, kind: str, view: int) -> Model:
@@ -979,7 +981,7 @@ def answers(model: Model, x: Rows, view: int, k: int, mesh: Mesh | None = None) 
     things, most = known.pairs
     k = checks.Whole(1, things)(k, "k")
     found = []
-    scores, rows = (np.asarray(values) for values in search(model, x, view, min(k * most, model.info.n), mesh))
+    scores, rows = search(model, x, view, min(k * most, model.info.n), mesh)
     for own, at in zip(scores, rows):
         _, first = np.unique(known.things[at], return_index=True)
         kept = np.sort(first)[:k]

@@ -199,6 +199,7 @@ def test_each_view_can_have_its_own_features():
 def test_search_ranks_the_models_own_database(trained):
     views, _ = pairs()
     distances, ids = jaxcmh.search(trained, views[1][:5], 1, k=150)
+    assert type(distances) is type(ids) is np.ndarray
     bits = np.unpackbits(np.asarray(trained.codes), axis=1, bitorder="little").astype(int)
     queries = np.unpackbits(np.asarray(jaxcmh.encode(trained, views[1][:5], 1)), axis=1, bitorder="little")
     expected = (queries[:, None] != bits).sum(2)

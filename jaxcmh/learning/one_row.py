@@ -27,7 +27,7 @@ class RowHash(NamedTuple):
     rate: float  # 1 / 2σ²
     farthest: float  # the largest |a|² / 2σ²
     offset: np.ndarray | None  # (q,)
-    W: np.ndarray  # (q, r), columns of length 1
+    W: np.ndarray  # (r, q), rows of length 1: a product with them, bits ahead, takes less
 
 
 def row_hash(fitted: FeatureMap, W: object) -> RowHash | None:
@@ -47,7 +47,7 @@ def row_hash(fitted: FeatureMap, W: object) -> RowHash | None:
         float(rate),
         float(rate) * float(np.square(anchors).sum(1).max(initial=0)),
         None if fitted.offset is None else np.asarray(fitted.offset),
-        on_host / np.where(lengths > 0, lengths, 1),
+        np.ascontiguousarray((on_host / np.where(lengths > 0, lengths, 1)).T),
     )
 
 
@@ -66,15 +66,16 @@ def code(row: RowHash, x: np.ndarray) -> np.ndarray | None:
     if row.anchors is None:
         error = ROUNDING * size**0.5
     else:
+        error = ROUNDING * (1 + row.rate * size + row.farthest)
+        if not error < 1:  # what rounding leaves of an exponent below 0 could overflow
+            return None
         phi = row.anchors @ phi
         phi += row.squares
-        phi -= np.float32(row.rate * size)
-        np.minimum(phi, 0, out=phi)
+        phi -= row.rate * size
         np.exp(phi, out=phi)
         if row.offset is not None:
             phi -= row.offset
-        error = ROUNDING * (1 + row.rate * size + row.farthest)
-    projection = phi @ row.W
+    projection = row.W @ phi
     if not np.abs(projection).min() > error:
         return None
     return np.packbits(projection > 0, bitorder="little")[None]

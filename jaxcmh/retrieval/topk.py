@@ -32,6 +32,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
+from jax.core import Tracer
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from jaxcmh import brief, checks
@@ -948,7 +949,7 @@ def _real(name: str, x: Any, ndim: int) -> jax.Array:
 
 
 def _concrete(x: Any) -> bool:
-    return not checks.is_traced(x)
+    return not isinstance(x, Tracer)
 
 
 def _compiled(engine: str, queries: jax.Array | np.ndarray, blocks: Blocks, mesh: Mesh | None) -> Callable | None:
@@ -966,8 +967,10 @@ def _compiled(engine: str, queries: jax.Array | np.ndarray, blocks: Blocks, mesh
 
 def _on_cpu(words: Any) -> bool:
     """Whether codes are searched on a CPU: where they lie, or where jax works while that is not known."""
-    elsewhere = isinstance(words, jax.Array) and _concrete(words) and next(iter(words.devices())).platform != "cpu"
-    return jax.default_backend() == "cpu" and not elsewhere
+    if jax.default_backend() != "cpu":
+        return False
+    known = isinstance(words, jax.Array) and _concrete(words)
+    return not known or next(iter(words.sharding.device_set)).platform == "cpu"
 
 
 @cache
