@@ -3,6 +3,7 @@
     python experiments/bench_scale.py --folder FOLDER --n 100000 1000000 10000000 --methods dcgh imads
     python experiments/bench_scale.py --folder FOLDER --n 100000 500000 2000000
     python experiments/bench_scale.py --folder FOLDER --compare --methods dcgh imads
+    python experiments/bench_scale.py --folder FOLDER --processes 1 2 4 --n 200000 --methods dcgh imads
 
 Pairs have 64 and 128 features, 24 classes and one of 2,000 label sets; they are written to FOLDER block by block, 0.8
 GB for a million, each the same whatever n is, and stay there.  A process of its own trains each method, with
@@ -10,12 +11,17 @@ memory-mapped views and mapped features that are computed by blocks; its peak re
 evaluation, counts pages of the files too.  mAP is that of 1,000 new queries among the first 100,000 pairs.  With
 --compare, 184,577 pairs of NUS-WIDE's shape (500 and 1,000 features, 10 classes) are learned from arrays in memory
 ("memory"), from disk with the mapped features kept ("kept"), and from disk with these computed by blocks ("blocks"),
-and the ratios of the best times are printed.  Lines go to experiments/results/bench_scale.jsonl.
+and the ratios of the best times are printed.  With --processes, the pairs are learned by so many processes of one
+device each, and by one process of eight devices, with the mapped features kept.  Before that each trains on 10,000
+pairs: `data_gb` is what the peak of each process rises by after that, so that what does not grow with the pairs is not
+in it, and `bits_differ` the share of the bits of the learned codes that are others than with the first number of
+processes.  Lines go to experiments/results/bench_scale.jsonl.
 """
 
 import argparse
 import json
 import os
+import socket
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
@@ -59,6 +65,39 @@ some = dataclasses.replace(model, codes=model.codes[..., :sample, :], info=model
 found = jaxcmh.evaluate(some, queries, wanted, labels[:sample])
 line = {"first": spent[0], "seconds": min(spent), "calls": spent, "times": model.times, "peak_gb": peak}
 print(json.dumps(line | {"i2t": found["i2t"], "t2i": found["t2i"]}))
+"""
+
+TOGETHER = """
+import dataclasses, json, os, sys, time
+import jax
+folder, method, n, bits, anchors, count, devices, sample, address, number = json.loads(sys.argv[1])
+jax.config.update("jax_num_cpu_devices", devices)
+if count > 1:
+    jax.distributed.initialize(address, count, number)
+import numpy as np
+import jaxcmh
+from jaxcmh.learning.mesh import row_mesh
+from jaxcmh.studies.lanes import peak_memory
+*views, labels = (np.load(f"{folder}/{name}.npy", mmap_mode="r") for name in ("image", "text", "labels"))
+mesh, features = row_mesh(), jaxcmh.methods.registry[method].features._replace(anchors=anchors)
+mesh, room = (mesh, None) if mesh.size > 1 else (None, 1e6)
+def train(n):
+    part = [x[:n] for x in views], np.array(labels[:n])
+    return jaxcmh.train(method, *part, bits=bits, features=features, room=room, mesh=mesh)
+train(min(n, 10_000))
+small, start = peak_memory(), time.perf_counter()
+model = train(n)
+seconds, peak = time.perf_counter() - start, peak_memory()
+if count > 1:
+    jax.distributed.shutdown()
+line = {"seconds": seconds, "peak_gb": peak, "data_gb": peak - small, "times": model.times}
+if number == 0:
+    np.save(f"{folder}/codes.npy", model.codes)
+    some = dataclasses.replace(model, codes=model.codes[..., :sample, :], info=model.info._replace(n=min(n, sample)))
+    *queries, wanted = (np.load(f"{folder}/query_{name}.npy") for name in ("image", "text", "labels"))
+    found = jaxcmh.evaluate(some, queries, wanted, np.array(labels[: min(n, sample)]))
+    line |= {"i2t": found["i2t"], "t2i": found["t2i"]}
+print(json.dumps(line))
 """
 
 
@@ -107,6 +146,48 @@ def train(folder: Path, method: str, n: int, bits: int, anchors: int, mode: str,
     done = subprocess.run([sys.executable, "-c", TRAIN, asked], stdout=subprocess.PIPE, text=True, check=True)
     said = {"method": method, "mode": mode, "n": n, "bits": bits, "anchors": anchors}
     return said | json.loads(done.stdout.splitlines()[-1])
+
+
+def train_together(
+    folder: Path, method: str, n: int, bits: int, anchors: int, count: int, devices: int
+) -> tuple[dict[str, Any], np.ndarray]:
+    """What processes that train together say of themselves, those of all in lists; and the learned codes."""
+    with socket.create_server(("localhost", 0)) as server:
+        address = f"localhost:{server.getsockname()[1]}"
+    asked = [str(folder), method, n, bits, anchors, count, devices, 100_000, address]
+    started = [
+        subprocess.Popen(
+            [sys.executable, "-c", TOGETHER, json.dumps([*asked, number])], stdout=subprocess.PIPE, text=True
+        )
+        for number in range(count)
+    ]
+    said = [process.communicate()[0].splitlines() for process in started]
+    if any(process.returncode for process in started):
+        raise RuntimeError(f"{method}: one of {count} processes failed")
+    each = [json.loads(lines[-1]) for lines in said]
+    line = {"method": method, "mode": "together", "n": n, "bits": bits, "anchors": anchors, "processes": count}
+    line |= {"devices": devices, **each[0], "seconds": max(one["seconds"] for one in each)}
+    line |= {name: [one[name] for one in each] for name in ("peak_gb", "data_gb")}
+    codes = np.load(folder / "codes.npy")
+    (folder / "codes.npy").unlink()
+    return line, codes
+
+
+def together(arguments: argparse.Namespace) -> Iterator[dict[str, Any]]:
+    (n,) = arguments.n
+    write(arguments.folder / "pairs", n, **SHAPE)
+    for method in arguments.methods:
+        first = None
+        for count, devices in [*((count, 1) for count in arguments.processes), (1, 8)]:
+            options = method, n, arguments.bits, arguments.anchors, count, devices
+            line, codes = train_together(arguments.folder / "pairs", *options)
+            first = codes if first is None else first
+            line |= {"what": "together", "bits_differ": float(np.unpackbits(first ^ codes).mean())}
+            peaks = " ".join(f"{peak:.2f} ({data:.2f})" for peak, data in zip(line["peak_gb"], line["data_gb"]))
+            said = f"{method:<17}{count} processes, {devices} devices each {line['seconds']:9.1f} s  {peaks} GB  "
+            said += f"{line['bits_differ']:.5f} of bits differ  mAP {line['i2t']:.3f} {line['t2i']:.3f}"
+            print(said, flush=True)
+            yield line
 
 
 def slope(lines: Sequence[dict]) -> float:
@@ -158,12 +239,13 @@ def main() -> None:
     parser.add_argument("--anchors", type=int, default=500)
     parser.add_argument("--limit-gb", type=float, default=4.0, help="a line says whether its peak is within")
     parser.add_argument("--compare", action="store_true")
+    parser.add_argument("--processes", nargs="+", type=int, help="numbers of processes that train together")
     parser.add_argument("--repeats", type=int, default=2, help="calls of each kind with --compare (default: 2)")
     parser.add_argument("--results", type=Path, default=RESULTS)
     arguments = parser.parse_args()
     arguments.methods = arguments.methods or list(jaxcmh.methods.registry)
     arguments.n = arguments.n or [184_577 if arguments.compare else 100_000]
-    for line in (compared if arguments.compare else scaled)(arguments):
+    for line in (together if arguments.processes else compared if arguments.compare else scaled)(arguments):
         with arguments.results.open("a") as file:
             file.write(json.dumps({**line, "environment": environment()}) + "\n")
 

@@ -1,5 +1,6 @@
 """A trained model: what it takes to encode, evaluate and search, and how it is stored."""
 
+import json
 import time
 import warnings
 from collections.abc import Callable, Mapping, Sequence
@@ -25,6 +26,7 @@ from jaxcmh.datasets.identity import Database
 from jaxcmh.datasets.raw import rows_of, understood
 from jaxcmh.learning import core, one_row, reduction, streaming
 from jaxcmh.learning import features as feature_maps
+from jaxcmh.learning import stages as finished_stages
 from jaxcmh.learning.compilation import make_room, quickly
 from jaxcmh.learning.core import Method, Precision
 from jaxcmh.learning.encoders import MLP, Translated, Unlabelled, ask, mlp, nearest_words, of_view, project
@@ -33,6 +35,8 @@ from jaxcmh.learning.growing import Summary, check_summary, data_of, grown, summ
 from jaxcmh.learning.linalg import exact, sign
 from jaxcmh.learning.memory import widths
 from jaxcmh.learning.mesh import shard_rows
+from jaxcmh.learning.processes import everywhere, here, several, share
+from jaxcmh.learning.stages import Kept
 from jaxcmh.learning.streaming import Streamed
 from jaxcmh.methods import find, registry
 from jaxcmh.progress import progress, shown_while
@@ -283,6 +287,7 @@ def train(
     mesh: Mesh | None = None,
     room: Positive | None = None,
     growing: bool = False,
+    stages: PathLike | None = None,
     progress: Callable[[int, int, float], Any] | None = None,
     verbose: bool | None = None,
 ) -> Model:
@@ -302,12 +307,18 @@ def train(
             layer that predicts each bit (`encoders.mlp`), for any method but a look-up one.
         precision: as for `core.prepare`; "float64" runs the same training in float64, as a check.
         mesh: train on these devices, each with its share of the rows, see `jaxcmh.mesh.row_mesh`; the codes are those
-            of one device up to rounding, and the model is on the first device.  An MLP is trained there too.
+            of one device up to rounding, and the model is on the first device.  An MLP is trained there too.  Devices
+            may be of several processes (`jax.distributed`), each of which calls this with the same arguments, reads its
+            rows alone of views that are read, and gets the whole model; not an MLP.
         room: GB that the mapped features may take; where they take more, they are computed anew, a block of rows at a
             time, whenever they are wanted: memory beyond labels and codes does not grow with n, and the codes are the
-            same up to rounding.  If None, 2 where a view is read from outside of memory, else no limit.
+            same up to rounding.  If None, 2 where a view is read from outside of memory and there is no mesh, else no
+            limit.
         growing: keep what `grow` needs to learn from more pairs: 8 p² bytes, p being all mapped features and twice the
             labels, and the sum of the mapped features of each label set; for methods whose codes follow from that set.
+        stages: folder to keep finished stages in (feature maps and reduction, state after the fit, model): the same
+            training with the same folder goes on after the last one.  That the rows are the same is taken on trust.
+            The folder is yours to remove.
         progress: called after each pass over the samples that trains an MLP, with the view, the number of passes and
             the cross entropy on held-out samples.
         verbose: show by a line on standard error that it is at work; if None, in a terminal or a notebook.
@@ -346,80 +357,6 @@ def train(
         )
     chosen = resolve_features(features, method, len(views))
 
-    start = time.perf_counter()
-    key = random.key(seed)
-    keep = _fits(room, views, chosen, host_labels)
-    if not keep:
-        refused = {"mesh": mesh is not None, "hash_function": hash_function == "mlp"}
-        refused["precision"] = precision == "float32" or jax.default_backend() not in ("cpu", "gpu")
-        for name in (name for name, given in refused.items() if given):
-            raise ValueError(f"{name}: this one wants mapped features in memory; give more room, or another {name}")
-    views = [streaming.source(x, f"views[{m}]", keep) for m, x in enumerate(views)]
-    fitted = [
-        feature_maps.fit_map(f, random.fold_in(key, m), x, mesh, keep) for m, (f, x) in enumerate(zip(chosen, views))
-    ]
-    maps, mapped_views = zip(*fitted)
-    if not keep:
-        mapped_views = tuple(map(Streamed, maps, views, (fitted.mean.dtype for fitted in maps)))
-    known, known_labels = mapped_views, host_labels
-    if not labelled.all():
-        known = [
-            feature_maps.spread(phi[:n][labelled], mesh) if keep else streaming.some(phi, labelled)
-            for phi in mapped_views
-        ]
-        known_labels = host_labels[labelled]
-    # A run that grows keeps all label columns, so that new ones can be put below them.
-    label_rows = core.LABEL_ROWS if growing else method.label_rows
-    data = core.prepared(known, known_labels, precision, method.across, label_rows)
-    summary = summarised(data) if growing else None
-    data = jax.block_until_ready(data if mesh is None else shard_rows(data, mesh))
-    del host_labels, known_labels
-    mapped = time.perf_counter()
-    ends = {"max_iterations": max_iterations, "tolerance": tolerance}
-    state, objective, converged = _fit(method, data, random.fold_in(key, len(views)), params, bits, views, **ends)
-    learned = time.perf_counter()
-    found, codebooks = _finished(state, data, params, method, bits)
-    del state
-    if mesh is not None:
-        with jax.enable_x64(True):
-            found, codebooks, objective = jax.device_put((found, codebooks, objective), mesh.devices.flat[0])
-    # Whatever it was trained in, a model is in the precision of those who use it.
-    found, codebooks, known, every, objective = _as_used(
-        jax.block_until_ready((found, codebooks, data.features, mapped_views, objective))
-    )
-    encoders, unlabelled, codes, diagnostics = found
-    if hash_function == "mlp":
-        if isinstance(encoders[0], Translated):
-            raise ValueError(f"hash_function: expected 'ridge', for {method.name} translates its codes; got 'mlp'")
-        together = data._replace(features=known if mesh is None else jax.device_put(known, mesh.devices.flat[0]))
-        encoders = mlp(codes, together, random.fold_in(key, len(views) + 1), progress=progress)
-    if not all(np.isfinite(np.asarray(W)).all() for W in jax.tree.leaves(encoders)):
-        raise ValueError(_no_solution(method, params, views))
-    codes = codes[..., : labelled.sum(), :]
-    hashes = feature_maps.everywhere((encoders, codebooks, unlabelled), mesh)
-    if codebooks is None:
-        packed, encoded = pack(codes), tuple(by_blocks(pack_signs, phi, W) for phi, W in zip(every, hashes[0]))
-    else:
-        packed, encoded = (
-            codes,
-            tuple(by_blocks(partial(quickly, choose_words, view=m), phi, *hashes[1:]) for m, phi in enumerate(every)),
-        )
-    _check_codes(method, np.asarray(packed), codebooks is None)
-    for m, view_codes in enumerate(np.asarray(codes[:n]) for codes in encoded):
-        if (view_codes == view_codes[0]).all():
-            warnings.warn(
-                f"views[{m}]: all items get the same code when encoded, so that a search by this view finds nothing; "
-                "do its rows differ?",
-                stacklevel=3,
-            )
-    guessed = None if labelled.all() else by_blocks(of_all_views, every, *hashes)
-    if mesh is not None:
-        encoded, guessed = jax.tree.map(lambda x: x[:n], jax.device_put((encoded, guessed), mesh.devices.flat[0]))
-    if guessed is not None:
-        packed = beside(packed, np.flatnonzero(labelled), encoded, guessed)
-    jax.block_until_ready(encoded)
-    finished = time.perf_counter()
-
     info = Info(
         method=method.name,
         bits=bits,
@@ -433,18 +370,128 @@ def train(
         dims=tuple(x.shape[1] for x in views),
         version=jaxcmh.__version__,
     )
+    kept, done = None, 0
+    if stages is not None:
+        told = {"precision": precision, "growing": growing, "devices": 1 if mesh is None else mesh.size}
+        told |= {"x64": bool(jax.config.read("jax_enable_x64")), "labels": store.digest([("", host_labels)])}
+        kept = Kept(Path(stages), json.loads(json.dumps(store.plain({"info": info, **told}))), mesh)
+        done = finished_stages.reached(kept)
+        if done == len(finished_stages.STAGES):
+            finished_stages.read(kept, "features")
+            return load(kept.file("model"))
+
+    start = time.perf_counter()
+    key = random.key(seed)
+    keep = _fits(
+        ROOM if room is None and mesh is None and any(map(checks.is_read, views)) else room, views, chosen, host_labels
+    )
+    if not keep:
+        refused = {"mesh": mesh is not None, "hash_function": hash_function == "mlp"}
+        refused["precision"] = precision == "float32" or jax.default_backend() not in ("cpu", "gpu")
+        for name in (name for name, given in refused.items() if given):
+            raise ValueError(f"{name}: this one wants mapped features in memory; give more room, or another {name}")
+    if several(mesh) and hash_function == "mlp":
+        raise ValueError("hash_function: expected 'ridge', for one process trains an MLP; got 'mlp'")
+    views = [streaming.source(x, f"views[{m}]", keep, share(n, mesh)) for m, x in enumerate(views)]
+    known_R, mapped_views = None, ()
+    if kept is not None and done:
+        arrays = finished_stages.read(kept, "features")[1]
+        maps, known_R = _maps(arrays, chosen), arrays.get("R")
+        if keep:
+            mapped_views = tuple(feature_maps.mapped_over(*pair, mesh) for pair in zip(maps, views))
+    else:
+        keys = (random.fold_in(key, m) for m in range(len(views)))
+        maps, mapped_views = zip(*(feature_maps.fit_map(*one, mesh, keep) for one in zip(chosen, keys, views)))
+    if not keep:
+        mapped_views = tuple(map(Streamed, maps, views, (fitted.mean.dtype for fitted in maps)))
+    known, known_labels = mapped_views, host_labels
+    if not labelled.all():
+        known = [
+            streaming.some(phi, labelled)
+            if not keep
+            else feature_maps.mapped_over(fitted, streaming.Source(x, np.flatnonzero(labelled)), mesh)
+            if several(mesh)
+            else feature_maps.spread(phi[:n][labelled], mesh)
+            for phi, fitted, x in zip(mapped_views, maps, views)
+        ]
+        known_labels = host_labels[labelled]
+    # A run that grows keeps all label columns, so that new ones can be put below them.
+    label_rows = core.LABEL_ROWS if growing else method.label_rows
+    data = core.prepared(known, known_labels, precision, method.across, label_rows, known_R)
+    if kept is not None and not done:
+        R = {} if data.turned is None or data.turned.R is None else {"R": here(data.turned.R, mesh)}
+        finished_stages.keep(kept, "features", _parts_of(maps) | R)
+    summary = summarised(data) if growing else None
+    data = jax.block_until_ready(data if mesh is None else shard_rows(data, mesh))
+    del host_labels, known_labels
+    mapped = time.perf_counter()
+    ends = {"max_iterations": max_iterations, "tolerance": tolerance}
+    fit_key = random.fold_in(key, len(views))
+    if kept is not None and done > 1:
+        like = _like_the_state(method, data, fit_key, params, bits)
+        state, objective, converged = finished_stages.state(kept, like, len(data.mask))
+    else:
+        state, objective, converged = _fit(method, data, fit_key, params, bits, views, **ends)
+        if kept is not None:
+            finished_stages.keep_state(kept, state, objective, int(converged), len(data.mask))
+    learned = time.perf_counter()
+    found, codebooks = _finished(state, data, params, method, bits)
+    del state
+    # Whatever it was trained in, a model is in the precision of those who use it.
+    found, codebooks, known, every, objective = _as_used(
+        jax.block_until_ready((found, codebooks, data.features, mapped_views, objective))
+    )
+    *found, codes, diagnostics = found
+    (encoders, unlabelled), codebooks, diagnostics, objective = here((found, codebooks, diagnostics, objective), mesh)
+    if hash_function == "mlp":
+        if isinstance(encoders[0], Translated):
+            raise ValueError(f"hash_function: expected 'ridge', for {method.name} translates its codes; got 'mlp'")
+        codes, known = here((codes, known), mesh)
+        encoders = mlp(codes, data._replace(features=known), random.fold_in(key, len(views) + 1), progress=progress)
+    if not all(np.isfinite(np.asarray(W)).all() for W in jax.tree.leaves(encoders)):
+        raise ValueError(_no_solution(method, params, views))
+    hashes = everywhere((encoders, codebooks, unlabelled), mesh)
+    if codebooks is None:
+        signs = pack if mesh is None else jax.jit(pack)  # which takes padding, and leaves codes on their devices
+        packed, encoded = signs(codes), tuple(by_blocks(pack_signs, phi, W) for phi, W in zip(every, hashes[0]))
+    else:
+        packed, encoded = (
+            codes,
+            tuple(by_blocks(partial(quickly, choose_words, view=m), phi, *hashes[1:]) for m, phi in enumerate(every)),
+        )
+    of_all = of_all_views if mesh is None else jax.jit(of_all_views)
+    guessed = None if labelled.all() else by_blocks(of_all, every, *hashes)
+    packed, encoded, guessed = here((packed, encoded, guessed), mesh)
+    packed = packed[..., : labelled.sum(), :]
+    if mesh is not None:
+        encoded, guessed = jax.tree.map(lambda x: x[:n], (encoded, guessed))
+    _check_codes(method, np.asarray(packed), codebooks is None)
+    for m, view_codes in enumerate(map(np.asarray, encoded)):
+        if (view_codes == view_codes[0]).all():
+            warnings.warn(
+                f"views[{m}]: all items get the same code when encoded, so that a search by this view finds nothing; "
+                "do its rows differ?",
+                stacklevel=3,
+            )
+    if guessed is not None:
+        packed = beside(packed, np.flatnonzero(labelled), encoded, guessed)
+    jax.block_until_ready(encoded)
+    finished = time.perf_counter()
+
     times = {"features": mapped - start, "fit": learned - mapped, "hash": finished - learned}
-    return Model(
+    model = Model(
         *(maps, encoders, packed, encoded, codebooks, unlabelled, objective, int(converged), diagnostics, times, info),
         summary=summary,
     )
+    if kept is not None:
+        save(model, kept.file("model"))
+    return model
 
 
 def _fits(room: float | None, views: Sequence[Any], features: Sequence[Features], labels: np.ndarray) -> bool:
     """Whether mapped features are kept in memory: there is room, or there are fewer rows than reduced rows would be."""
     n = len(labels)
     width = sum(widths(features, [x.shape[1] for x in views], n))
-    room = ROOM if room is None and any(map(checks.is_read, views)) else room
     return room is None or 4 * n * width <= room * 1e9 or int(labels.any(1).sum()) <= width + 2 * labels.shape[1] + 1
 
 
@@ -477,6 +524,16 @@ def _fit(
             stacklevel=5,
         )
     return fit
+
+
+def _like_the_state(method: Method, data: core.Data, key: Array, params: Any, bits: int) -> Any:
+    """A tree like the state of a training."""
+
+    def start(data: core.Data) -> Any:
+        return method.init(key, core.ready(method, data, bits), params, bits)
+
+    with jax.enable_x64(data.mask.dtype == jnp.float64):
+        return jax.eval_shape(start, core.linked(method, data))
 
 
 def _finished(state: Any, data: core.Data, params: Any, method: Method, bits: int) -> tuple[Any, Array | None]:
@@ -717,7 +774,7 @@ def encode(model: Model, x: Rows, view: int, mesh: Mesh | None = None, *, verbos
     """
     if model.codebooks is None or model.unlabelled is None:
         return jax.device_put(_by_rows(model, x, view, pack_signs, mesh, verbose))
-    words = feature_maps.everywhere((model.codebooks, model.unlabelled), mesh)
+    words = everywhere((model.codebooks, model.unlabelled), mesh)
 
     def choose(phi: Array, _: Any) -> Array:
         return choose_words(phi, *words, view=view)
@@ -768,7 +825,7 @@ def _by_rows(
         code = None if row is None else one_row.code(row, np.asarray(x))
         if code is not None:
             return code
-    blocks, encoder = [], feature_maps.everywhere(model.encoders[view], mesh)
+    blocks, encoder = [], everywhere(model.encoders[view], mesh)
     step = ENCODE_ROWS * (1 if mesh is None else mesh.size)
     with progress(-(-x.shape[0] // step), verbose) as steps:
         steps.step("encoding")
@@ -1028,8 +1085,8 @@ def save(model: Model, path: PathLike) -> None:
     arrays = {"codes": model.codes, "objective": model.objective}
     arrays |= {f"encoded.{m}": codes for m, codes in enumerate(model.encoded)}
     arrays |= {} if model.summary is None else {f"growing.{name}": a for name, a in model.summary._asdict().items()}
-    for m, (fitted, encoder) in enumerate(zip(model.maps, model.encoders)):
-        arrays |= {f"maps.{m}.{name}": getattr(fitted, name) for name in _parts(fitted.kind)}
+    arrays |= _parts_of(model.maps)
+    for m, encoder in enumerate(model.encoders):
         parts = encoder._asdict() if isinstance(encoder, MLP | Translated) else {"W": encoder}
         arrays |= {f"encoders.{m}.{name}": part for name, part in parts.items()}
     if model.codebooks is not None and model.unlabelled is not None:
@@ -1083,16 +1140,24 @@ def _parts(kind: str) -> tuple[str, ...]:
     return "mean", "scale", "anchors", "sigma", *(["offset"] if kind == "rbf_centred" else [])
 
 
+def _parts_of(maps: Sequence[FeatureMap]) -> dict[str, Array]:
+    return {f"maps.{m}.{part}": getattr(one, part) for m, one in enumerate(maps) for part in _parts(one.kind)}
+
+
+def _maps(arrays: Mapping[str, np.ndarray], features: Sequence[Features]) -> tuple[FeatureMap, ...]:
+    return tuple(
+        FeatureMap(**{part: jnp.asarray(arrays[f"maps.{m}.{part}"]) for part in _parts(f.kind)}, kind=f.kind)
+        for m, f in enumerate(features)
+    )
+
+
 def _restored(header: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> Model:
     info = dict(header["info"])
     if header["format"] == 1:
         info |= {"max_iterations": info.pop("iterations"), "tolerance": 0.0}
     features = tuple(Features(**f) for f in info.pop("features"))
     params = tuple((name, float(value)) for name, value in info.pop("params").items())
-    maps = tuple(
-        FeatureMap(**{part: jnp.asarray(arrays[f"maps.{m}.{part}"]) for part in _parts(f.kind)}, kind=f.kind)
-        for m, f in enumerate(features)
-    )
+    maps = _maps(arrays, features)
     if info["hash_function"] == "mlp":
         encoders = tuple(
             MLP(*(jnp.asarray(arrays[f"encoders.{m}.{part}"]) for part in MLP._fields)) for m in range(len(maps))

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import mmap
 import os
 import shutil
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -20,6 +21,7 @@ from jaxcmh.parsing import UnfitError, json_value, reason
 T = TypeVar("T")
 
 
+PIECE = 1 << 26  # bytes that are digested at a time
 WAIT = 30.0  # seconds for another writer to end, before its target is refused
 
 
@@ -264,10 +266,18 @@ def digest(arrays: Iterable[tuple[str, Any]], text: str = "") -> str:
     """
     sha256 = hashlib.sha256(text.encode())
     for tag, array in arrays:
-        array = np.ascontiguousarray(array)
         sha256.update(tag.encode())
-        sha256.update(array.ravel().view(np.uint8).data if array.size else b"")
+        content = np.ascontiguousarray(array).reshape(-1).view(np.uint8)
+        for start in range(0, len(content), PIECE):
+            sha256.update(content[start : start + PIECE].data)
+            forget(array)
     return sha256.hexdigest()
+
+
+def forget(array: Any) -> None:
+    """Let go of what was read of a memory-mapped array, which would count as memory of the process."""
+    if isinstance(array, np.memmap) and array.mode != "c" and hasattr(mmap, "MADV_DONTNEED"):
+        array._mmap.madvise(mmap.MADV_DONTNEED)  # pyright: ignore[reportAttributeAccessIssue]
 
 
 def write(path: str | os.PathLike, kind: str, header: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> None:

@@ -39,6 +39,18 @@ def test_time_and_memory_against_the_number_of_pairs(tmp_path):
     np.testing.assert_array_equal(image[1 << 16 :], again[0][: 70000 - (1 << 16)])
 
 
+def test_processes_that_train_together(tmp_path):
+    found, said = lines(tmp_path, "--processes", "1", "2", "--n", "3000")
+    assert [(line["processes"], line["devices"], len(line["peak_gb"])) for line in found] == [
+        (1, 1, 1),
+        (2, 1, 2),
+        (1, 8, 1),
+    ]
+    assert all(line["bits_differ"] <= 1e-3 for line in found)
+    assert np.ptp([line["i2t"] for line in found]) < 2e-3
+    assert "2 processes, 1 devices each" in said
+
+
 def test_ratios_to_the_time_in_memory(tmp_path):
     found, said = lines(tmp_path, "--compare", "--n", "3000", "--repeats", "1")
     assert [line["mode"] for line in found] == ["memory", "kept", "blocks"]

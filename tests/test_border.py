@@ -46,6 +46,8 @@ INNER = (
         "learning.streaming",
         "learning.memory",
         "learning.growing",
+        "learning.processes",
+        "learning.stages",
     ),
     "retrieval.numba_topk",
     "studies.lanes",

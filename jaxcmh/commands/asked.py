@@ -209,18 +209,20 @@ def info(method: "Method", split: Any, hash_function: str, options: dict[str, An
 # -- where results go -------------------------------------------------------------------------------------------------
 
 
-def mesh(devices: int | None) -> Any:
-    """The first of so many devices, for what takes a mesh; None for one.
+def mesh(devices: int | None, every: bool = False) -> Any:
+    """The first of so many devices, for what takes a mesh; None for one. Or every device, of all processes.
 
     Raises:
         ValueError: there are fewer.
     """
-    if devices is None:
+    if devices is None and not every:
         return None
     import jax
 
     from jaxcmh.learning.mesh import row_mesh
 
+    if devices is None:
+        return row_mesh()
     there = jax.devices()
     if devices > len(there):
         raise ValueError(f"--devices: expected at most {len(there)}, as jax sees {there[0].platform}; got {devices}")

@@ -1,6 +1,7 @@
 """The commands around one training: `jaxcmh demo`, `plan`, `train`, `grow`, `evaluate` and `search`."""
 
 import os
+import shutil
 import tempfile
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
@@ -14,7 +15,7 @@ from cyclopts import Parameter
 import jaxcmh
 from jaxcmh import checks
 from jaxcmh.checks import Bits, Iterations, Seed, Weight
-from jaxcmh.commands import asked, terminal
+from jaxcmh.commands import asked, terminal, together
 from jaxcmh.commands.asked import (
     Count,
     Databases,
@@ -125,13 +126,16 @@ def train(
     devices: checks.Count | None = None,
     room: checks.Positive | None = None,
     memory: checks.Positive | None = None,
+    coordinator: str | None = None,
+    num_processes: Annotated[int, checks.Whole(2)] | None = None,
+    process_id: Annotated[int, checks.Whole(0)] | None = None,
     growing: Flag = False,
     thumbnails: Flag = False,
     log: Tracker | None = None,
     root: Root = None,
     out: Out = None,
     as_json: Json = False,
-) -> None:
+) -> int | None:
     """Train a method, evaluate it, and keep model, codes and results in a run folder.
 
     Parameters
@@ -174,6 +178,16 @@ def train(
     memory
         GB that the training may take: mapped features are kept if all fits, else computed as with --room, else it is
         refused. A bound from the shapes of the data, not a limit that is watched; `jaxcmh plan` measures.
+    coordinator
+        Train by several processes, on one machine or many, each started with this command and a --process-id of its
+        own: host:port, where process 0 is and the others find it. Each has its share of the items, and reads only
+        these of training views in .npy files of their own (I_tr.npy, T_tr.npy, ...); other data are read whole by each.
+        Process 0 evaluates and keeps the run. When one ends the others end too, and all started again go on after the
+        last finished stage, which is kept beside the run folder until the run is.
+    num_processes
+        With --coordinator, how many there are.
+    process_id
+        With --coordinator, which of them this is, from 0.
     growing
         Keep in the run what `jaxcmh grow` needs: 8 p² bytes, p being all mapped features and twice the classes (74 MB
         for two views of 1,500 anchors), and the sum of the mapped features of each label set. For dcgh, acqh, lcmfh and
@@ -200,46 +214,69 @@ def train(
     for option, given in (("--room", room), ("--devices", devices)):
         if memory is not None and given is not None:
             raise ValueError(f"{option}: expected without --memory, which is of one device and chooses the room")
-    chosen = asked.method(method)
-    options: dict[str, Any] = {"params": asked.params(param or [], chosen), "seed": seed}
-    options |= {"max_iterations": max_iterations, "tolerance": tolerance}
-    options["features"] = asked.features(chosen, features, anchors, width, standardise)
-    mesh = asked.mesh(devices)
-    name = asked.file_name(chosen.name, data, bits, seed)
-    config = {
-        "data": data,
-        "root": root and str(root.resolve()),
-        "method": chosen.name,
-        "bits": bits,
-        "ties": ties,
-        "at": at,
-    }
-    for option, given in (("thumbnails", thumbnails), ("growing", growing)):
-        if given:
-            config[option] = True
-    if asked.is_own(method):
-        config |= {"imported": method, "source": asked.source(method)}
-    asked.folder(out, name, {**config, "seed": seed})  # what is in the way, or not installed, is said at once
-    asked.tracker(log, Path())
-    if thumbnails:
-        require("icons", "PIL", "jinja2")
+    beside = together.place(coordinator, num_processes, process_id)
+    if beside:
+        refused = {"--devices": devices, "--room": room, "--memory": memory, "--growing": growing or None}
+        refused |= {"--thumbnails": thumbnails or None, "--hash-function mlp": hash_function == "mlp" or None}
+        for option in (option for option, given in refused.items() if given is not None):
+            raise ValueError(f"{option}: expected without --coordinator; several processes cannot do this")
+        if not together.is_member():
+            same = [method, bits, seed, max_iterations, tolerance, param, features, anchors, width, standardise, ties]
+            return together.watch(*beside, [*same, at, jaxcmh.__version__])
     stages = Stages()
     with ExitStack() as held:
+        number, after = held.enter_context(together.joined()) if beside else (0, held)
+        chosen = asked.method(method)
+        options: dict[str, Any] = {"params": asked.params(param or [], chosen), "seed": seed}
+        options |= {"max_iterations": max_iterations, "tolerance": tolerance}
+        options["features"] = asked.features(chosen, features, anchors, width, standardise)
+        mesh = asked.mesh(devices, every=beside is not None)
+        name = asked.file_name(chosen.name, data, bits, seed)
+        config = {
+            "data": data,
+            "root": root and str(root.resolve()),
+            "method": chosen.name,
+            "bits": bits,
+            "ties": ties,
+            "at": at,
+        }
+        for option, given in (("thumbnails", thumbnails), ("growing", growing)):
+            if given:
+                config[option] = True
+        if asked.is_own(method):
+            config |= {"imported": method, "source": asked.source(method)}
+        asked.folder(out, name, {**config, "seed": seed})  # what is in the way, or not installed, is said at once
+        asked.tracker(log, Path())
+        if thumbnails:
+            require("icons", "PIL", "jinja2")
         with progress() as steps:
             asked.start(steps)
-            arrays = (room or memory) is not None and any(Path(data).expanduser().glob("*.npy"))
+            arrays = (room or memory or beside) is not None and any(Path(data).expanduser().glob("*.npy"))
             split = load_data(data, root, stages, steps, **({"on_disk": True} if arrays else {}))
-            hashes = data_hash(split), split_hash(split)
+            told: Callable[..., Any] = together.shared if beside else lambda make: make()
+            hashes = tuple(told(lambda: [data_hash(split), split_hash(split)]))
             wanted = {**config, **asked.info(chosen, split, hash_function, options), "version": jaxcmh.__version__}
-            place, there = held.enter_context(asked.only_folder(out, name, wanted, hashes[0]))
+            place, there = told(lambda: held.enter_context(asked.only_folder(out, name, wanted, hashes[0])))
+            place = Path(place)
             if there:
-                terminal.print_records(read_run(place).records, as_json)
-                say(f"cached; run folder: {shown(place)}")
-                return
+                if number == 0:
+                    terminal.print_records(read_run(place).records, as_json)
+                    say(f"cached; run folder: {shown(place)}")
+                return None
             store.room(place, _size(split, wanted["features"], bits))
             if memory is not None:
                 shapes = split.train.views, split.train.labels.shape[1], bits, wanted["features"]
                 room = room_within(memory, chosen, *shapes)
+            if beside:
+                key = store.digest([], str(store.plain([wanted, hashes])))[:8]
+                options["stages"] = place.with_name(f".{place.name}.{key}.stages")
+                after.callback(shutil.rmtree, options["stages"], ignore_errors=True)
+            if number:
+                steps.step(f"{chosen.name}, {bits} bits: training")
+                views, labels = split.train.views, split.train.labels
+                jaxcmh.train(chosen, views, labels, bits=bits, hash_function=hash_function, mesh=mesh, **options)
+                steps.step("waiting for process 0 to evaluate")
+                return None
             outcome = runs.run(
                 split,
                 chosen,
@@ -276,6 +313,7 @@ def train(
         if note:
             say(note)
     say(f"run folder: {shown(place)}")
+    return None
 
 
 def plan(

@@ -21,6 +21,7 @@ from jaxcmh.learning import reduction
 from jaxcmh.learning.compilation import options, quickly
 from jaxcmh.learning.features import Features
 from jaxcmh.learning.linalg import exact, lstsq, unit_rows
+from jaxcmh.learning.processes import mesh_of, share
 from jaxcmh.learning.streaming import Labelled
 
 __all__ = ["Data", "Fit", "Method", "fit", "prepare", "sweep"]
@@ -248,10 +249,12 @@ def prepared(
     precision: Precision | None,
     across: bool,
     label_rows: LabelRows = LABEL_ROWS,
+    known_R: Any = None,
 ) -> Data:
     """`prepare` of checked views, and labels (n, c) uint8 on the host.
 
-    Views may be `Streamed`, with n > p; behind the rows that have labels there may be zeros.
+    Views may be `Streamed`, with n > p; behind the rows that have labels there may be zeros.  The triangle of their
+    reduction, if it is known, is not found again.
     """
     first, member, counts = label_sets(host)
     wide = precision == "float64" or (precision is None and jax.config.read("jax_enable_x64"))
@@ -272,8 +275,14 @@ def prepared(
             sets, counts, member, mask = map(jnp.asarray, known)
             data = Data((), sets, sets, mask, sets, counts, member, mask, features)
             of_sets = label_columns(sets, *(name in label_rows for name in LABEL_ROWS))
-            columns = *features, Labelled(of_sets, member, mask)
-        R, turned = reduction.turn(columns, by_gram, across)
+            mine = share(rows, mesh_of(features[0]))
+            columns = *features, Labelled(of_sets, member[mine], mask[mine])
+        if known_R is None:
+            R, turned = reduction.turn(columns, by_gram, across)
+        else:
+            with jax.enable_x64(True):
+                turned = reduction.Turn(R=jnp.asarray(known_R))
+            R = jnp.asarray(known_R, dtype)
         *reduced, labels, unit_labels, ones = parted(R, tuple(widths[:-1]))
         return data._replace(views=tuple(reduced), labels=labels, unit_labels=unit_labels, ones=ones, turned=turned)
 

@@ -1,5 +1,6 @@
 """Feature maps: fitted on training rows, applied anywhere."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Annotated, Any, Literal, NamedTuple
@@ -13,6 +14,7 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from jaxcmh import brief, checks
 from jaxcmh.checks import Count, Key, Number, Rows, checked
+from jaxcmh.learning.processes import everywhere, here, several, share, total
 
 Kind = Literal["identity", "centre", "standardise", "rbf", "laplace", "rbf_centred"]
 LINEAR = ("identity", "centre", "standardise")
@@ -98,13 +100,13 @@ def fit_map(
     zeros, ones = jnp.zeros(d), jnp.ones(d)
     mean, scale = zeros, ones
     if features.standardise or features.kind in ("centre", "standardise"):
-        mean, deviation = (jnp.asarray(a, float) for a in _moments(x))
+        mean, deviation = (jnp.asarray(a, float) for a in _moments(x, mesh))
         scale = ones if features.kind == "centre" else deviation
     if features.kind in LINEAR:
         fitted = FeatureMap(mean, scale, jnp.zeros((0, d)), jnp.ones(()), features.kind)
         if not keep:
             return fitted, None
-        return fitted, mapped(fitted, x) if mesh is None else _zeros_behind(map_rows(fitted, spread(x, mesh)), n)
+        return fitted, mapped_over(fitted, x, mesh)
     drawn = np.sort(np.asarray(_drawn(key, n, min(features.anchors, n))))
     anchors = _standardised(_dense(x[drawn]), mean, scale)
     step = _block_rows(len(anchors)) if keep else ENCODE_ROWS
@@ -121,8 +123,7 @@ def fit_map(
             phi, distance = _fill(phi, block, i, mean, scale, anchors)
             distances.append(distance)
     else:
-        phi, distance = _distances(spread(x, mesh), mean, scale, anchors, n)
-        distances = [distance]
+        phi, distances = _squares_over(mesh, x, mean, scale, anchors)
     fitted = FeatureMap(mean, scale, anchors, _sigma(features.width, distances, n), features.kind)
     phi = _kernel(phi, fitted.sigma, features.kind)
     phi = phi if mesh is None else _zeros_behind(phi, n)
@@ -130,7 +131,7 @@ def fit_map(
         fitted = replace(fitted, offset=phi.mean(0) * (len(phi) / n))
         phi = _less(phi, fitted.offset)
         phi = phi if mesh is None else _zeros_behind(phi, n)
-    return (fitted if mesh is None else jax.device_put(fitted, mesh.devices.flat[0])), phi
+    return here(fitted, mesh), phi
 
 
 @checked
@@ -165,29 +166,60 @@ def mapped(fitted: FeatureMap, x: Any, mesh: Mesh | None = None) -> Array:
     return blocks[0] if len(blocks) == 1 else jnp.concatenate(blocks)
 
 
-def spread(x: Any, mesh: Mesh | None) -> Array:
-    """Rows, dense, over the devices of a mesh, each of which is sent its share, with zeros behind up to a multiple."""
+def spread(x: Any, mesh: Mesh | None, first: int = 0, most: int | None = None) -> Array:
+    """Rows, dense, over the devices of a mesh, each of which is sent its share, with zeros behind up to a multiple.
+
+    Of each share those from `first` on, at most so many.
+    """
     if mesh is None:
         return _dense(x)
     (n, d), dtype = x.shape, jnp.zeros(()).dtype
-    x, share = np.asarray(x) if isinstance(x, jax.Array) else x, -(-n // mesh.size)
+    x, rows = np.asarray(x) if isinstance(x, jax.Array) else x, -(-n // mesh.size)
+    size = rows if most is None else most
 
     def part(index: Any) -> np.ndarray:
-        start = index[0].start or 0
-        rows = x[start : start + share]
-        rows = rows.toarray() if scipy.sparse.issparse(rows) else rows
-        return np.pad(rows.astype(dtype), ((0, share - len(rows)), (0, 0)))
+        start = (index[0].start or 0) // size * rows + first
+        found = x[start : start + size]
+        found = found.toarray() if scipy.sparse.issparse(found) else found
+        return np.pad(found.astype(dtype), ((0, size - len(found)), (0, 0)))
 
-    sharding = NamedSharding(mesh, PartitionSpec(mesh.axis_names))
-    return jax.make_array_from_callback((share * mesh.size, d), sharding, part)
+    return jax.make_array_from_callback((size * mesh.size, d), _by_rows(mesh), part)
 
 
-def everywhere(tree: Any, mesh: Mesh | None) -> Any:
-    """A copy on each device of a mesh."""
+def _by_rows(mesh: Mesh) -> NamedSharding:
+    return NamedSharding(mesh, PartitionSpec(mesh.axis_names))
+
+
+def mapped_over(fitted: FeatureMap, x: Any, mesh: Mesh | None) -> Array:
+    """`mapped`, of which on a mesh each device has its share, with zeros behind up to a multiple of the devices."""
     if mesh is None:
-        return tree
-    with jax.enable_x64(True):  # or float64 on several devices would become float32 without a word
-        return jax.device_put(tree, NamedSharding(mesh, PartitionSpec()))
+        return mapped(fitted, x)
+    fitted, phi = everywhere(fitted, mesh), _zeros_over(mesh, x.shape[0], len(fitted.anchors) or x.shape[1])
+    for start, block in _blocks_over(mesh, x, phi.shape[1]):
+        phi = _write_each(phi, map_rows(fitted, block), start, devices=mesh.size)
+    return _zeros_behind(phi, x.shape[0])
+
+
+def _squares_over(mesh: Mesh, x: Any, mean: Array, scale: Array, anchors: Array) -> tuple[Array, list[Array]]:
+    """Squared distances (n, q) to the anchors, as `mapped_over` has its rows; and sums of the rows' mean distances."""
+    phi, distances = _zeros_over(mesh, x.shape[0], len(anchors)), []
+    mean, scale, anchors = everywhere((mean, scale, anchors), mesh)
+    for start, block in _blocks_over(mesh, x, len(anchors)):
+        phi, distance = _fill_each(phi, block, start, mean, scale, anchors, x.shape[0], devices=mesh.size)
+        distances.append(distance)
+    return phi, distances
+
+
+def _blocks_over(mesh: Mesh, x: Any, columns: int) -> Iterator[tuple[int, Array]]:
+    """A block of each device's rows at a time, and where in their shares it starts."""
+    rows, step = -(-x.shape[0] // mesh.size), _block_rows(columns)
+    for start in range(0, rows, step):
+        yield start, spread(x, mesh, start, min(step, rows - start))
+
+
+def _zeros_over(mesh: Mesh, n: int, columns: int) -> Array:
+    shape = -(-n // mesh.size) * mesh.size, columns
+    return jax.jit(partial(jnp.zeros, shape), out_shardings=_by_rows(mesh))()
 
 
 @partial(jax.jit, static_argnames=("n", "k"))
@@ -216,13 +248,12 @@ def map_rows(fitted: FeatureMap, x: Any) -> Array:
 
 
 @jax.jit
-def _distances(x: Array, mean: Array, scale: Array, anchors: Array, counted: int | None = None) -> tuple[Array, Array]:
-    """Squared distances (n, q) to the anchors, and the sum over rows, the first `counted`, of their mean distance."""
+def _distances(x: Array, mean: Array, scale: Array, anchors: Array) -> tuple[Array, Array]:
+    """Squared distances (n, q) to the anchors, and the sum over rows of their mean distance."""
     x = _standardised(x, mean, scale)
     squares = (x * x).sum(1)[:, None] + (anchors * anchors).sum(1) - 2 * _products(x, anchors)
     squares = jnp.maximum(squares, 0)
-    means = jnp.sqrt(squares).mean(1)
-    return squares, (means if counted is None else jnp.where(jnp.arange(len(x)) < counted, means, 0)).sum()
+    return squares, jnp.sqrt(squares).mean(1).sum()
 
 
 def _products(x: Array, anchors: Array) -> Array:
@@ -241,6 +272,25 @@ def _fill(squares: Array, x: Array, row: int, mean: Array, scale: Array, anchors
     """Writes the squared distances of some rows in place; and the sum of the rows' mean distances."""
     block, total = _distances(x, mean, scale, anchors)
     return lax.dynamic_update_slice_in_dim(squares, block, row, 0), total
+
+
+@partial(jax.jit, static_argnames="devices", donate_argnums=0)
+def _write_each(phi: Array, block: Array, start: Array, devices: int) -> Array:
+    """Writes rows that are spread, some of each device's from `start` of its share on, in place."""
+    whole, part = (a.reshape(devices, -1, a.shape[1]) for a in (phi, block))
+    return lax.dynamic_update_slice_in_dim(whole, part, start, 1).reshape(phi.shape)
+
+
+@partial(jax.jit, static_argnames="devices", donate_argnums=0)
+def _fill_each(
+    squares: Array, x: Array, start: Array, mean: Array, scale: Array, anchors: Array, n: int, devices: int
+) -> tuple[Array, Array]:
+    """`_fill` of rows that are spread, see `_write_each`; those from n on are none."""
+    block, _ = _distances(x, mean, scale, anchors)
+    rows, size = len(squares) // devices, len(x) // devices
+    numbers = (rows * jnp.arange(devices)[:, None] + start + jnp.arange(size)).ravel()
+    distance = jnp.where(numbers < n, jnp.sqrt(block).mean(1), 0).sum()
+    return _write_each(squares, block, start, devices=devices), distance
 
 
 @partial(jax.jit, static_argnames="kind", donate_argnums=0)
@@ -268,20 +318,21 @@ def _dense(x: Any) -> Array:
     return jnp.asarray(x.toarray() if scipy.sparse.issparse(x) else x, float)
 
 
-def _moments(x: Any) -> tuple[np.ndarray, np.ndarray]:
-    """Mean and standard deviation of every feature, 1 in place of 0, in float64."""
+def _moments(x: Any, mesh: Mesh | None = None) -> tuple[np.ndarray, np.ndarray]:
+    """Mean and standard deviation of every feature, 1 in place of 0, in float64; each process reads its rows."""
+    mine, n = share(x.shape[0], mesh), x.shape[0]
     if scipy.sparse.issparse(x):
-        mean = np.asarray(x.mean(0), np.float64).ravel()
-        variance = np.asarray(x.multiply(x).mean(0), np.float64).ravel() - mean**2
+        x = x[mine] if several(mesh) else x
+        sums = (np.asarray(a.sum(0, dtype=np.float64)).ravel() for a in (x, x.multiply(x)))
+        mean, squares = (total(of_mine, mesh) / n for of_mine in sums)
+        variance = squares - mean**2
     else:
-        if isinstance(x, jax.Array | np.ndarray):
-            x = np.asarray(x)
-            mean = x.mean(0, dtype=np.float64)
-        else:
-            sums = (x[i : i + 4096].sum(0, dtype=np.float64) for i in range(0, len(x), 4096))
-            mean = sum(sums, np.zeros(x.shape[1])) / len(x)
-        blocks = (x[i : i + 4096] - mean for i in range(0, len(x), 4096))  # x.var would copy all of x to float64
-        variance = sum(np.einsum("ij,ij->j", block, block) for block in blocks) / len(x)
+        x = np.asarray(x) if isinstance(x, jax.Array) else x
+        steps = [slice(i, min(i + 4096, mine.stop)) for i in range(mine.start, mine.stop, 4096)]
+        zeros = np.zeros(x.shape[1])
+        mean = total(sum((x[step].sum(0, dtype=np.float64) for step in steps), zeros), mesh) / n
+        blocks = (x[step] - mean for step in steps)  # x.var would copy all of x to float64
+        variance = total(sum((np.einsum("ij,ij->j", block, block) for block in blocks), zeros), mesh) / n
     # A constant feature keeps a variance of rounding size; dividing by it would blow the feature up.
     constant = variance <= 1e-12 * (mean**2 + variance)
     return mean, np.sqrt(np.where(constant, 1, variance))

@@ -5,10 +5,11 @@ from typing import Annotated, Any
 
 import jax
 import jax.numpy as jnp
-from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
+from jax.sharding import AxisType, Mesh
 
 from jaxcmh.checks import Copies, checked, filled, series
 from jaxcmh.learning.core import Data
+from jaxcmh.learning.processes import everywhere, over_rows
 
 ROW_FIELDS = ("features", "member", "mask", "turned")  # of Data: one entry per sample, where they are not reduced
 REDUCED = ("views", "labels", "unit_labels", "ones")  # rows too, where nothing is reduced
@@ -48,6 +49,8 @@ def pad_rows(data: Data, multiple: Copies) -> Data:
         [1.0, 1.0, 1.0, 0.0]
     """
     missing, n = -len(data.mask) % multiple, len(data.mask)
+    if not missing:
+        return data
 
     def pad(x: jax.Array) -> jax.Array:
         return jnp.pad(x, ((0, missing),) + ((0, 0),) * (x.ndim - 1)) if len(x) == n else x
@@ -78,10 +81,8 @@ def shard_rows(data: Data, mesh: Mesh) -> Data:
 
     def place(name: str, value: Any) -> Any:
         def put(x: jax.Array) -> jax.Array:
-            rows = name in ROW_FIELDS and len(x) == len(data.mask)
-            return jax.device_put(x, NamedSharding(mesh, PartitionSpec(*(["rows"] if rows else []))))
+            return over_rows(x, mesh) if name in ROW_FIELDS and len(x) == len(data.mask) else everywhere(x, mesh)
 
         return jax.tree.map(put, value)
 
-    with jax.enable_x64(True):  # or float64 on several devices would become float32 without a word
-        return Data(**{name: place(name, value) for name, value in data._asdict().items()})
+    return Data(**{name: place(name, value) for name, value in data._asdict().items()})

@@ -24,6 +24,7 @@ import jax.numpy as jnp
 import numpy as np
 import scipy.sparse
 from jax import Array, lax
+from jax.sharding import Mesh
 from threadpoolctl import threadpool_limits
 
 from jaxcmh import checks
@@ -37,6 +38,7 @@ from jaxcmh.learning.linalg import (
     upper_solve,
     upper_solve_transposed,
 )
+from jaxcmh.learning.processes import mesh_of, own, total
 
 BLOCK_ROWS = 1 << 12  # rows taken at a time, so that float64 copies of a large matrix stay small
 PROCESSORS = 8  # that work on a Gram matrix at most, for each has a sum of its own
@@ -149,16 +151,17 @@ def _cholesky(G: Array, ends: tuple[int, ...]) -> Array:
         return upper_factor(G)
 
 
-def triangle_by_gram(blocks: Iterable[Array], ends: tuple[int, ...]) -> Array:
+def triangle_by_gram(blocks: Iterable[Array], ends: tuple[int, ...], mesh: Mesh | None = None) -> Array:
     """R (p, p) in float64 with RᵀR = ZᵀZ, by the Gram matrix and its Cholesky factor.
 
     Args:
         blocks: (k, p) rows of Z, one block after the other.
         ends: where the parts of Z end, the last at p.  Of two parts that are not the last the products are left out;
             (p - l, p) leaves out none.
+        mesh: of several processes, each of which has blocks of its own rows.
     """
     if jax.default_backend() == "cpu":
-        G = _gram_on_host(blocks, ends)
+        G = total(_gram_on_host(blocks, ends), mesh)
         with jax.enable_x64(True):
             return quickly(_cholesky, jnp.asarray(G), ends=ends)
     with jax.enable_x64(True):
@@ -199,7 +202,8 @@ def turn(columns: tuple[Any, ...], by_gram: bool, across: bool = True) -> tuple[
     """Reduce the rows of Z = [columns[0], columns[1], ...].
 
     Args:
-        columns: (n, k) matrices; or what computes its rows when they are asked for, see `streaming`.
+        columns: (n, k) matrices; or what computes its rows when they are asked for, see `streaming`, of this process
+            alone where the matrices before it are spread over several.
         by_gram: by a float64 Gram matrix; else by QR in the precision of the columns.
         across: whether the products of two matrices that are not the last are wanted.  The Gram matrix of two views is
             found in half the time without.
@@ -217,8 +221,9 @@ def turn(columns: tuple[Any, ...], by_gram: bool, across: bool = True) -> tuple[
         ends = tuple(int(end) for end in np.cumsum([a.shape[1] for a in columns]))
         # NumPy cuts blocks of any size without compiling a program for each.
         host = in_memory(columns[0]) and jax.default_backend() == "cpu"
-        rows = [np.asarray(a) if host and in_memory(a) else a for a in columns]
-        R = triangle_by_gram(row_blocks(*rows), ends[-2:] if across else ends)
+        mesh = mesh_of(columns[0]) if host else None
+        rows = [(np.asarray(a) if mesh is None else own(a)) if host and in_memory(a) else a for a in columns]
+        R = triangle_by_gram(row_blocks(*rows), ends[-2:] if across else ends, mesh)
         return lax.convert_element_type(R, columns[0].dtype), Turn(R=R)
     if not in_memory(*columns):  # nor may Q be, so that this wants float64
         R = triangle_by_qr(row_blocks(*columns), p)

@@ -6,7 +6,6 @@ training keeps are reduced rows, label sets and codes.  `Labelled` does the same
 label set.
 """
 
-import mmap
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
@@ -17,7 +16,7 @@ import numpy as np
 import scipy.sparse
 from jax import Array, lax
 
-from jaxcmh import checks
+from jaxcmh import checks, store
 from jaxcmh.learning import features, reduction
 from jaxcmh.learning.features import FeatureMap
 
@@ -56,8 +55,7 @@ class Source:
         block: Any = self.array[rows]
         block = block.toarray() if scipy.sparse.issparse(block) else np.asarray(block)
         block = np.array(block, np.float64 if block.dtype == np.float64 else np.float32)
-        if isinstance(self.array, np.memmap) and self.array.mode != "c" and hasattr(mmap, "MADV_DONTNEED"):
-            self.array._mmap.madvise(mmap.MADV_DONTNEED)  # pyright: ignore[reportAttributeAccessIssue]
+        store.forget(self.array)
         return block
 
     def read(self, start: Any, size: int, dtype: Any) -> np.ndarray:
@@ -65,10 +63,10 @@ class Source:
         return self[int(start) : int(start) + size].astype(dtype, copy=False)
 
 
-def source(array: Any, name: str, keep: bool = False) -> Any:
+def source(array: Any, name: str, keep: bool = False, mine: slice = slice(None)) -> Any:
     """The source of a view, or the array itself if its mapped features are kept and it is in memory.
 
-    A pass over rows that are read finds out whether all numbers are finite.
+    A pass over rows that are read, those of this process, finds out whether all numbers are finite.
 
     Raises:
         ValueError: they are not, or cannot be read; the message says in which row.
@@ -76,8 +74,9 @@ def source(array: Any, name: str, keep: bool = False) -> Any:
     if not checks.is_read(array):
         return array if keep else Source(array)
     source = Source(array)
-    for start in range(0, len(source), reduction.BLOCK_ROWS):
-        stop = min(start + reduction.BLOCK_ROWS, len(source))
+    first, last, _ = mine.indices(len(source))
+    for start in range(first, last, reduction.BLOCK_ROWS):
+        stop = min(start + reduction.BLOCK_ROWS, last)
         try:
             block = source[start:stop]
         except (OSError, ValueError) as error:

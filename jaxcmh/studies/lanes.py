@@ -27,6 +27,7 @@ from jaxcmh.learning.core import Data, Method
 from jaxcmh.learning.encoders import decomposed, of_view
 from jaxcmh.learning.features import Features
 from jaxcmh.learning.linalg import exact
+from jaxcmh.learning.processes import everywhere
 from jaxcmh.retrieval import metrics
 
 LANES = 8  # in a call, side by side; twice as many were no faster on two cores
@@ -104,7 +105,7 @@ _ready = jax.jit(core.ready, static_argnames=("method", "bits"))
 def ready(method: Method, shared: Shared, bits: int, mesh: Mesh | None = None) -> Shared:
     """What `prepare` returned, as runs of this many bits see it; once for all of them, on each device of a mesh."""
     shared = shared._replace(data=_ready(core.bare(method), core.linked(method, shared.data), bits))
-    return feature_maps.everywhere(shared, mesh)
+    return everywhere(shared, mesh)
 
 
 def most_lanes() -> int:
@@ -154,7 +155,7 @@ def compiled(
         keys = keys if "seed" in varied else keys[0]
         columns = ([getattr(p, name) for p in params] if name in varied else getattr(params[0], name) for name in names)
         params = type(method.params)(*(jnp.asarray(c, dtype) for c in columns))
-        return feature_maps.everywhere((keys, params, jnp.asarray(tolerance, dtype)), mesh)
+        return everywhere((keys, params, jnp.asarray(tolerance, dtype)), mesh)
 
     devices = 1 if mesh is None else mesh.size
 

@@ -14,6 +14,7 @@ from jaxcmh.datasets import Part, Split
 from jaxcmh.datasets.catalogue import catalogue, joined
 from jaxcmh.datasets.identity import Database, kinds
 from jaxcmh.learning.core import Method
+from jaxcmh.learning.processes import several
 from jaxcmh.model import Model, query_vectors
 from jaxcmh.progress import Stages
 from jaxcmh.results.runs import FILES, Run, data_of, folder, free, keep, per_query, read_run, stored
@@ -92,6 +93,7 @@ def run(
         [('learned', 8), ('encoded', 8)]
     """
     stages, mesh = Stages(), options.get("mesh")
+    mesh = None if several(mesh) else mesh  # each process has the whole model
     say("training")
     if options.get("hash_function") == "mlp":
         options.setdefault(

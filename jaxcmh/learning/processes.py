@@ -1,0 +1,112 @@
+"""Arrays over devices of which other processes have some: what each has of the rows, and what all know.
+
+Every process runs the same program, see `jax.distributed`.  Rows are spread, each process has those of its devices;
+everything else is the same in all.
+"""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import Array
+from jax.core import Tracer
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
+
+
+def several(mesh: Mesh | None) -> bool:
+    """Whether other processes have devices of a mesh."""
+    return mesh is not None and mesh.is_multi_process
+
+
+def addressed(x: Any) -> bool:
+    """Whether all of an array is on devices of this process."""
+    return not isinstance(x, Array) or isinstance(x, Tracer) or x.is_fully_addressable
+
+
+def mesh_of(x: Any) -> Mesh | None:
+    """The mesh of an array of which other processes have some; None if this one has all of it."""
+    return None if addressed(x) else x.sharding.mesh
+
+
+def share(n: int, mesh: Mesh | None) -> slice:
+    """Which of n rows are on devices of this process: equally many on each device of the mesh, the last ones fewer."""
+    if mesh is None:
+        return slice(0, n)
+    rows, mine = -(-n // mesh.size), [i for i, d in enumerate(mesh.devices.flat) if d in mesh.local_devices]
+    return slice(min(n, rows * mine[0]), min(n, rows * (mine[-1] + 1)))
+
+
+def own(x: Array) -> np.ndarray:
+    """The rows (k, ..) of an array over devices that are on those of this process."""
+    parts = {shard.index[0].start or 0: shard.data for shard in x.addressable_shards}
+    return np.concatenate([np.asarray(parts[start]) for start in sorted(parts)])
+
+
+def total(x: np.ndarray, mesh: Mesh | None) -> np.ndarray:
+    """The sum over processes of what each has of an array."""
+    if not several(mesh):
+        return x
+    assert mesh is not None
+    zeros, first = np.zeros_like(x), mesh.local_devices[0]
+    with jax.enable_x64(True):
+        sharding = NamedSharding(mesh, PartitionSpec(mesh.axis_names))
+        parts = [jax.device_put((x if d == first else zeros)[None], d) for d in mesh.local_devices]
+        spread = jax.make_array_from_single_device_arrays((mesh.size, *x.shape), sharding, parts)
+        return np.asarray(jax.jit(_sum, out_shardings=NamedSharding(mesh, PartitionSpec()))(spread))
+
+
+def of_each(x: float, mesh: Mesh | None) -> np.ndarray:
+    """(processes,) the number that each has."""
+    if not several(mesh):
+        return np.array([x])
+    return total(np.where(np.arange(jax.process_count()) == jax.process_index(), x, 0.0), mesh)
+
+
+def _sum(x: Array) -> Array:
+    return jnp.sum(x, 0)
+
+
+def _same(tree: Any) -> Any:
+    return tree
+
+
+def everywhere(tree: Any, mesh: Mesh | None) -> Any:
+    """A copy on each device of a mesh; of arrays of one process, which are the same in all."""
+    if mesh is None:
+        return tree
+    whole = NamedSharding(mesh, PartitionSpec())
+
+    def put(x: Any) -> Array:
+        if not addressed(x):
+            return jax.jit(_same, out_shardings=whole)(x)
+        host = np.asarray(x)
+        return jax.make_array_from_callback(host.shape, whole, lambda index: host[index])
+
+    with jax.enable_x64(True):  # or float64 on several devices would become float32 without a word
+        return jax.tree.map(put, tree) if several(mesh) else jax.device_put(tree, whole)
+
+
+def over_rows(x: Any, mesh: Mesh, mine_of: int | None = None) -> Array:
+    """An array with its rows, a multiple of the devices, spread over a mesh.
+
+    All processes have the whole array, or each has its own of so many rows.
+    """
+    rows = NamedSharding(mesh, PartitionSpec(mesh.axis_names))
+    with jax.enable_x64(True):
+        if mine_of is not None:
+            return jax.make_array_from_process_local_data(rows, x, (mine_of, *x.shape[1:]))
+        if not several(mesh) or not addressed(x):
+            return jax.device_put(x, rows)
+        host = np.asarray(x)
+        return jax.make_array_from_callback(host.shape, rows, lambda index: host[index])
+
+
+def here(tree: Any, mesh: Mesh | None) -> Any:
+    """Whole arrays on the first device of a mesh, of those that this process has."""
+    if mesh is None:
+        return tree
+    with jax.enable_x64(True):
+        if several(mesh):
+            tree = jax.tree.map(lambda x: x.addressable_data(0), everywhere(tree, mesh))
+        return jax.device_put(tree, mesh.local_devices[0])
