@@ -182,7 +182,7 @@ def together(arguments: argparse.Namespace) -> Iterator[dict[str, Any]]:
             options = method, n, arguments.bits, arguments.anchors, count, devices
             line, codes = train_together(arguments.folder / "pairs", *options)
             first = codes if first is None else first
-            line |= {"what": "together", "bits_differ": float(np.unpackbits(first ^ codes).mean())}
+            line |= {"what": "together", "bits_differ": float(np.bitwise_count(first ^ codes).mean() / 8)}
             peaks = " ".join(f"{peak:.2f} ({data:.2f})" for peak, data in zip(line["peak_gb"], line["data_gb"]))
             said = f"{method:<17}{count} processes, {devices} devices each {line['seconds']:9.1f} s  {peaks} GB  "
             said += f"{line['bits_differ']:.5f} of bits differ  mAP {line['i2t']:.3f} {line['t2i']:.3f}"
