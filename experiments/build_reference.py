@@ -9,23 +9,23 @@ import typing
 from importlib import import_module
 from pathlib import Path
 
-import pdoc
-import pdoc.render
-
 import jaxcmh
 
 PAGES = (
     *("sklearn", "model", "datasets", "datasets.deep", "datasets.preparation"),
-    *("learning.core", "learning.features", "learning.encoders", "learning.mesh"),
+    *("learning.core", "learning.features", "learning.encoders", "learning.mesh", "learning.linalg"),
     *("retrieval.metrics", "retrieval.topk"),
     *("index", "index.faiss", "index.files", "index.milvus", "index.pgvector"),
     *("results", "results.tables", "results.figures", "results.plots", "results.report", "results.runs"),
     *("results.importance", "results.significance", "results.trec"),
-    *("studies", "studies.runs", "studies.reproduce", "studies.trackers", "studies.optuna_study"),
+    *("studies", "studies.runs", "studies.reproduce", "studies.trackers", "studies.optuna_study", "studies.forecasts"),
 )
 
 
 def main(folder: Path) -> None:
+    import pdoc  # here, for tests without it read the names of the pages
+    import pdoc.render
+
     # pdoc looks at what a module holds, and the package's own names come on first use.
     for name in jaxcmh.__all__:
         setattr(jaxcmh, name, getattr(jaxcmh, name))

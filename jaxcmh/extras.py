@@ -21,7 +21,14 @@ def require(extra: str, *modules: str) -> None:
 
 
 def cache_folder() -> Path:
-    """Where built data sets and compiled programs are kept: $JAXCMH_CACHE, or the user's cache folder."""
+    """Where built data sets and compiled programs are kept: $JAXCMH_CACHE, or the user's cache folder.
+
+    Example:
+        >>> from unittest import mock
+        >>> with mock.patch.dict(os.environ, JAXCMH_CACHE="/data/cache"):
+        ...     cache_folder().name
+        'cache'
+    """
     if os.environ.get("JAXCMH_CACHE"):
         return Path(os.environ["JAXCMH_CACHE"]).expanduser()
     import platformdirs

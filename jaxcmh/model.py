@@ -73,6 +73,16 @@ class Answer(NamedTuple):
         item: the item's row in the complete data set.
         row: its row among the training items.
         name, labels, text: as the data set has them.
+
+    Example:
+        >>> from jaxcmh.datasets import Maker
+        >>> split = jaxcmh.load_dataset("synthetic", train=200, query=20)
+        >>> vocabulary = tuple(f"word{i}" for i in range(split.train.views[1].shape[1]))
+        >>> split = split._replace(makers=(Maker("photo"), Maker("words", vocabulary)))
+        >>> model = train("dcgh", split.train.views, split.train.labels, bits=16).with_catalogue(split)
+        >>> first, second = model.search(text="word0 word7", k=2)
+        >>> first.rank, first.score <= second.score, bool(first.item == split.train.ids[first.row])
+        (1, True, True)
     """
 
     rank: int
@@ -88,7 +98,16 @@ class Answer(NamedTuple):
 
 
 class Info(NamedTuple):
-    """How a model was made."""
+    """How a model was made.
+
+    Example:
+        >>> split = jaxcmh.load_dataset("synthetic", train=200, query=20)
+        >>> model = train("dcgh", split.train.views, split.train.labels, bits=16)
+        >>> model.info.method, model.info.bits, model.info.n, model.info.dims
+        ('dcgh', 16, 200, (64, 128))
+        >>> model.info.features[0].kind
+        'rbf'
+    """
 
     method: str
     bits: int
@@ -189,13 +208,34 @@ class Model:
 
         Raises:
             ValueError: the model does not know how its texts became features, or a text has nothing to go by.
+
+        Example:
+            >>> from jaxcmh.datasets import Maker
+            >>> split = jaxcmh.load_dataset("synthetic", train=200, query=20)
+            >>> vocabulary = tuple(f"word{i}" for i in range(split.train.views[1].shape[1]))
+            >>> split = split._replace(makers=(Maker("photo"), Maker("words", vocabulary)))
+            >>> model = train("dcgh", split.train.views, split.train.labels, bits=16).with_catalogue(split)
+            >>> model.encode_texts(["word0 word7", "word3"]).shape
+            (2, 2)
         """
         view, rows = self.features("text", texts)
         return encode(self, rows, view)
 
     @checked
     def encode_images(self, images: Annotated[Sequence[Any], checks.filled]) -> Array:
-        """Codes of new pictures: files, Pillow pictures, or arrays; errors as for `encode_texts`."""
+        """Codes of new pictures: files, Pillow pictures, or arrays; errors as for `encode_texts`.
+
+        Example:
+            >>> from jaxcmh.datasets import Maker
+            >>> split = jaxcmh.load_dataset("synthetic", train=200, query=20, dims=(1764, 128))
+            >>> makers = Maker("drawing"), Maker("words", tuple(f"word{i}" for i in range(128)))
+            >>> model = train("dcgh", split.train.views, split.train.labels, bits=16)
+            >>> model = model.with_catalogue(split._replace(makers=makers))
+            >>> picture = np.full((32, 32), 255, np.uint8)
+            >>> picture[8:24, 8:24] = 0
+            >>> model.encode_images([picture]).shape
+            (1, 2)
+        """
         view, rows = self.features("image", images)
         return encode(self, rows, view)
 
@@ -207,6 +247,18 @@ class Model:
 
         Raises:
             ValueError: as for `encode_texts`; other numbers of texts than of pictures; codes for each view.
+
+        Example:
+            >>> from jaxcmh.datasets import Maker
+            >>> split = jaxcmh.load_dataset("synthetic", train=200, query=20, dims=(1764, 128))
+            >>> makers = Maker("drawing"), Maker("words", tuple(f"word{i}" for i in range(128)))
+            >>> model = train("dcgh", split.train.views, split.train.labels, bits=16)
+            >>> model = model.with_catalogue(split._replace(makers=makers))
+            >>> picture = np.full((32, 32), 255, np.uint8)
+            >>> picture[8:24, 8:24] = 0
+            >>> both, image = model.encode_pairs([picture, picture], ["word0 word7", ""])
+            >>> image.tolist() == model.encode_images([picture])[0].tolist()
+            True
         """
         if len(images) != len(texts):
             raise ValueError(f"texts: expected {len(images)}, one for each picture; got {len(texts)}")

@@ -224,14 +224,26 @@ def room(path: str | os.PathLike, needed: int) -> None:
 
 
 def write_text(path: str | os.PathLike, text: str) -> Path:
-    """Write a text file that readers never see half of, see `replacing`."""
+    """Write a text file that readers never see half of, see `replacing`.
+
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     write_text(f"{folder}/notes.txt", "two seeds").read_text()
+    'two seeds'
+    """
     with replacing(path) as temporary:
         temporary.write_text(text, encoding="utf-8")
     return Path(path)
 
 
 def write_json(path: str | os.PathLike, value: Any) -> Path:
-    """Write a value as indented JSON, see `plain` and `write_text`."""
+    """Write a value as indented JSON, see `plain` and `write_text`.
+
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     json.loads(write_json(f"{folder}/config.json", {"bits": np.int64(8)}).read_text())
+    {'bits': 8}
+    """
     return write_text(path, json.dumps(plain(value), indent=1, allow_nan=False) + "\n")
 
 

@@ -16,14 +16,23 @@ from .split import Part, Split
 
 
 class Affine(NamedTuple):
-    """x -> (x - shift) * scale, both (d,)."""
+    """x -> (x - shift) * scale, both (d,).
+
+    >>> fit_centre([[1.0], [3.0]]).shift
+    array([2.])
+    """
 
     shift: np.ndarray
     scale: np.ndarray
 
 
 class Pca(NamedTuple):
-    """x -> (x - mean) @ directions: mean (d,), directions (d, k) by falling variance, variances (k,)."""
+    """x -> (x - mean) @ directions: mean (d,), directions (d, k) by falling variance, variances (k,).
+
+    >>> fitted = fit_pca([[0.0, 0.0], [2.0, 0.0], [4.0, 0.0]], 1)
+    >>> fitted.mean.tolist(), fitted.variances.round(3).tolist()
+    ([2.0, 0.0], [4.0])
+    """
 
     mean: np.ndarray
     directions: np.ndarray
@@ -31,13 +40,22 @@ class Pca(NamedTuple):
 
 
 class TfIdf(NamedTuple):
-    """x -> rows of length 1 of x * idf: idf (d,)."""
+    """x -> rows of length 1 of x * idf: idf (d,).
+
+    >>> fit_tfidf([[1, 1], [1, 0]]).idf.round(3)
+    array([0.   , 0.693])
+    """
 
     idf: np.ndarray
 
 
 class UnitRows(NamedTuple):
-    """x -> rows of length 1; zero rows stay."""
+    """x -> rows of length 1; zero rows stay.
+
+    >>> apply(UnitRows(), [[0.0, 4.0], [0.0, 0.0]])
+    array([[0., 1.],
+           [0., 0.]])
+    """
 
 
 Fitted = Affine | Pca | TfIdf | UnitRows
@@ -125,6 +143,11 @@ def apply(fitted: Fitted, x: Rows) -> Any:
         x: (n, d) rows, array or scipy.sparse; sparse rows stay sparse under tf-idf and unit rows.
     Returns:
         (n, d) or (n, k); float32 unless x is float64.
+
+    >>> fitted = fit_standardise([[1.0], [3.0]])
+    >>> apply(fitted, [[2.0], [5.0]])
+    array([[0.],
+           [3.]])
     """
     if isinstance(fitted, TfIdf | UnitRows):
         if sparse.issparse(x):

@@ -38,6 +38,12 @@ class Part(NamedTuple):
         views: one (n, d_m) array per view (modality), NumPy or scipy.sparse CSR.
         labels: (n, c) uint8, 0 or 1.
         ids: (n,) int64, the item's row in the complete data set (and in `Split.items`).
+
+    >>> import jaxcmh
+    >>> split = jaxcmh.load_dataset("synthetic", train=60, query=10)
+    >>> part = split.query
+    >>> [view.shape for view in part.views], part.labels.shape, part.ids[:3].tolist()
+    ([(10, 64), (10, 128)], (10, 10), [60, 61, 62])
     """
 
     views: tuple[Annotated[Any, matrix], ...]
@@ -55,6 +61,11 @@ class Items(NamedTuple):
         names: one name per item.
         texts: the text of an item, or nothing.
         pictures: (n, height, width) uint8 grey, paths of picture files, or nothing.
+
+    >>> items = Items(["1.png", "2.png"], ["a dog", "a cat"])
+    >>> part = Part((np.eye(2), np.eye(2)), np.eye(2, dtype=np.uint8), np.arange(2))
+    >>> [items.texts[i] for i in part.ids[part.labels[:, 1] == 1]]
+    ['a cat']
     """
 
     names: Sequence[str] = ()
@@ -73,6 +84,12 @@ class Maker(NamedTuple):
             `jaxcmh.datasets.raw`.
         vocabulary: of those that go by words.
         steps: preparation after that, see `jaxcmh.datasets.preparation`.
+
+    >>> from jaxcmh.datasets import featurise, synthetic
+    >>> makers = Maker("drawing"), Maker("words", ("cat", "dog"))
+    >>> split = synthetic(train=60, query=10, dims=(6, 2))._replace(makers=makers)
+    >>> featurise(split, "text", ["a dog"]).tolist()
+    [[0.0, 1.0]]
     """
 
     kind: str
@@ -94,6 +111,16 @@ class Split(NamedTuple):
         items: what the rows stand for.
         makers: how the rows of each view were made, or nothing; `jaxcmh.datasets.featurise` makes rows of new objects.
         notes: sentences about how the data were read.
+
+    >>> import jaxcmh
+    >>> split = jaxcmh.load_dataset("synthetic", train=60, query=10)
+    >>> split.view_names, split.train.labels.shape, split.query.labels.shape
+    (('image', 'text'), (60, 10), (10, 10))
+    >>> split.database is split.train
+    True
+    >>> part = Part((np.eye(2), np.ones((2, 3))), np.eye(2, dtype=np.uint8), np.arange(2))
+    >>> Split(train=part, query=part, database=part, name="of my own").query.ids.tolist()
+    [0, 1]
     """
 
     train: Part

@@ -16,7 +16,14 @@ LARGEST = 1 << 32  # numbers in the views
 
 
 class Shape(NamedTuple):
-    """What a generated data set is like, see `synthetic`: `dims` of each view, `cardinality` labels per item, ..."""
+    """What a generated data set is like, see `synthetic`: `dims` of each view, `cardinality` labels per item, ...
+
+    >>> SHAPES["wiki"].dims
+    (128, 10)
+    >>> split = synthetic(Shape(train=60, query=10, dims=(8, 4)))
+    >>> [view.shape for view in split.train.views]
+    [(60, 8), (60, 4)]
+    """
 
     train: Size = 1800
     query: Size = 200

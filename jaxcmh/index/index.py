@@ -32,7 +32,12 @@ FORMAT = 1  # of the file; raised when a file of this version can no longer be r
 
 @dataclass(frozen=True, eq=False)
 class Ids:
-    """Ids of the items, in the order in which they were added; compared by identity, as a static part of a pytree."""
+    """Ids of the items, in the order in which they were added; compared by identity, as a static part of a pytree.
+
+    Example:
+        >>> build(np.uint8([[0], [7]]), ids=["sea", "sun"]).ids.values.tolist()
+        ['sea', 'sun']
+    """
 
     values: np.ndarray  # (n,) int64 or strings
 
@@ -49,6 +54,11 @@ class Details:
         texts: of each item, "" where it has none.
         labels: names of the labels of each.
         thumbnails: of each the bytes of a small picture, b"" where it has none.
+
+    Example:
+        >>> index = build(np.uint8([[0], [7]]), details=Details(texts=["a dog", "a cat"]))
+        >>> index.details.texts[1]
+        'a cat'
     """
 
     texts: Sequence[str] = ()
@@ -80,6 +90,12 @@ class Answer(NamedTuple):
         item: its id.
         row: its place in the index.
         labels, text: as the index keeps them.
+
+    Example:
+        >>> index = build(np.uint8([[0], [7]]), ids=["sea", "sun"])
+        >>> nearest, other = answers(index, np.uint8([[3]]), k=2)[0]
+        >>> nearest.item, nearest.score, other.rank
+        ('sun', 1, 2)
     """
 
     rank: int
@@ -97,7 +113,13 @@ class Answer(NamedTuple):
 )
 @dataclass(frozen=True)
 class Index:
-    """Items to search; a pytree."""
+    """Items to search; a pytree.
+
+    Example:
+        >>> index = build(np.uint8([[0], [7], [3]]), ids=["sea", "sun", "sand"])
+        >>> len(index), index.bits, index.codes.tolist()
+        (3, 8, [[0], [7], [3]])
+    """
 
     blocks: topk.Blocks  # the codes
     codebooks: jax.Array | None  # (books, words, K) float32 for look-up search

@@ -31,7 +31,13 @@ SEARCHED = 256  # queries at a time, for Milvus limits the size of a message
 
 
 class Collection(NamedTuple):
-    """A collection of codes in an open Milvus; `client.close()` lets go of it."""
+    """A collection of codes in an open Milvus; `client.close()` lets go of it.
+
+    Example:
+        >>> pets = connect("http://localhost:19530", "pets")  # doctest: +SKIP
+        >>> pets.bits  # doctest: +SKIP
+        64
+    """
 
     client: Any  # pymilvus.MilvusClient
     name: str

@@ -36,6 +36,13 @@ class Data(NamedTuple):
 
     Rows are samples.  The first four fields are reduced rows (see `reduction`): p rows with the inner products of the
     n samples, written here as if there were p samples.  Padding (see `mesh.pad_rows`) has mask 0.
+
+    Example:
+        >>> data = prepare([np.eye(4), np.ones((4, 2))], np.array([0, 1, 1, 1]))
+        >>> float(data.n), data.sets.tolist(), data.counts.tolist(), data.member.tolist()
+        (4.0, [[0.0, 1.0], [1.0, 0.0]], [3.0, 1.0], [1, 0, 0, 0])
+        >>> data.per_sample(data.sets).shape
+        (4, 2)
     """
 
     views: tuple[Array, ...]  # (p, q_m) mapped features of each view
@@ -182,7 +189,17 @@ def summed(function: Callable[[Any, Data, Any], Any]) -> Callable[[Any, Data, An
 
 
 class Method(NamedTuple):
-    """A hashing method: pure functions over its own State and Params, in the order of its paper."""
+    """A hashing method: pure functions over its own State and Params, in the order of its paper.
+
+    Example:
+        >>> import jaxcmh
+        >>> method = jaxcmh.methods.registry["dcgh"]
+        >>> method.name, method.max_iterations, method.params.alpha
+        ('dcgh', 10, 10.0)
+        >>> longer = method._replace(max_iterations=50, params=method.params._replace(alpha=2.0))
+        >>> longer.max_iterations, longer.params.alpha
+        (50, 2.0)
+    """
 
     name: str
     params: Any  # default hyper-parameters: NamedTuple of floats, always traced; annotations say what they can be
@@ -358,7 +375,15 @@ def step(method: Method, state: Any, data: Data, params: Any) -> Any:
 
 
 class Fit(NamedTuple):
-    """What a training leaves; of a sweep, every leaf with a leading axis."""
+    """What a training leaves; of a sweep, every leaf with a leading axis.
+
+    Example:
+        >>> import jaxcmh
+        >>> data = prepare([np.eye(40)[:, :30], np.eye(40)[:, 10:]], np.arange(40)[:, None] % 4 == np.arange(4))
+        >>> found = fit(jaxcmh.methods.registry["dcgh"], data, random.key(0), bits=8)
+        >>> found.state.H.shape, bool(found.objective[-1] < found.objective[0]), int(found.converged)
+        ((4, 8), True, 0)
+    """
 
     state: Any  # the final state, or what `output` of a sweep made of it
     objective: Array  # (max_iterations + 1,) at the start and after every iteration; constant once converged

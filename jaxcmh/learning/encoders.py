@@ -89,7 +89,14 @@ def ridge_by_svd(decomposition: SVD, B: Array, weight: float | Array) -> Array:
 
 
 class MLP(NamedTuple):
-    """A hash function with one hidden layer: relu((φ - mean) / scale @ W1 + b1) @ W2 + b2."""
+    """A hash function with one hidden layer: relu((φ - mean) / scale @ W1 + b1) @ W2 + b2.
+
+    Example:
+        >>> W1, W2 = jnp.array([[1.0, -1.0]]), jnp.array([[1.0], [-1.0]])
+        >>> network = MLP(jnp.zeros(1), jnp.ones(1), W1, jnp.zeros(2), W2, jnp.zeros(1))
+        >>> project(network, jnp.array([[3.0], [-2.0]])).tolist()
+        [[3.0], [-2.0]]
+    """
 
     mean: Array  # (q,)
     scale: Array  # (q,)
@@ -256,7 +263,14 @@ def _epoch(
 
 
 class Unlabelled(NamedTuple):
-    """How a look-up method finds words for items without labels: see `nearest_words`."""
+    """How a look-up method finds words for items without labels: see `nearest_words`.
+
+    Example:
+        >>> how = Unlabelled((jnp.eye(2),), (jnp.zeros(2),), jnp.eye(2))
+        >>> h = jnp.array([[0.25, 1.0]]) @ how.V[0] + how.offset[0]
+        >>> nearest_words(h, jnp.array([[[1.0, 0.0], [0.0, 1.0]]]), how.G).tolist()
+        [[1]]
+    """
 
     V: tuple[Array, ...]  # (q_m, K) one per view
     offset: tuple[Array, ...]  # (K,) h = φ V + offset

@@ -52,7 +52,13 @@ class Features(NamedTuple):
 )
 @dataclass(frozen=True)
 class FeatureMap:
-    """A fitted feature map of one view; a pytree."""
+    """A fitted feature map of one view; a pytree.
+
+    Example:
+        >>> fitted, phi = fit(Features("standardise"), random.key(0), np.array([[1.0], [3.0]]))
+        >>> fitted.mean.tolist(), fitted.scale.tolist(), phi.tolist()
+        ([2.0], [1.0], [[-1.0], [1.0]])
+    """
 
     mean: Array  # (d,) subtracted first
     scale: Array  # (d,) divided by then

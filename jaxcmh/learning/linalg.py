@@ -1,6 +1,9 @@
 """The small algebra that at least two methods share: polar factors and least squares, both by QR.
 
 Nothing here squares a matrix: factors of the matrix itself keep in float32 what its Gram matrix would lose.
+
+`qr`, `triangle` (R alone), `eigh`, `svd` (the thin one), `upper_factor` (Cholesky's), `upper_solve` and
+`upper_solve_transposed` are those of `jax.numpy` and `jax.scipy` made by `one_by_one`.
 """
 
 from collections.abc import Callable
@@ -38,6 +41,11 @@ def one_by_one(function: Callable[..., Any]) -> Callable[..., Any]:
 
     jaxlib spreads a batch of decompositions over the very threads that wait for it, so that two batches at once can
     wait for each other for ever.  Accelerators take the batch as one.
+
+    Example:
+        >>> factor = one_by_one(jnp.linalg.cholesky)
+        >>> jax.vmap(factor)(jnp.array([[[4.0]], [[9.0]]])).ravel().tolist()
+        [2.0, 3.0]
     """
     single = jax.custom_batching.custom_vmap(function)
 
@@ -67,12 +75,23 @@ upper_solve_transposed = one_by_one(lambda R, B: jax.scipy.linalg.solve_triangul
 
 
 def sqnorm(*arrays: Array) -> Array:
-    """Sum of the squared entries of all arrays."""
+    """Sum of the squared entries of all arrays.
+
+    Example:
+        >>> float(sqnorm(jnp.ones(3), jnp.array([[2.0, 1.0]])))
+        8.0
+    """
     return sum(jnp.vdot(a, a) for a in arrays)  # pyright: ignore[reportReturnType]
 
 
 def expanded_gap(A: Array, B: Array, C: Array, D: Array) -> Array:
-    """|A Bᵀ - C Dᵀ|² with its square expanded: products of small matrices, which lose a gap much below |C Dᵀ|²."""
+    """|A Bᵀ - C Dᵀ|² with its square expanded: products of small matrices, which lose a gap much below |C Dᵀ|².
+
+    Example:
+        >>> A, B, one = jnp.array([[1.0, 2.0]]), jnp.array([[1.0, 1.0]]), jnp.ones((1, 1))
+        >>> float(expanded_gap(A, B, one, one))  # (3 - 1)²
+        4.0
+    """
     return jnp.vdot(A.T @ A, B.T @ B) - 2 * jnp.vdot(A.T @ C, B.T @ D) + jnp.vdot(C.T @ C, D.T @ D)
 
 
@@ -82,6 +101,11 @@ def similarity_factors(Y: Array, ones: Array, r: int) -> tuple[Array, Array]:
     Args:
         Y: (m, c) labels with rows of length 1.
         ones: (m,) the row of ones, as rows of Y are.
+
+    Example:
+        >>> C, D = similarity_factors(jnp.eye(2), jnp.ones(2), 8)
+        >>> (C @ D.T).tolist()
+        [[8.0, -8.0], [-8.0, 8.0]]
     """
     return jnp.column_stack([2 * r * Y, -r * ones]), jnp.column_stack([Y, ones])
 
@@ -93,6 +117,11 @@ def product_gap(A: Array, B: Array, C: Array, D: Array) -> Array:
     Args:
         A, C: (m, k) and (m, l).
         B, D: (n, k) and (n, l).
+
+    Example:
+        >>> A, B, one = jnp.array([[1.0, 2.0]]), jnp.array([[1.0, 1.0]]), jnp.ones((1, 1))
+        >>> round(float(product_gap(A, B, one, one)), 3)  # (3 - 1)²
+        4.0
     """
     return sqnorm(triangle(jnp.hstack([A, -C])) @ triangle(jnp.hstack([B, D])).T)
 
@@ -103,13 +132,23 @@ def _product_gap_jvp(primals: tuple, tangents: tuple) -> tuple[Array, Array]:
 
 
 def sign(x: Array, mask: Array | None = None) -> Array:
-    """Codes in {-1, +1} with sgn(0) = +1; rows that are padding (mask 0) become 0."""
+    """Codes in {-1, +1} with sgn(0) = +1; rows that are padding (mask 0) become 0.
+
+    Example:
+        >>> sign(jnp.array([[-2.0], [0.0], [3.0]]), mask=jnp.array([1, 1, 0])).tolist()
+        [[-1.0], [1.0], [0.0]]
+    """
     codes = jnp.where(x >= 0, 1, -1).astype(x.dtype)
     return codes if mask is None else codes * mask[:, None]
 
 
 def unit_rows(labels: Array) -> Array:
-    """Every row divided by its 2-norm; rows of zeros stay zero."""
+    """Every row divided by its 2-norm; rows of zeros stay zero.
+
+    Example:
+        >>> unit_rows(jnp.array([[0.0, 2.0], [0.0, 0.0]])).tolist()
+        [[0.0, 1.0], [0.0, 0.0]]
+    """
     norms = jnp.linalg.norm(labels, axis=1, keepdims=True)
     return labels / jnp.where(norms > 0, norms, 1)
 
@@ -123,6 +162,10 @@ def descend(B: Array, target: Array, H: Array, project: Callable[[Array], Array]
         H: (r, r) symmetric, with a positive diagonal.
         project: the nearest allowed column, (n, 1) to (n, 1).
         sweeps: how often each column has its turn.
+
+    Example:
+        >>> descend(jnp.ones((1, 2)), jnp.array([[2.0, -3.0]]), jnp.eye(2), project=sign).tolist()
+        [[1.0, -1.0]]
     """
 
     def column(turn: Array, B: Array) -> Array:
@@ -144,6 +187,14 @@ def polar(M: Array, beside: Array | None = None) -> Array:
 
     Returns:
         (m, k) factor.
+
+    Example:
+        >>> Z = polar(jnp.array([[0.0, 5.0], [-2.0, 0.0]]))
+        >>> bool(jnp.allclose(Z, jnp.array([[0, 1], [-1, 0]]), atol=1e-6))
+        True
+        >>> Z = polar(jnp.eye(4)[:, :2], beside=jnp.ones(4))
+        >>> bool(jnp.allclose(Z.T @ Z, jnp.eye(2), atol=1e-6) and jnp.allclose(Z.sum(0), 0, atol=1e-6))
+        True
     """
     if M.shape[0] < M.shape[1]:
         return polar(M.T).T
@@ -162,17 +213,34 @@ def balanced(J: Array, ones: Array) -> Array:
     Args:
         J: (m, k), m > k, rows of samples or reduced rows.
         ones: (m,) the row of ones, as rows of J are.
+
+    Example:
+        >>> V = balanced(jnp.eye(4)[:, :2], jnp.ones(4))
+        >>> bool(jnp.allclose(V.T @ V, 4 * jnp.eye(2), atol=1e-5) and jnp.allclose(V.sum(0), 0, atol=1e-5))
+        True
     """
     return jnp.linalg.norm(ones) * polar(J, ones)
 
 
 def smallest_ridge(A: Array) -> Array:
-    """A ridge below which float32 says nothing of the columns of A; the same in float64, so that both agree."""
+    """A ridge below which float32 says nothing of the columns of A; the same in float64, so that both agree.
+
+    Example:
+        >>> f"{smallest_ridge(jnp.eye(2)):.0e}"
+        '2e-13'
+    """
     return LEAST * sqnorm(A) + jnp.finfo(A.dtype).tiny
 
 
 def ridge_factor(A: Array, ridge: Array | float) -> Array:
-    """T (q, q) upper triangular with TᵀT = AᵀA + ridge I, by QR of A (m, q) over sqrt(ridge) I."""
+    """T (q, q) upper triangular with TᵀT = AᵀA + ridge I, by QR of A (m, q) over sqrt(ridge) I.
+
+    Example:
+        >>> A = jnp.array([[1.0, 2.0], [3.0, 4.0]])
+        >>> T = ridge_factor(A, 1.0)
+        >>> bool(jnp.allclose(T.T @ T, A.T @ A + jnp.eye(2), rtol=1e-5))
+        True
+    """
     return triangle(jnp.concatenate([A, jnp.sqrt(ridge + smallest_ridge(A)) * jnp.eye(A.shape[1], dtype=A.dtype)]))
 
 
@@ -185,6 +253,13 @@ def lstsq(*terms: tuple[Any, Array, Array], ridge: Array | float = 0.0) -> Array
 
     Returns:
         (q, r) solution.
+
+    Example:
+        >>> A, one, two = jnp.ones((1, 1)), jnp.array([[1.0]]), jnp.array([[2.0]])
+        >>> round(float(lstsq((1.0, A, one), (3.0, A, two))[0, 0]), 3)
+        1.75
+        >>> round(float(lstsq((1.0, A, one), ridge=1.0)[0, 0]), 3)
+        0.5
     """
     A = jnp.concatenate([jnp.sqrt(w) * A for w, A, _ in terms])
     B = jnp.concatenate([jnp.sqrt(w) * B for w, _, B in terms])
@@ -202,6 +277,11 @@ def least_norm(A: Array, B: Array) -> Array:
     """The shortest X (q, r) that minimises |A X - B|², for A (m, q) of any rank.
 
     Singular values below 10 sqrt(q) rounding errors of the largest count as 0.
+
+    Example:
+        >>> X = least_norm(jnp.ones((1, 2)), jnp.array([[2.0]]))
+        >>> jnp.round(X).astype(int).tolist()
+        [[1], [1]]
     """
     if B.shape[1] > A.shape[1]:  # many right-hand sides: Q is smaller than they are
         Q, A = qr(A)
@@ -220,6 +300,12 @@ def refined(G: Array, undone: Callable[[Array], Array], k: int) -> Array:
 
     For G (q, q) that is exact, as of whole numbers, and may be singular: a ridge of rounding size makes it regular, and
     repeating what the ridge left undone, seen in the rows themselves, removes its bias.  Where G says nothing X is 0.
+
+    Example:
+        >>> G, target = jnp.diag(jnp.array([2.0, 0.0])), jnp.array([[4.0], [0.0]])
+        >>> X = refined(G, lambda X: target - G @ X, 1)
+        >>> jnp.round(X).astype(int).tolist()
+        [[2], [0]]
     """
     # With less than 1e-8 rounding would fill in float64 what is open, and rows in another order learn other words.
     small = max(4 * float(jnp.finfo(G.dtype).eps), 1e-8) * jnp.trace(G) + jnp.finfo(G.dtype).tiny
@@ -244,6 +330,12 @@ def sums_of_words(A: Array, words: int, counts: Array, target: Array) -> Array:
 
     Returns:
         (books, words, k).
+
+    Example:
+        >>> A, target = jnp.array([[0], [1], [1]]), jnp.array([[1.0], [2.0], [4.0]])
+        >>> books = sums_of_words(A, 2, jnp.ones(3), target)
+        >>> jnp.round(books).astype(int).tolist()
+        [[[1], [3]]]
     """
     books, k = A.shape[1], target.shape[1]
     cell, size = A + words * jnp.arange(books, dtype=A.dtype), words * books

@@ -42,7 +42,13 @@ LETTERS = {"lam": "λ", **tables.GREEK}
 
 
 class Figure(NamedTuple):
-    """A figure of a study: what it shows, its files (png, svg, pdf, csv), and if it has none the PNG itself."""
+    """A figure of a study: what it shows, its files (png, svg, pdf, csv), and if it has none the PNG itself.
+
+    Example:
+        >>> figure = Figure("mAP of two methods", [Path("methods.png"), Path("methods.csv")])
+        >>> [file.suffix for file in figure.files]
+        ['.png', '.csv']
+    """
 
     title: str
     files: list[Path]
@@ -58,7 +64,17 @@ class Figure(NamedTuple):
 
 
 class Study(NamedTuple):
-    """Result lines that belong together: `name` and `kind` of the study, what it varies, and the data set."""
+    """Result lines that belong together: `name` and `kind` of the study, what it varies, and the data set.
+
+    Example:
+        >>> import jaxcmh
+        >>> from jaxcmh.studies import runs
+        >>> split = jaxcmh.load_dataset("synthetic", train=60, query=10)
+        >>> outcome = runs.run(split, "dcgh", bits=8, data="synthetic")
+        >>> study = studies(outcome.records)[0]
+        >>> study.name, study.kind, study.vary, study.data, len(study.lines)
+        ('runs', 'bits', (), 'synthetic', 2)
+    """
 
     name: str
     kind: str

@@ -80,6 +80,12 @@ class Panel(NamedTuple):
     """One set of axes: a title and name -> (x, y), drawn in the order given.
 
     `spread` is name -> ± of every y, `ringed` name -> the x of the point that gets a ring.
+
+    Example:
+        >>> panel = Panel("i2t", {"dcgh": ([16, 32], [0.5, 0.6])}, spread={"dcgh": [0.01, 0.02]}, ringed={"dcgh": 32})
+        >>> bits, scores = panel.lines["dcgh"]
+        >>> dict(zip(bits, scores))
+        {16: 0.5, 32: 0.6}
     """
 
     title: str
@@ -363,7 +369,13 @@ def _points(path: Path, head: Sequence[str], points: Sequence[Sequence[Any]]) ->
 
 
 class Surface(NamedTuple):
-    """A heat map: a title, the values along x and y, and cells (len(ys), len(xs)), nan where nothing was computed."""
+    """A heat map: a title, the values along x and y, and cells (len(ys), len(xs)), nan where nothing was computed.
+
+    Example:
+        >>> panel = Surface("i2t", [0.1, 1.0, 10.0], [1.0, 10.0], [[0.3, 0.4, 0.2], [0.5, 0.2, np.nan]])
+        >>> panel.cells[1][0]  # where y is 10 and x is 0.1
+        0.5
+    """
 
     title: str
     xs: Sequence[float]
@@ -438,6 +450,11 @@ class Matrix(NamedTuple):
         title: of the panel.
         names, notes: k names, and what stands beside each.
         cells, sure: (k, k) differences, and which of them are sure.
+
+    Example:
+        >>> panel = Matrix("i2t", ["dcgh", "aah"], [".5", ".4"], np.array([[0, 0.1], [-0.1, 0]]), np.eye(2) == 0)
+        >>> float(panel.cells[0, 1])  # dcgh less aah
+        0.1
     """
 
     title: str
@@ -515,7 +532,14 @@ def short(value: float, powers: bool = True) -> str:
 
 
 class Bars(NamedTuple):
-    """Bars: a title, group names, series name -> one value per group; `spread` and `marks` are alike, nan for none."""
+    """Bars: a title, group names, series name -> one value per group; `spread` and `marks` are alike, nan for none.
+
+    Example:
+        >>> scores = {"dcgh": [0.5, 0.6], "aah": [0.4, 0.5]}
+        >>> panel = Bars("16 bits", ["i2t", "t2i"], scores, marks={"dcgh": [0.52, np.nan]})
+        >>> panel.series["dcgh"][1]  # t2i
+        0.6
+    """
 
     title: str
     groups: Sequence[str]
@@ -600,7 +624,13 @@ def bars(
 
 
 class Cloud(NamedTuple):
-    """Points in a plane: a title, (n, 2) places, (n,) class numbers, and (c, 2) centres of the classes."""
+    """Points in a plane: a title, (n, 2) places, (n,) class numbers, and (c, 2) centres of the classes.
+
+    Example:
+        >>> panel = Cloud("codes", [[0.0, 0.0], [1.0, 0.5], [0.2, 0.1]], [0, 1, 0], [[0.1, 0.05], [1.0, 0.5]])
+        >>> panel.centres[panel.classes[2]]
+        [0.1, 0.05]
+    """
 
     title: str
     points: Any

@@ -41,6 +41,11 @@ class Items(NamedTuple):
         texts: n texts, such as words.
         pictures: n image files (bytes of PNG, JPEG, GIF, WebP or SVG).
         labels: (n, c) 0/1, or None for unlabelled items.
+
+    Example:
+        >>> items = Items(["1", "2"], texts=["a dog", "a cat"], labels=np.eye(2))
+        >>> [text for text, (dog, cat) in zip(items.texts, items.labels) if cat]
+        ['a cat']
     """
 
     names: Sequence[str]
@@ -62,6 +67,13 @@ class Ranking(NamedTuple):
         scores: (n_q, k) distances or scores.
         ap: (n_q,) average precision over the whole ranking (nan: no relevant item), or None for unlabelled queries.
         similarity: scores grow with likeness instead of falling.
+
+    Example:
+        >>> ranking = Ranking("dcgh", 8, "learned", "i2t", np.array([[1, 0]]), np.array([[0, 3]]), ap=np.array([1.0]))
+        >>> for row, distance in zip(ranking.ids[0], ranking.scores[0]):
+        ...     print(row, distance)
+        1 0
+        0 3
     """
 
     method: str

@@ -29,7 +29,16 @@ def _outcome(value: Any, name: str) -> Any:
 
 @runtime_checkable
 class Trained(Protocol):
-    """What a run folder is made of, see `studies.runs.Outcome`."""
+    """What a run folder is made of, see `studies.runs.Outcome`.
+
+    Example:
+        >>> import jaxcmh
+        >>> from jaxcmh.studies import runs
+        >>> split = jaxcmh.load_dataset("synthetic", train=60, query=10)
+        >>> outcome = runs.run(split, "dcgh", bits=8, data="synthetic")
+        >>> isinstance(outcome, Trained)
+        True
+    """
 
     model: Any
     reports: Any
@@ -125,6 +134,17 @@ class Searched(NamedTuple):
         queries: what they are searched with, see `jaxcmh.model.query_vectors`, one array a view.
         items: codes of the items, one array a view.
         query_labels, labels: of the queries and of the items, (n_q, c) and (n, c).
+
+    Example:
+        >>> import tempfile, jaxcmh
+        >>> from jaxcmh.studies import runs
+        >>> split = jaxcmh.load_dataset("synthetic", train=60, query=10)
+        >>> outcome = runs.run(split, "dcgh", bits=8, data="synthetic")
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     kept = keep(f"{folder}/run", outcome, {"data": "synthetic"})
+        ...     found = searched(read_run(kept), jaxcmh.load(kept), "learned")
+        >>> [codes.shape for codes in found.queries], found.query_labels.shape, found.labels.shape
+        ([(10, 1), (10, 1)], (10, 10), (60, 10))
     """
 
     ids: np.ndarray
@@ -135,7 +155,18 @@ class Searched(NamedTuple):
 
 
 class Run(NamedTuple):
-    """What a run folder holds: `codes` name -> array, `per_query` column -> values, `model` the model file."""
+    """What a run folder holds: `codes` name -> array, `per_query` column -> values, `model` the model file.
+
+    Example:
+        >>> import tempfile, jaxcmh
+        >>> from jaxcmh.studies import runs
+        >>> split = jaxcmh.load_dataset("synthetic", train=60, query=10)
+        >>> outcome = runs.run(split, "dcgh", bits=8, data="synthetic")
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     run = read_run(keep(f"{folder}/run", outcome, {"data": "synthetic"}))
+        >>> run.config["data"], len(run.records), list(run.per_query)[:2], run.model.name
+        ('synthetic', 2, ['query', 'learned i2t'], 'model.safetensors')
+    """
 
     config: dict
     environment: dict

@@ -28,6 +28,12 @@ class Comparison(NamedTuple):
         holm: p corrected by Holm's method for all comparisons made together.
         seeds: how many seeds the first and the second have; AP is their mean.
         queries: how many queries have a relevant item.
+
+    Example:
+        >>> tested = {"low": 0.05, "high": 0.15, "p": 0.01, "holm": 0.02, "seeds": (5, 5), "queries": 100}
+        >>> one = Comparison("dcgh", "aah", "learned", "i2t", means=(0.5, 0.4), difference=0.1, **tested)
+        >>> one.holm < LEVEL
+        True
     """
 
     first: str
@@ -191,6 +197,13 @@ class Pairs(NamedTuple):
         differences: (k, k) mAP of the row's method less that of the column's.
         holm: (k, k) two-sided p of paired permutation tests over queries, Holm's correction over all pairs.
         seeds, queries: how many of each the AP is of; fewest seeds of any method.
+
+    Example:
+        >>> means, p = np.array([0.5, 0.3]), np.array([[1.0, 0.01], [0.01, 1.0]])
+        >>> differences = np.array([[0.0, 0.2], [-0.2, 0.0]])
+        >>> one = Pairs("learned", "i2t", ("dcgh", "random_codewords"), means, differences, p, seeds=1, queries=9)
+        >>> one.methods[0], float(one.differences[0, 1]), bool(one.holm[0, 1] < LEVEL)
+        ('dcgh', 0.2, True)
     """
 
     database: str

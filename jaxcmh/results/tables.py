@@ -64,6 +64,15 @@ class Grid(NamedTuple):
         rows: (names of the row, one (text, bold) per column).
         caption: what all cells share.
         marked: what the bold cells are, starred in text.
+
+    Example:
+        >>> import jaxcmh
+        >>> from jaxcmh.studies import runs
+        >>> split = jaxcmh.load_dataset("synthetic", train=60, query=10)
+        >>> outcome = runs.run(split, "dcgh", bits=8, data="synthetic")
+        >>> made = grid(results.table(outcome.records, rows=("database",), columns=("direction",)))
+        >>> made.index, made.levels, len(made.rows)
+        (('database',), ((('image → text', 1), ('text → image', 1)),), 2)
     """
 
     index: tuple[str, ...]
@@ -397,6 +406,12 @@ class Verdict(NamedTuple):
     `paper` is the method's own, or another and what that calls it, such as "dcgh: BATCH".
     `verdict` is "reached" (not below the published value by more than `REACHED` or two standard deviations, whichever
     is more), "explained: ..." (below, and the copy of the published values says what is different) or "not reached".
+
+    Example:
+        >>> ours = {"ours": 0.36, "sd": 0.01, "seeds": 5, "difference": 0.01, "verdict": "reached"}
+        >>> one = Verdict("wiki", "dcgh", "dcgh", "i2t", bits=16, published=0.35, **ours)
+        >>> f"{one.ours:.2f} for {one.published:.2f}: {one.verdict}"
+        '0.36 for 0.35: reached'
     """
 
     data: str

@@ -58,6 +58,11 @@ class Metrics(NamedTuple):
     """What a ranking of the database achieves.
 
     All means are over the queries that have a relevant item in the database; the others are counted, not averaged.
+
+    Example:
+        >>> found = hamming_metrics(np.uint8([[0]]), np.uint8([[0], [1], [3]]), [5], [5, 2, 5])
+        >>> round(found.map, 4), found.n_queries, found.radius_recall[:3].tolist()
+        (0.8333, 1, [0.5, 0.5, 1.0])
     """
 
     ap: np.ndarray  # (n_q,) float64 average precision, nan for a query without any relevant item
@@ -166,7 +171,13 @@ def hamming_metrics(
 
 
 class Judged(NamedTuple):
-    """Label sets of queries and items on the device, for many rankings of the same items."""
+    """Label sets of queries and items on the device, for many rankings of the same items.
+
+    Example:
+        >>> judged = judge([0, 1], [0, 0, 1])
+        >>> judged.n_queries, judged.n_items
+        (2, 3)
+    """
 
     query_sets: Array  # (blocks, queries, label words) uint32, zeros behind the last query
     item_sets: Array  # (room, label words) uint32, zeros behind the last item
@@ -392,7 +403,13 @@ def _dcg(tied: np.ndarray, gain: np.ndarray, cuts: Sequence[int], discounts: np.
 
 
 class KnownItem(NamedTuple):
-    """Where the one item that belongs to a query comes."""
+    """Where the one item that belongs to a query comes.
+
+    Example:
+        >>> found = known_item(np.uint8([[0], [255]]), np.uint8([[0], [1]]))
+        >>> dict(zip(found.ranks, found.recall.tolist())), found.median_rank
+        ({1: 1.0, 5: 1.0, 10: 1.0}, 1.0)
+    """
 
     rank: np.ndarray  # (n_q,) float64 from 1 on; under expected ties the mean over all orders
     ranks: tuple[int, ...]

@@ -66,6 +66,13 @@ class Blocks(NamedTuple):
     """Items arranged for search by `arrange`: item (c S + s) C + r is words[c, :, r, s].
 
     Or, where `repeats` is there, the different codes of the items, in the order in which each comes first.
+
+    Example:
+        >>> blocks = arrange(np.uint8([[0], [7], [3]]))
+        >>> int(blocks.n), codes_of(blocks).tolist()
+        (3, [[0], [7], [3]])
+        >>> hamming_topk(np.uint8([[7]]), blocks, 2)[1].tolist()
+        [[1, 2]]
     """
 
     words: jax.Array  # (chunks, bytes, C, S) uint8; zeros behind the last item

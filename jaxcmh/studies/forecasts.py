@@ -44,7 +44,12 @@ print(json.dumps([peak, seconds]))
 
 
 class Measured(NamedTuple):
-    """A small training in a process of its own: `n` pairs, its peak memory, and the seconds of its second call."""
+    """A small training in a process of its own: `n` pairs, its peak memory, and the seconds of its second call.
+
+    Example:
+        >>> Measured(5_000, gb=0.5, seconds=1.0)
+        Measured(n=5000, gb=0.5, seconds=1)
+    """
 
     n: int
     gb: float
@@ -63,6 +68,11 @@ class Way(NamedTuple):
         gb: peak memory of the process.
         seconds: of the training, without compiling.
         measured: the two small trainings it was extended from.
+
+    Example:
+        >>> way = Way("room", 1.5, 40.0, measured=(Measured(5_000, 0.5, 1.0), Measured(20_000, 0.6, 3.0)))
+        >>> f"{way.gb} GB in {way.seconds / 60:.1f} minutes"
+        '1.5 GB in 0.7 minutes'
     """
 
     way: str
@@ -75,7 +85,14 @@ class Way(NamedTuple):
 
 
 class Forecast(NamedTuple):
-    """Expected memory and time of a training of `n` pairs, in each way asked for."""
+    """Expected memory and time of a training of `n` pairs, in each way asked for.
+
+    Example:
+        >>> small = Measured(5_000, 0.5, 1.0), Measured(20_000, 0.6, 3.0)
+        >>> found = Forecast("dcgh", 1_000_000, (Way("memory", 9.0, 30.0, small), Way("room", 1.5, 40.0, small)))
+        >>> min(found.ways, key=lambda way: way.gb).way
+        'room'
+    """
 
     method: str
     n: int

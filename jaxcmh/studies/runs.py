@@ -46,6 +46,12 @@ class Outcome(NamedTuple):
         records: one result line per kind of database codes.
         codes: name -> codes of training items and queries, with their ids.
         doubts: what looks wrong, see `results.doubts`.
+
+    Example:
+        >>> split = jaxcmh.load_dataset("synthetic", train=60, query=10)
+        >>> outcome = run(split, "dcgh", bits=8, data="synthetic")
+        >>> list(outcome.reports), outcome.model.info.bits, outcome.records[0]["method"]
+        (['learned', 'encoded'], 8, 'dcgh')
     """
 
     model: Any

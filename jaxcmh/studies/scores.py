@@ -31,6 +31,15 @@ class Scores(NamedTuple):
             map, and seconds (training without compilation; of runs side by side each has its share).
         lines: the result lines that it was made of, for `results.table`, `studies.optuna_study.to_optuna` and the like.
         varied: the hyper-parameters that vary, and "bits" where there are several lengths.
+
+    Example:
+        >>> import jaxcmh
+        >>> split = jaxcmh.load_dataset("synthetic", train=60, query=10)
+        >>> scores = study("dcgh", split, bits=8, seeds=1, params={"alpha": [1, 10]})
+        >>> scores.varied, len(scores.lines), sorted(scores.best())
+        (('alpha',), 4, ['alpha'])
+        >>> sorted(set(scores.table["alpha"].tolist()))
+        [1.0, 10.0]
     """
 
     table: dict[str, np.ndarray]
@@ -98,6 +107,14 @@ class Scores(NamedTuple):
         Raises:
             ValueError: the study has no such figure; the message names those it has.
             ModuleNotFoundError: matplotlib is not installed (the extra `plots`).
+
+        Example:
+            >>> import jaxcmh
+            >>> split = jaxcmh.load_dataset("synthetic", train=60, query=10)
+            >>> scores = study("dcgh", split, bits=8, seeds=1, params={"alpha": [1, 10]})
+            >>> with tempfile.TemporaryDirectory() as folder:
+            ...     [file.name for file in scores.figure("alpha", f"{folder}/alpha").files]
+            ['alpha.png', 'alpha.svg', 'alpha.pdf', 'alpha.csv']
         """
         plan = figures.plan(figures.studies(self.lines)[0], ".")
         title, form = plan[checks.choice(next(iter(plan)) if name is None else name, "name", tuple(plan))]

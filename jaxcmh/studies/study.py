@@ -40,7 +40,13 @@ MOST_RUNS = 1_000_000  # of a study
 
 
 class Study(NamedTuple):
-    """One family of runs: what varies is listed, all else is fixed."""
+    """One family of runs: what varies is listed, all else is fixed.
+
+    Example:
+        >>> study = Study("weights", "sensitivity", "dcgh", bits=(8, 16), seeds=2, vary={"alpha": [1, 10]})
+        >>> len(points(study))
+        8
+    """
 
     name: str  # such as "surface"; unique within a plan
     kind: str  # what the lines are for, such as "bits", "sensitivity", "surface", "ablation"; figures choose by it
@@ -60,7 +66,13 @@ class Study(NamedTuple):
 
 
 class Point(NamedTuple):
-    """One run of a study."""
+    """One run of a study.
+
+    Example:
+        >>> first, *_ = points(Study("lengths", "bits", "dcgh", bits=(8, 16), seeds=2))
+        >>> first.bits, first.seed, first.params.alpha
+        (8, 0, 10.0)
+    """
 
     setting: Mapping[str, float | int | str]
     bits: int
