@@ -22,7 +22,8 @@ from jaxcmh.studies.reproduce import wanted
 ROOT = Path(__file__).resolve().parents[1]
 README, EXPERIMENTS = ROOT / "README.md", ROOT / "experiments" / "README.md"
 GUIDE = Path(jaxcmh.__file__).parent / "methods" / "README.md"
-PAGES = {page.stem: page for page in sorted((EXPERIMENTS.parent / "guide").glob("[a-z]*.md"))}
+CHANGES = EXPERIMENTS.parent / "guide" / "changes.md"
+PAGES = {page.stem: page for page in sorted(CHANGES.parent.glob("[a-z]*.md")) if page != CHANGES}
 TOGETHER = (  # pages of which one goes on in the folder of another, in the order of the guide
     ("first-model",),
     ("convergence",),
@@ -94,6 +95,8 @@ def test_the_entry_to_cite_is_of_this_version():
     (entry,) = (example.parsed for example in blocks(README, CodeBlockParser(language="bibtex")))
     fields = dict(re.findall(r"(\w+) += \{+([^{}]+)\}", entry))
     assert fields["version"] == jaxcmh.__version__
+    assert f"This is version {jaxcmh.__version__}; [what changed]" in README.read_text()
+    assert re.findall("^## (.*)", CHANGES.read_text(), re.M)[0] == jaxcmh.__version__
     assert fields["author"] in (ROOT / "LICENSE").read_text()
 
 
@@ -341,11 +344,11 @@ def test_every_block_of_a_guide_page_runs_and_draws_its_pictures(names, shell, m
 
 def test_the_guide_lists_its_pages_in_their_order():
     listed = re.findall(r"\]\(([a-z-]+)\.md\)", (EXPERIMENTS.parent / "guide" / "README.md").read_text())
-    assert listed == [name for names in TOGETHER for name in names]
-    assert sorted(listed) == sorted(PAGES)
+    assert listed == [*(name for names in TOGETHER for name in names), "changes"]
+    assert sorted(listed) == sorted([*PAGES, "changes"])
 
 
-DOCUMENTS = (README, EXPERIMENTS, GUIDE, EXPERIMENTS.parent / "guide" / "README.md", *PAGES.values())
+DOCUMENTS = (README, EXPERIMENTS, GUIDE, EXPERIMENTS.parent / "guide" / "README.md", CHANGES, *PAGES.values())
 
 
 @pytest.mark.parametrize("path", DOCUMENTS, ids=[str(path.relative_to(ROOT)) for path in DOCUMENTS])
