@@ -142,7 +142,7 @@ def study(
         ties, at: as for `jaxcmh.evaluate`.
         path: file of result lines (.jsonl) to keep; what it has already is not computed again.
         memory: GB that the process may have at its peak: fewer runs go side by side, down to one; no bound if None.
-        verbose: show what is being done; if None, where somebody looks: in a terminal or a notebook.
+        verbose: as for `jaxcmh.train`.
 
     Returns:
         `Scores`. A run that has no finite solution has no row, and is named on standard error.
