@@ -188,7 +188,10 @@ def study(
         max_iterations=max_iterations,
         tolerance=tolerance,
     )
-    split, name = (data, "in memory") if isinstance(data, Split) else (load_dataset(data), str(data))
+    if isinstance(data, Split):  # what its user made of it is no longer the set of that name
+        split, name = data, f"{data.name} in memory".strip()
+    else:
+        split, name = load_dataset(data), str(data)
     options: dict[str, Any] = {"data": name, "ties": ties, "at": at, "databases": databases, "memory": memory}
     with tempfile.TemporaryDirectory() as folder:
         lines = run(described, split, path or Path(folder, "lines.jsonl"), **options, verbose=verbose)
