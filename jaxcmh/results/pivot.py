@@ -103,9 +103,10 @@ def table(
             place = tuple(_atom(entry[name]) for name in rows), tuple(_atom(entry[name]) for name in columns)
             setting = json.dumps([line.get("setting", {}), *(line[name] for name in CONFIGURATION)], sort_keys=True)
             if settings.setdefault(place, setting) != setting:
+                hint = f", such as rows={[*rows, *named]}" if (named := _varied(records, rows + columns)) else ""
                 raise ValueError(
                     f"two results of different configuration fall on {dict(zip(rows, place[0]))}: "
-                    "name the field they differ in as a row or column"
+                    f"name the field they differ in as a row or column{hint}"
                 )
             if cells.setdefault(place, {}).setdefault(line["seed"], value) != value:
                 raise ValueError(f"two results for {dict(zip(rows, place[0]))}, seed {line['seed']}, disagree")
@@ -120,6 +121,13 @@ def table(
     body = tuple((head, tuple(averaged(cells.get((head, top))) for top in tops)) for head in heads)
     caption = f"{score(protocol.get('at'), protocol.get('divisor', DIVISOR))}, {describe(protocol)}"
     return Table(rows, columns, tops, body, caption)
+
+
+def _varied(records: Lines, named: Sequence[str]) -> list[str]:
+    """The hyper-parameters and settings that lines differ in, less those that are named already."""
+    values = [{**line["params"], **line.get("setting", {})} for line in records]
+    every = dict.fromkeys(name for one in values for name in one if name not in named)
+    return [name for name in every if len({_atom(one.get(name)) for one in values}) > 1]
 
 
 def _scores(line: Mapping[str, Any], every: bool) -> Iterator[tuple[str, str, float]]:
