@@ -168,7 +168,7 @@ def head(field: str, value: Any) -> str:
 
 @checked
 def best(table: Table, digits: Digits = 3) -> set[tuple[int, int]]:
-    """(row, column) of the best cells; ties at the printed precision are all best.
+    """(row, column) of the best cells; ties at the printed precision are all best, but where all rows tie none is.
 
     Example:
         >>> import jaxcmh
@@ -182,6 +182,8 @@ def best(table: Table, digits: Digits = 3) -> set[tuple[int, int]]:
     for j in range(len(table.columns)):
         column = [round(cell.mean, digits) if cell else -math.inf for cell in (cells[j] for _, cells in table.rows)]
         highest = max(column, default=-math.inf)
+        if len(column) > 1 and min(column) == highest:  # then marks would tell nothing
+            continue
         places |= {(i, j) for i, value in enumerate(column) if value == highest > -math.inf}
     return places
 
