@@ -15,6 +15,7 @@ from sybil.parsers.markdown import PythonCodeBlockParser
 
 GUIDE = Path(__file__).resolve().parent / "guide"
 COLOURS = 32  # which lines and drawn shapes need; a picture takes a quarter of the room then
+OF_HEAT = 256  # colours of a heat map
 
 
 def main(pages: list[Path]) -> None:
@@ -29,7 +30,8 @@ def main(pages: list[Path]) -> None:
                 block.evaluate()
             for name in names:
                 with Image.open(Path("figures", name)) as picture:
-                    picture.convert("RGB").quantize(COLOURS).save(GUIDE / "pictures" / name, optimize=True)
+                    colours = OF_HEAT if name.startswith("surface") else COLOURS
+                    picture.convert("RGB").quantize(colours).save(GUIDE / "pictures" / name, optimize=True)
                 print(f"{name}: {(GUIDE / 'pictures' / name).stat().st_size / 1000:.0f} KB")
             os.chdir(GUIDE)
 

@@ -373,7 +373,8 @@ def train(
             The folder is yours to remove.
         progress: called after each pass over the samples that trains an MLP, with the view, the number of passes and
             the cross entropy on held-out samples.
-        verbose: show by a line on standard error that it is at work; if None, in a terminal or a notebook.
+        verbose: show on standard error what is being done; if None, a moving line in a terminal or a notebook, and
+            elsewhere one line after two seconds. False is silent.
 
     Returns:
         A `Model`.  A training with a tolerance that `max_iterations` end before it has converged gives a warning, as do

@@ -183,7 +183,7 @@ def progress(total: int = 1, verbose: bool | None = True) -> Iterator[Progress]:
 
     Args:
         total: number of steps.
-        verbose: whether to; if None, on a terminal or in a notebook.
+        verbose: whether to; if None, where there is neither a terminal nor a notebook, one line and no more.
 
     >>> with progress(2) as steps:
     ...     steps.step("first")
@@ -233,7 +233,7 @@ def _watch(verbose: bool | None) -> Callable[[Progress], AbstractContextManager[
         return _in_notebook
     if sys.stderr.isatty():
         return _moving
-    return _piped if verbose else None
+    return _piped if verbose else _once
 
 
 def notebook() -> bool:
@@ -291,6 +291,11 @@ def _in_notebook(steps: Progress) -> Iterator[None]:
 
 def _piped(steps: Progress) -> AbstractContextManager[None]:
     return _every(_PIPED_SECONDS, steps, say)
+
+
+def _once(steps: Progress) -> AbstractContextManager[None]:
+    """One line, so that a script is not silent, and its log not long."""
+    return _every(threading.TIMEOUT_MAX, steps, lambda _: say(f"jaxcmh: {steps.doing} ..."))
 
 
 @contextmanager

@@ -100,7 +100,7 @@ class CrossModalHasher(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
             The estimator itself.
 
         Raises:
-            ValueError: `starts` are no columns of X, or as for `jaxcmh.train`.
+            ValueError: `starts` are no columns of X, X is a pair of views, or as for `jaxcmh.train`.
 
         Example:
             >>> X = np.random.default_rng(0).normal(size=(60, 7))
@@ -108,7 +108,7 @@ class CrossModalHasher(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
             ['bird', 'cat', 'dog']
         """
         options: dict[str, Any] = {"accept_sparse": "csr", "ensure_min_samples": 2, "ensure_min_features": 2}
-        X, y = validate_data(self, X, y, multi_output=True, **options)
+        X, y = validate_data(self, _matrix(X), y, multi_output=True, **options)
         check_classification_targets(y)
         if y.ndim == 2 and y.shape[1] > 1:
             self.classes_, self.labels_ = None, y
@@ -139,7 +139,7 @@ class CrossModalHasher(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
             ((5, 16), (60, 2))
         """
         check_is_fitted(self)
-        X = validate_data(self, X, accept_sparse="csr", reset=False)
+        X = validate_data(self, _matrix(X), accept_sparse="csr", reset=False)
         codes = [encode(self.model_, x, view) for view, x in enumerate(self._views(X))]
         return np.hstack([unpack(one) for one in codes] if self._signs else codes)
 
@@ -164,7 +164,7 @@ class CrossModalHasher(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
         """
         check_is_fitted(self)
         checks.choice(self.database, "database", ("learned", "encoded"))
-        X, y = validate_data(self, X, y, accept_sparse="csr", multi_output=True, reset=False)
+        X, y = validate_data(self, _matrix(X), y, accept_sparse="csr", multi_output=True, reset=False)
         if self.classes_ is not None:
             y = np.ravel(y)
             places = np.searchsorted(self.classes_, y).clip(max=len(self.classes_) - 1)
@@ -227,3 +227,10 @@ class CrossModalHasher(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
                 f"views, from 1 to {X.shape[1] - 1}; got {self.starts!r}"
             )
         return [X[:, a:b] for a, b in pairwise(ends)]
+
+
+def _matrix(X: Any) -> Any:
+    """X, unless it is the views one by one, as everything else in the package takes them."""
+    if isinstance(X, list | tuple) and any(getattr(view, "ndim", 0) == 2 for view in X):
+        raise ValueError(f"X: expected one matrix, the views beside each other: np.hstack(views); got {checks.got(X)}")
+    return X

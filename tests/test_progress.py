@@ -40,7 +40,7 @@ def work(verbose):
 
 @pytest.mark.parametrize(
     ("terminal", "verbose", "shown"),
-    [(True, None, True), (True, False, False), (True, True, True), (False, None, False), (False, True, True)],
+    [(True, None, True), (True, False, False), (True, True, True), (False, False, False), (False, True, True)],
 )
 def test_who_looks_is_shown(monkeypatch, terminal, verbose, shown):
     said = stderr(monkeypatch, terminal)
@@ -49,10 +49,20 @@ def test_who_looks_is_shown(monkeypatch, terminal, verbose, shown):
     assert ("\r" in said.getvalue()) == (shown and terminal)
 
 
-def test_what_ends_soon_says_nothing(monkeypatch):
-    monkeypatch.setattr(progress, "_PATIENCE", 10.0)
-    said = stderr(monkeypatch, True)
+def test_a_script_that_says_nothing_of_it_gets_one_line(monkeypatch):
+    monkeypatch.setattr(progress, "_PIPED_SECONDS", 0.05)
+    said = stderr(monkeypatch, False)
+    work(None)
+    assert said.getvalue() == "jaxcmh: working ...\n"
     work(True)
+    assert said.getvalue().count("[0/2] working\n") > 1
+
+
+@pytest.mark.parametrize(("terminal", "verbose"), [(True, True), (False, None)])
+def test_what_ends_soon_says_nothing(monkeypatch, terminal, verbose):
+    monkeypatch.setattr(progress, "_PATIENCE", 10.0)
+    said = stderr(monkeypatch, terminal)
+    work(verbose)
     assert said.getvalue() == ""
 
 

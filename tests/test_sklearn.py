@@ -47,6 +47,18 @@ def model():
     return jaxcmh.train("dcgh", DATA.train.views, Y, bits=8, **options)
 
 
+def test_views_one_by_one_are_refused_with_what_joins_them(fitted):
+    message = r"X: expected one matrix, the views beside each other: np\.hstack\(views\); got"
+    for views in (DATA.query.views, list(DATA.query.views), (scipy.sparse.csr_array(X[:, :9]), X[:, 9:])):
+        with pytest.raises(ValueError, match=message):
+            clone(HASHER).fit(views, Y)
+        with pytest.raises(ValueError, match=message):
+            fitted.transform(views)
+        with pytest.raises(ValueError, match=message):
+            fitted.score(views, THEIRS)
+    assert (fitted.transform(QUERIES.tolist()) == fitted.transform(QUERIES)).all()
+
+
 def test_codes_and_score_are_those_of_the_functions(fitted, model):
     codes = fitted.transform(QUERIES)
     assert (codes.shape, codes.dtype, set(codes.flat)) == ((40, 16), np.float32, {-1, 1})

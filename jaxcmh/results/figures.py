@@ -223,14 +223,14 @@ def _number(value: Any) -> str:
     return f"{value:g}" if isinstance(value, int | float) else str(value)
 
 
-def _caption(lines: Sequence[Line], free: Sequence[str] = ()) -> str:
+def _caption(lines: Sequence[Line], free: Sequence[str] = (), spread: str = " ± standard deviation") -> str:
     if len({line["data"] for line in lines}) > 1:  # each says which in its label
         free = (*free, "data", *results.OF_THE_SETTING)
     protocol = results.one_protocol(lines, ("database", *free) if len(_kinds(lines)) > 1 else free)
     seeds = len({line["seed"] for line in lines})
     bits = sorted({line["bits"] for line in lines})
     words = results.describe(protocol) + (f", {bits[0]} bits" if len(bits) == 1 else "")
-    return words + (f", mean ± standard deviation of {seeds} seeds" if seeds > 1 else ", one seed")
+    return words + (f", mean{spread} of {seeds} seeds" if seeds > 1 else ", one seed")
 
 
 def _kinds(lines: Sequence[Line]) -> list[str]:
@@ -381,7 +381,7 @@ def _along(
 ) -> tuple[str, str, Callable]:
     """mAP against one varied name; the others have the values that most lines have, but those `tied` vary with it.
 
-    Points that are not `joined` by lines are those of settings that differ in more than what is on the axis.
+    Points that are not `joined` by lines are those of a design, whose settings differ in all that is varied.
     """
 
     def form(stem: Path) -> list[Path]:
@@ -398,7 +398,7 @@ def _along(
             raise ValueError(f"no line says what {name} was")
         caption = _caption(lines, results.OF_THE_SETTING if settings else ())
         few = xs if len(xs) <= 10 and not _wide(xs) else None
-        x = symbol(name) + (f", and with it {', '.join(map(symbol, tied))}" if tied else "")
+        x = symbol(name) + (f", and with it {', '.join(map(symbol, tied))}" if tied and joined else "")
         options = {"caption": caption, "log_x": _wide(xs), "share_y": False, "ticks": few, "joined": joined}
         return plots.draw(stem, panels, x=x, y="mAP", **options)
 
@@ -492,7 +492,10 @@ def _surface(study: Study, folder: Path) -> Plan:
                             counts[cell] += 1
                     cells = np.where(counts > 0, sums / np.maximum(counts, 1), np.nan)
                     panels.append(plots.Surface(_title(kind, direction, kinds), xs, ys, cells))
-            caption = f"{label(own[0])}, {_caption(own)}"
+            caption = f"{label(own[0])}, {_caption(own, spread='')}"
+            if len(panels) > 1:
+                which = f", {kinds[0]} codes" if len(kinds) > 1 else ""
+                caption += f"; best by mean over directions{which}: {_words(best(own, study.vary)[0])}"
             return plots.surface(stem, panels, x=symbol(first), y=symbol(second), z="mAP", caption=caption)
 
         title = f"mAP over {symbol(first)} and {symbol(second)}: {name}"

@@ -115,9 +115,10 @@ def table(
             place = tuple(_atom(entry[name]) for name in rows), tuple(_atom(entry[name]) for name in columns)
             setting = json.dumps([line.get("setting", {}), *(line[name] for name in CONFIGURATION)], sort_keys=True)
             if settings.setdefault(place, setting) != setting:
+                hint = f", such as rows={[*rows, *named]}" if (named := _varied(records, rows + columns)) else ""
                 raise ValueError(
                     f"two results of different configuration fall on {dict(zip(rows, place[0]))}: "
-                    "name the field they differ in as a row or column"
+                    f"name the field they differ in as a row or column{hint}"
                 )
             if cells.setdefault(place, {}).setdefault(line["seed"], value) != value:
                 raise ValueError(f"two results for {dict(zip(rows, place[0]))}, seed {line['seed']}, disagree")
@@ -132,6 +133,13 @@ def table(
     body = tuple((head, tuple(averaged(cells.get((head, top))) for top in tops)) for head in heads)
     caption = f"{score(protocol.get('at'), protocol.get('divisor', DIVISOR))}, {describe(protocol)}"
     return Table(rows, columns, tops, body, caption)
+
+
+def _varied(records: Lines, named: Sequence[str]) -> list[str]:
+    """The hyper-parameters and settings that lines differ in, less those that are named already."""
+    values = [{**line["params"], **line.get("setting", {})} for line in records]
+    every = dict.fromkeys(name for one in values for name in one if name not in named)
+    return [name for name in every if len({_atom(one.get(name)) for one in values}) > 1]
 
 
 def _scores(line: Mapping[str, Any], every: bool) -> Iterator[tuple[str, str, float]]:
@@ -172,7 +180,7 @@ def head(field: str, value: Any) -> str:
 
 @checked
 def best(table: Table, digits: Digits = 3) -> set[tuple[int, int]]:
-    """(row, column) of the best cells; ties at the printed precision are all best.
+    """(row, column) of the best cells; ties at the printed precision are all best, but where all rows tie none is.
 
     Example:
         >>> import jaxcmh
@@ -186,6 +194,8 @@ def best(table: Table, digits: Digits = 3) -> set[tuple[int, int]]:
     for j in range(len(table.columns)):
         column = [round(cell.mean, digits) if cell else -math.inf for cell in (cells[j] for _, cells in table.rows)]
         highest = max(column, default=-math.inf)
+        if len(column) > 1 and min(column) == highest:  # then marks would tell nothing
+            continue
         places |= {(i, j) for i, value in enumerate(column) if value == highest > -math.inf}
     return places
 

@@ -49,6 +49,7 @@ MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")
 GREY = "#BBBBBB"
 GREYS = {"p": GREY, "H": "#888888", "<": "#666666", ">": "#A0A0A0"}  # markers of four more classes of a scatter
 BANDS = 3  # lines per panel up to which the spread is a band; above, it is a bar at every point
+PRINTED = 3  # decimals of mAP that tables print
 KINDS = ("png", "svg", "pdf")
 DATES = {"svg": {"Date": None}, "pdf": {"CreationDate": None}}  # left out: equal figures give equal files
 STYLE: dict[Any, Any] = {
@@ -185,7 +186,15 @@ def draw(
             if name in panel.ringed:
                 place = np.flatnonzero(xs == panel.ringed[name])
                 axes.plot(
-                    xs[place], ys[place], "o", markersize=9, markerfacecolor="none", color=colour, mew=1.4, zorder=4
+                    xs[place],
+                    ys[place],
+                    "o",
+                    markersize=9,
+                    markerfacecolor="none",
+                    color=colour,
+                    mew=1.4,
+                    zorder=4,
+                    clip_on=False,  # of a last point, at the border
                 )
         if log_x:
             _log(axes, axes.xaxis, [value for xs, _ in panel.lines.values() for value in xs])
@@ -390,7 +399,9 @@ class Surface(NamedTuple):
 def surface(
     stem: PathLike, panels: Annotated[Sequence[Surface], filled], *, x: str, y: str, z: str, caption: str = ""
 ) -> list[Path]:
-    """Draw heat maps with one true cell per computed value, the best ringed; the colour scale is each panel's own.
+    """Draw heat maps with one true cell per computed value; the colour scale is each panel's own.
+
+    The best cell of a panel is ringed, unless others print alike: of a plateau no cell is the best.
 
     Args:
         stem: path without an ending, see `draw`.
@@ -420,8 +431,8 @@ def surface(
 
         cells = np.ma.masked_invalid(np.asarray(panel.cells, float))
         drawn = axes.pcolormesh(cells, cmap="viridis", edgecolors="white", linewidth=0.6, rasterized=False)
-        best = np.unravel_index(cells.argmax(), cells.shape)
-        axes.plot(best[1] + 0.5, best[0] + 0.5, "o", markersize=9, markerfacecolor="none", color="#D55E00", mew=1.8)
+        for best in _peak(panel):
+            axes.plot(best[1] + 0.5, best[0] + 0.5, "o", markersize=9, markerfacecolor="none", color="#D55E00", mew=1.8)
         for axis, values in ((axes.xaxis, panel.xs), (axes.yaxis, panel.ys)):
             step = -(-len(values) // 12)
             ticks = [short(v, _powers(values)) for v in values[::step]]
@@ -439,8 +450,18 @@ def surface(
         for a, cell in zip(panel.xs, row)
     ]
     table = (["panel", x, y, z], points)
-    caption = "; ".join(filter(None, [caption, "the ring marks the best of all settings, mean over seeds"]))
+    peaks = [bool(len(_peak(panel))) for panel in panels]
+    ring = "ring: best cell of a panel" if any(peaks) else ""
+    plateau = "" if all(peaks) else f"no ring where several are the best to {PRINTED} decimals"
+    caption = "; ".join(filter(None, [caption, ring, plateau]))
     return _figure(stem, panels, fill, x=x, y=y, caption=caption, points=table, size=(4.2, 3.2), grid=False)
+
+
+def _peak(panel: Surface) -> np.ndarray:
+    """(1, 2) row and column of the best cell, (0, 2) where several print alike."""
+    printed = np.round(np.asarray(panel.cells, float), PRINTED)
+    best = np.argwhere(printed == np.nanmax(printed))
+    return best if len(best) == 1 else best[:0]
 
 
 class Matrix(NamedTuple):
@@ -901,6 +922,8 @@ def bits(records: Lines, stem: PathLike) -> list[Path]:
         panels.append(Panel(heading(place[-1], place[0] if place[1:] else ""), lines, spread))
     seeds = max(cell.seeds for _, cells in table.rows for cell in cells if cell)
     caption = f"{table.caption}, " + (f"mean ± standard deviation of {seeds} seeds" if seeds > 1 else "one seed")
+    if len({tuple(xs) for panel in panels for xs, _ in panel.lines.values()}) > 1:
+        caption += "; each method at the code lengths that it was run at"
     powers = [length for length in lengths if length.bit_count() == 1]
     ticks = powers if len(lengths) > 10 and len(powers) > 1 else lengths  # as many as have room
     return draw(stem, panels, x="bits", y="mAP", caption=caption, log_x=True, share_y=False, ticks=ticks)

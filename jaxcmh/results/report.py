@@ -445,7 +445,10 @@ def _lede(records: Sequence[dict], studies: Sequence[figures.Study]) -> str:
         (line["key"], line["database"]): line["times"] for line in records if line["database"] == records[0]["database"]
     }
     seconds = sum(times.get("train", 0.0) for times in trainings.values())
-    spent = _count(round(seconds), "second") if seconds < 120 else f"{seconds / 60:.0f} minutes"
+    if seconds < 1:
+        spent = "less than a second"
+    else:
+        spent = _count(round(seconds), "second") if seconds < 120 else f"{seconds / 60:.0f} minutes"
     methods = ", ".join(dict.fromkeys(line["method"] for line in records))
     data = ", ".join(dict.fromkeys(line["data"] for line in records))
     parts = "1 study" if len(studies) == 1 else f"{len(studies)} studies"

@@ -159,7 +159,7 @@ def study(
         ties, at: as for `jaxcmh.evaluate`.
         path: file of result lines (.jsonl) to keep; what it has already is not computed again.
         memory: GB that the process may have at its peak: fewer runs go side by side, down to one; no bound if None.
-        verbose: show what is being done; if None, where somebody looks: in a terminal or a notebook.
+        verbose: as for `jaxcmh.train`.
 
     Returns:
         `Scores`. A run that has no finite solution has no row, and is named on standard error.
@@ -205,7 +205,10 @@ def study(
         max_iterations=max_iterations,
         tolerance=tolerance,
     )
-    split, name = (data, "in memory") if isinstance(data, Split) else (load_dataset(data), str(data))
+    if isinstance(data, Split):  # what its user made of it is no longer the set of that name
+        split, name = data, f"{data.name} in memory".strip()
+    else:
+        split, name = load_dataset(data), str(data)
     options: dict[str, Any] = {"data": name, "ties": ties, "at": at, "databases": databases, "memory": memory}
     with tempfile.TemporaryDirectory() as folder:
         lines = run(described, split, path or Path(folder, "lines.jsonl"), **options, verbose=verbose)

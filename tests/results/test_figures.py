@@ -151,7 +151,7 @@ def test_points_drawn_at_random_are_not_joined_and_all_there(tmp_path, undrawn):
     lines = [fake_lines.line(study=named, params={"alpha": a, "beta": b}) for a, b in points]
     figures.draw(study(lines), tmp_path / "s", tmp_path)
     _, (panels,), options = undrawn["s-beta"]
-    assert (options["joined"], options["x"]) == (False, "β, and with it α")
+    assert (options["joined"], options["x"]) == (False, "β")
     assert panels[0].lines["dcgh"][0] == [2.0, 4.0, 9.0]
 
 
@@ -182,6 +182,8 @@ def test_a_surface_has_true_cells_and_gaps_where_nothing_was_run(tmp_path, undra
     assert np.isnan(cells[2, 0])
     own = [r["map"]["i2t"] for r in lines if r["params"] == {"alpha": 1.0, "beta": 1e-4}]
     assert cells[0, 1] == pytest.approx(np.mean(own))
+    assert "mean of 2 seeds" in options["caption"]
+    assert "best by mean over directions: α = " in options["caption"]
 
 
 def test_scaling_tells_the_exponent(tmp_path, undrawn):
@@ -244,6 +246,21 @@ def test_drawings_check_their_input(tmp_path, form, arguments, message):
     with pytest.raises(ValueError, match=message):
         form(tmp_path / "f", *arguments, **options)
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("cells", "said", "unsaid"),
+    [
+        ([[0.5014, 0.5006], [0.3, np.nan]], "no ring where several", "ring: best"),
+        ([[0.502, 0.501], [0.3, np.nan]], "ring: best cell of a panel", "no ring"),
+    ],
+)
+def test_a_plateau_has_no_ring(tmp_path, cells, said, unsaid):
+    panel = plots.Surface("p", [0.1, 1.0], [5.0, 6.0], cells)
+    text = plots.surface(tmp_path / "s", [panel], x="a", y="b", z="mAP")[1].read_text()
+    assert said in text
+    assert unsaid not in text
+    assert ("#d55e00" in text.lower()) == said.startswith("ring")
 
 
 def test_the_csv_of_a_surface_holds_its_cells(tmp_path):

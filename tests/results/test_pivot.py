@@ -26,7 +26,7 @@ def test_a_protocol_field_may_differ_when_it_is_a_column():
 
 
 def test_different_parameters_do_not_fall_into_one_cell():
-    with pytest.raises(ValueError, match="two results of different configuration"):
+    with pytest.raises(ValueError, match=r"two results of different .*, such as rows=\['method', 'alpha', 'beta'\]$"):
         results.table([line(), line(seed=1, params={"alpha": 2.0})])
 
 
@@ -53,7 +53,7 @@ def test_cells_are_means_over_seeds():
 
 def test_all_tied_bests_are_bold():
     table = results.table([line(), line(method="aah", i2t=0.4001), line(method="acqh", i2t=0.1)])
-    assert results.best(table) == {(0, 0), (1, 0), (0, 1), (1, 1), (2, 1)}
+    assert results.best(table) == {(0, 0), (1, 0)}  # in the other direction all rows tie, and none is marked
     text = tables.render(table, "markdown")
     assert text.count("**0.400**") == 2
     assert text.splitlines()[-1] == f"{table.caption}. In bold: best of its column."

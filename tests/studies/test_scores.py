@@ -40,6 +40,7 @@ def test_the_table_holds_what_a_study_of_the_same_runs_gives(split, scores, tmp_
     assert set(table["lam"]) == {0.1}
     assert (table["seconds"] > 0).all()
     assert scores.varied == ("alpha", "bits")
+    assert {line["data"] for line in scores.lines} == {f"{split.name} in memory"}
 
 
 def test_what_a_file_has_is_not_computed_again(split, tmp_path, monkeypatch):
