@@ -20,7 +20,7 @@ from jaxcmh.checks import Bits, Count, Iterations, Key, Keys, Labels, Pairs, Wei
 from jaxcmh.learning import reduction
 from jaxcmh.learning.compilation import options, quickly
 from jaxcmh.learning.features import Features
-from jaxcmh.learning.linalg import exact, lstsq, unit_rows
+from jaxcmh.learning.linalg import exact, lstsq, sign, unit_rows
 from jaxcmh.learning.processes import mesh_of, share
 from jaxcmh.learning.streaming import Labelled
 
@@ -559,6 +559,35 @@ def run(
     with jax.enable_x64(True):
         (state, _, converged), objective = lax.scan(iterate, (state, start, jnp.int32(0)), numbers)
     return Fit(state, jnp.append(start, objective), converged)
+
+
+@partial(jax.jit, static_argnames=("method", "bits", "max_iterations", "tolerance"))
+def _stage(
+    data: Data, key: Array, params: Any, *, method: Method, bits: int, max_iterations: int, tolerance: float
+) -> tuple[Any, Fit]:
+    return method.init(key, data, params, bits), run(method, data, key, params, bits, max_iterations, tolerance)
+
+
+def stage(method: Method, key: Array, data: Data, params: Any, bits: int) -> tuple[Any, Fit]:
+    """The start of a method that is a stage of another one, and all of its training."""
+    ends = {"max_iterations": method.max_iterations, "tolerance": method.tolerance}
+    return quickly(_stage, data, key, params, method=bare(method), bits=bits, **ends)
+
+
+@partial(jax.jit, static_argnames="bits")
+def _drawn(key: Array, data: Data, *, bits: int) -> Array:
+    return data.gaussian(key, len(data.mask), bits) >= 0
+
+
+@jax.jit
+def _as_codes(positive: Array, mask: Array) -> Array:
+    return sign(jnp.where(positive, 1, -1).astype(mask.dtype), mask)
+
+
+def random_codes(keys: Array, data: Data, bits: int) -> list[Array]:
+    """Codes (n, bits) by chance for each key; of many samples all are drawn, as bytes, before any becomes numbers."""
+    drawn = [quickly(_drawn, key, data, bits=bits) for key in keys]
+    return [quickly(_as_codes, positive, data.mask) for positive in drawn]
 
 
 @partial(jax.jit, static_argnames=("method", "bits", "max_iterations"))

@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import Array, lax
 
 LEAST = 1e-13  # smallest ridge, as a share of the squared size of a matrix
@@ -262,13 +263,13 @@ def lstsq(*terms: tuple[Any, Array, Array], ridge: Array | float = 0.0) -> Array
         0.5
     """
     A = jnp.concatenate([jnp.sqrt(w) * A for w, A, _ in terms])
-    B = jnp.concatenate([jnp.sqrt(w) * B for w, _, B in terms])
-    q, r = A.shape[1], B.shape[1]
-    diagonal = jnp.sqrt(ridge + smallest_ridge(A)) * jnp.eye(q, dtype=A.dtype)
-    A, B = jnp.concatenate([A, diagonal]), jnp.concatenate([B, jnp.zeros((q, r), B.dtype)])
-    if r > q:  # many right-hand sides: Q is smaller than they are
+    q, r = A.shape[1], terms[0][2].shape[1]
+    A = jnp.concatenate([A, jnp.sqrt(ridge + smallest_ridge(A)) * jnp.eye(q, dtype=A.dtype)])
+    if 2 * r > q:  # many right-hand sides: to make Q takes less time than to turn them by reflections
         Q, R = qr(A)
-        return upper_solve(R, Q.T @ B)
+        parts = jnp.split(Q, np.cumsum([len(B) for _, _, B in terms]))
+        return upper_solve(R, sum(jnp.sqrt(w) * (part.T @ B) for part, (w, _, B) in zip(parts, terms)))
+    B = jnp.concatenate([*(jnp.sqrt(w) * B for w, _, B in terms), jnp.zeros((q, r), A.dtype)])
     R = triangle(jnp.concatenate([A, B], axis=1))
     return upper_solve(R[:q, :q], R[:q, q:])
 
@@ -309,11 +310,24 @@ def refined(G: Array, undone: Callable[[Array], Array], k: int) -> Array:
     """
     # With less than 1e-8 rounding would fill in float64 what is open, and rows in another order learn other words.
     small = max(4 * float(jnp.finfo(G.dtype).eps), 1e-8) * jnp.trace(G) + jnp.finfo(G.dtype).tiny
-    T = upper_factor(G + small * jnp.eye(len(G), dtype=G.dtype))
-    X = jnp.zeros((len(G), k), G.dtype)
-    for _ in range(3):
-        X += upper_solve(T, upper_solve_transposed(T, undone(X)))
-    return X
+    return solved(upper_factor(G + small * jnp.eye(len(G), dtype=G.dtype)), undone, k)
+
+
+def solved(T: Array, undone: Callable[[Array], Array], k: int) -> Array:
+    """The X (q, k) for which `undone` is 0, a linear function (q, k) to (q, k) with about the derivative -TᵀT.
+
+    What a first step leaves undone is solved for again, twice.
+
+    Example:
+        >>> T, target = jnp.array([[2.0, 1.0], [0.0, 1.0]]), jnp.ones((2, 1))
+        >>> solved(T, lambda X: target - T.T @ T @ X, 1).round(4).tolist()
+        [[0.0], [0.5]]
+    """
+
+    def again(_: Any, X: Array) -> Array:
+        return X + upper_solve(T, upper_solve_transposed(T, undone(X)))
+
+    return lax.fori_loop(0, 3, again, jnp.zeros((len(T), k), T.dtype))
 
 
 def sums_of_words(A: Array, words: int, counts: Array, target: Array) -> Array:

@@ -13,12 +13,10 @@ B, C and P are minimised exactly given the others; an unseen x gets the code sgn
 from functools import partial
 from typing import NamedTuple
 
-import jax
 import jax.numpy as jnp
 from jax import Array, random
 
-from jaxcmh.learning.compilation import quickly
-from jaxcmh.learning.core import Data, Method, bare, by_rows, of_views, run, summed
+from jaxcmh.learning.core import Data, Method, by_rows, of_views, random_codes, stage, summed
 from jaxcmh.learning.encoders import decomposed, ridge_by_svd
 from jaxcmh.learning.features import Features
 from jaxcmh.learning.linalg import descend, sign, similarity_factors, sqnorm, unit_rows
@@ -38,29 +36,10 @@ class State(NamedTuple):
 
 def init(key: Array, data: Data, p: Params, bits: int, stage_one: Method) -> State:
     """Stage one, then random codes, and hash functions at 0, where Algorithm 1 starts them at random."""
-    U, start, objective = quickly(first_stage, key, data, p, bits=bits, stage_one=stage_one)
-    drawn = [quickly(draw, k, data, bits=bits) for k in random.split(random.fold_in(key, 0))]
-    B, C = (quickly(codes_of, positive, data.mask) for positive in drawn)
+    start, (mapped, objective, _) = stage(stage_one, key, data, p, bits)
+    B, C = random_codes(random.split(random.fold_in(key, 0)), data, bits)
     P = tuple(jnp.zeros((X.shape[1], bits), B.dtype) for X in data.views)
-    return State(U, start, objective, B, C, jnp.zeros_like(B), P)
-
-
-@partial(jax.jit, static_argnames=("bits", "stage_one"))
-def first_stage(key: Array, data: Data, p: Params, *, bits: int, stage_one: Method) -> tuple[Array, Array, Array]:
-    """U, where it started, and the objective from there on."""
-    trained = run(bare(stage_one), data, key, p, bits, stage_one.max_iterations, stage_one.tolerance)
-    return trained.state.U, stage_one.init(key, data, p, bits).U, trained.objective
-
-
-@partial(jax.jit, static_argnames="bits")
-def draw(key: Array, data: Data, *, bits: int) -> Array:
-    """(n, bits) true or false by chance: a quarter of what codes take while more random numbers are made."""
-    return data.gaussian(key, len(data.mask), bits) >= 0
-
-
-@jax.jit
-def codes_of(positive: Array, mask: Array) -> Array:
-    return sign(jnp.where(positive, 1, -1).astype(mask.dtype), mask)
+    return State(mapped.U, start.U, objective, B, C, jnp.zeros_like(B), P)
 
 
 def UL(s: State, data: Data) -> tuple[Array, Array]:
@@ -179,6 +158,7 @@ method = Method(
     features=Features(anchors=500),
     prepare=decomposed,
     diagnostics=diagnostics,
+    label_rows=("labels",),
 )
 paper_params = {
     "wiki": Params(),

@@ -19,7 +19,7 @@ from jaxcmh.checks import Positive, Weight
 from jaxcmh.learning.core import Data, Method, of_views
 from jaxcmh.learning.encoders import ridge
 from jaxcmh.learning.features import Features
-from jaxcmh.learning.linalg import lstsq, sign, sqnorm
+from jaxcmh.learning.linalg import lstsq, ridge_factor, sign, solved, sqnorm
 
 
 class Params(NamedTuple):
@@ -42,6 +42,7 @@ class State(NamedTuple):
     W: tuple[Array, ...]  # (r, r)
     U: Array  # (c, r)
     Q: tuple[Array, ...]  # (r, r) for every view after the first
+    T: Array  # (c, c) TᵀT = M lam3 LᵀL + lam5 I for M views, which every update of U wants
 
 
 def init(key: Array, data: Data, p: Params, bits: int, shared: bool = False) -> State:
@@ -55,7 +56,8 @@ def init(key: Array, data: Data, p: Params, bits: int, shared: bool = False) -> 
     Q = () if shared else tuple(normal(bits, bits) for _ in views[1:])
     V = tuple(X @ normal(X.shape[1], bits) for X in views)
     V = (jnp.stack(V).sum(0),) if shared else V
-    return State(tuple(jnp.zeros((bits, X.shape[1]), U.dtype) for X in views), V, W, U, Q)
+    T = ridge_factor(jnp.sqrt(len(views) * p.lam3) * data.labels, p.lam5)
+    return State(tuple(jnp.zeros((bits, X.shape[1]), U.dtype) for X in views), V, W, U, Q, T)
 
 
 def V_of_views(s: State) -> tuple[Array, ...]:
@@ -92,8 +94,12 @@ def update_W(s: State, data: Data, p: Params) -> State:
 
 def update_U(s: State, data: Data, p: Params) -> State:
     """Eq. 14 as printed diverges: the minimum has (M lam3 LᵀL + lam5 I)⁻¹, M views, and a sum over m."""
-    terms = [(p.lam3, data.labels, V @ W) for V, W in zip(V_of_views(s), s.W)]
-    return s._replace(U=lstsq(*terms, ridge=p.lam5))
+    VW = [V @ W for V, W in zip(V_of_views(s), s.W)]
+
+    def undone(U: Array) -> Array:
+        return p.lam3 * data.labels.T @ sum(VW_m - data.labels @ U for VW_m in VW) - p.lam5 * U
+
+    return s._replace(U=solved(s.T, undone, s.U.shape[1]))
 
 
 def update_Q(s: State, data: Data, p: Params) -> State:
