@@ -86,8 +86,10 @@ def test_sparse_rows_are_mapped_as_dense_ones(kind, layout):
     chosen = Features(kind, anchors=10, standardise=True)
     dense_map, dense = features.fit(chosen, random.key(0), x)
     sparse_map, sparse = features.fit(chosen, random.key(0), layout(x))
-    np.testing.assert_allclose(sparse, dense, atol=1e-5)
-    np.testing.assert_allclose(features.apply(sparse_map, layout(x)), features.apply(dense_map, x), atol=1e-5)
+    # Moments differ in their last digit, and of an anchor's distance to itself the root of its rounding is seen.
+    atol = 1e-4 if kind == "laplace" else 1e-5
+    np.testing.assert_allclose(sparse, dense, atol=atol)
+    np.testing.assert_allclose(features.apply(sparse_map, layout(x)), features.apply(dense_map, x), atol=atol)
 
 
 @pytest.mark.parametrize("kind", typing.get_args(features.Kind))
