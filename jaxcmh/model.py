@@ -446,28 +446,14 @@ def train(
     if several(mesh) and hash_function == "mlp":
         raise ValueError("hash_function: expected 'ridge', for one process trains an MLP; got 'mlp'")
     views = [streaming.source(x, f"views[{m}]", keep, share(n, mesh)) for m, x in enumerate(views)]
-    known_R, mapped_views = None, ()
+    known_R, maps = None, None
     if kept is not None and done:
         arrays = finished_stages.read(kept, "features")[1]
         maps, known_R = _maps(arrays, chosen), arrays.get("R")
-        if keep:
-            mapped_views = tuple(feature_maps.mapped_over(*pair, mesh) for pair in zip(maps, views))
-    else:
-        keys = (random.fold_in(key, m) for m in range(len(views)))
-        maps, mapped_views = zip(*(feature_maps.fit_map(*one, mesh, keep) for one in zip(chosen, keys, views)))
-    if not keep:
-        mapped_views = tuple(map(Streamed, maps, views, (fitted.mean.dtype for fitted in maps)))
+    maps, mapped_views = _mapped(chosen, key, views, mesh, keep, maps)
     known, known_labels = mapped_views, host_labels
     if not labelled.all():
-        known = [
-            streaming.some(phi, labelled)
-            if not keep
-            else feature_maps.mapped_over(fitted, streaming.Source(x, np.flatnonzero(labelled)), mesh)
-            if several(mesh)
-            else feature_maps.spread(phi[:n][labelled], mesh)
-            for phi, fitted, x in zip(mapped_views, maps, views)
-        ]
-        known_labels = host_labels[labelled]
+        known, known_labels = _labelled_rows(maps, mapped_views, views, labelled, mesh), host_labels[labelled]
     # A run that grows keeps all label columns, so that new ones can be put below them.
     label_rows = core.LABEL_ROWS if growing else method.label_rows
     data = core.prepared(known, known_labels, precision, method.across, label_rows, known_R)
@@ -504,21 +490,8 @@ def train(
     if not all(np.isfinite(np.asarray(W)).all() for W in jax.tree.leaves(encoders)):
         raise ValueError(_no_solution(method, params, views))
     hashes = everywhere((encoders, codebooks, unlabelled), mesh)
-    if codebooks is None:
-        signs = pack if mesh is None else jax.jit(pack)  # which takes padding, and leaves codes on their devices
-        packed, encoded = signs(codes), tuple(by_blocks(pack_signs, phi, W) for phi, W in zip(every, hashes[0]))
-    else:
-        packed, encoded = (
-            codes,
-            tuple(by_blocks(partial(quickly, choose_words, view=m), phi, *hashes[1:]) for m, phi in enumerate(every)),
-        )
-    of_all = of_all_views if mesh is None else jax.jit(of_all_views)
-    guessed = None if labelled.all() else by_blocks(of_all, every, *hashes)
-    packed, encoded, guessed = here((packed, encoded, guessed), mesh)
-    packed = packed[..., : labelled.sum(), :]
-    if mesh is not None:
-        encoded, guessed = jax.tree.map(lambda x: x[:n], (encoded, guessed))
-    _check_codes(method, np.asarray(packed), codebooks is None)
+    packed, encoded = _codes_of_items(codes, every, hashes, labelled, mesh)
+    _check_codes(method, np.asarray(packed)[..., labelled, :], codebooks is None)
     for m, view_codes in enumerate(map(np.asarray, encoded)):
         if (view_codes == view_codes[0]).all():
             warnings.warn(
@@ -526,8 +499,6 @@ def train(
                 "do its rows differ?",
                 stacklevel=3,
             )
-    if guessed is not None:
-        packed = beside(packed, np.flatnonzero(labelled), encoded, guessed)
     jax.block_until_ready(encoded)
     finished = time.perf_counter()
 
@@ -539,6 +510,57 @@ def train(
     if kept is not None:
         save(model, kept.file("model"))
     return model
+
+
+def _mapped(
+    features: Sequence[Features],
+    key: Array,
+    views: Sequence[Any],
+    mesh: Mesh | None,
+    keep: bool,
+    maps: Sequence[FeatureMap] | None,
+) -> tuple[tuple[FeatureMap, ...], tuple[Any, ...]]:
+    """Feature maps, fitted unless they are given, and mapped features: arrays if they are kept, else `Streamed`."""
+    if maps is None:
+        keys = (random.fold_in(key, m) for m in range(len(views)))
+        maps, mapped = zip(*(feature_maps.fit_map(*one, mesh, keep) for one in zip(features, keys, views)))
+    elif keep:
+        mapped = tuple(feature_maps.mapped_over(*pair, mesh) for pair in zip(maps, views))
+    if not keep:
+        mapped = tuple(map(Streamed, maps, views, (fitted.mean.dtype for fitted in maps)))
+    return tuple(maps), mapped
+
+
+def _labelled_rows(
+    maps: Sequence[FeatureMap], mapped: Sequence[Any], views: Sequence[Any], labelled: np.ndarray, mesh: Mesh | None
+) -> list[Any]:
+    """The mapped features of the rows that have labels."""
+    if not reduction.in_memory(*mapped):
+        return [streaming.some(phi, labelled) for phi in mapped]
+    if several(mesh):  # some of them may belong to another process: they are mapped again where they do
+        some = np.flatnonzero(labelled)
+        return [feature_maps.mapped_over(fitted, streaming.Source(x, some), mesh) for fitted, x in zip(maps, views)]
+    return [feature_maps.spread(phi[: len(labelled)][labelled], mesh) for phi in mapped]
+
+
+def _codes_of_items(
+    codes: Array, mapped: tuple[Any, ...], hashes: tuple[Any, ...], labelled: np.ndarray, mesh: Mesh | None
+) -> tuple[Array, tuple[Array, ...]]:
+    """Codes of all items, learned ones where there are labels, and of each view those that the hash functions give."""
+    n, every = len(labelled), bool(labelled.all())
+    if hashes[1] is None:  # no codebooks
+        signs = pack if mesh is None else jax.jit(pack)  # which takes padding, and leaves codes on their devices
+        packed, encoded = signs(codes), tuple(by_blocks(pack_signs, phi, W) for phi, W in zip(mapped, hashes[0]))
+    else:
+        choose = (partial(quickly, choose_words, view=m) for m in range(len(mapped)))
+        packed, encoded = codes, tuple(by_blocks(one, phi, *hashes[1:]) for one, phi in zip(choose, mapped))
+    of_all = of_all_views if mesh is None else jax.jit(of_all_views)
+    guessed = None if every else by_blocks(of_all, mapped, *hashes)
+    packed, encoded, guessed = here((packed, encoded, guessed), mesh)
+    packed = packed[..., : labelled.sum(), :]
+    if mesh is not None:
+        encoded, guessed = jax.tree.map(lambda x: x[:n], (encoded, guessed))
+    return packed if guessed is None else beside(packed, np.flatnonzero(labelled), encoded, guessed), encoded
 
 
 def _fits(room: float | None, views: Sequence[Any], features: Sequence[Features], labels: np.ndarray) -> bool:
