@@ -12,7 +12,6 @@ from typing import Any, TypeVar
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jax import Array, lax
 
 LEAST = 1e-13  # smallest ridge, as a share of the squared size of a matrix
@@ -263,13 +262,13 @@ def lstsq(*terms: tuple[Any, Array, Array], ridge: Array | float = 0.0) -> Array
         0.5
     """
     A = jnp.concatenate([jnp.sqrt(w) * A for w, A, _ in terms])
-    q, r = A.shape[1], terms[0][2].shape[1]
-    A = jnp.concatenate([A, jnp.sqrt(ridge + smallest_ridge(A)) * jnp.eye(q, dtype=A.dtype)])
-    if 2 * r > q:  # many right-hand sides: to make Q takes less time than to turn them by reflections
+    B = jnp.concatenate([jnp.sqrt(w) * B for w, _, B in terms])
+    q, r = A.shape[1], B.shape[1]
+    diagonal = jnp.sqrt(ridge + smallest_ridge(A)) * jnp.eye(q, dtype=A.dtype)
+    A, B = jnp.concatenate([A, diagonal]), jnp.concatenate([B, jnp.zeros((q, r), B.dtype)])
+    if r > q:  # many right-hand sides: Q is smaller than they are
         Q, R = qr(A)
-        parts = jnp.split(Q, np.cumsum([len(B) for _, _, B in terms]))
-        return upper_solve(R, sum(jnp.sqrt(w) * (part.T @ B) for part, (w, _, B) in zip(parts, terms)))
-    B = jnp.concatenate([*(jnp.sqrt(w) * B for w, _, B in terms), jnp.zeros((q, r), A.dtype)])
+        return upper_solve(R, Q.T @ B)
     R = triangle(jnp.concatenate([A, B], axis=1))
     return upper_solve(R[:q, :q], R[:q, q:])
 
