@@ -39,8 +39,9 @@ CLASSES = 65_536
 
 
 def _scalar(value: Any) -> Any:
-    """The number in an array of no axes; everything else as it is."""
-    return value.item() if hasattr(value, "dtype") and getattr(value, "shape", None) == () else value
+    """The number in an array of no axes; everything else as it is, also what is masked."""
+    bare = hasattr(value, "dtype") and getattr(value, "shape", None) == () and not hasattr(value, "mask")
+    return value.item() if bare else value
 
 
 def _is(value: Any, kind: type) -> bool:

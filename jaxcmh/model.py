@@ -425,13 +425,18 @@ def train(
     )
     kept, done = None, 0
     if stages is not None:
+        if Path(stages).exists() and not Path(stages).is_dir():
+            raise ValueError(f"stages: expected a folder, or a name that is free; {stages} is a file")
         told = {"precision": precision, "growing": growing, "devices": 1 if mesh is None else mesh.size}
         told |= {"x64": bool(jax.config.read("jax_enable_x64")), "labels": store.digest([("", host_labels)])}
         kept = Kept(Path(stages), json.loads(json.dumps(store.plain({"info": info, **told}))), mesh)
         done = finished_stages.reached(kept)
         if done == len(finished_stages.STAGES):
             finished_stages.read(kept, "features")
-            return load(kept.file("model"))
+            model = load(kept.file("model"))
+            if model.info != info:
+                raise ValueError(finished_stages.of_another(kept))
+            return model
 
     start = time.perf_counter()
     key = random.key(seed)

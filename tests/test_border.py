@@ -397,6 +397,7 @@ ZOO: dict[str, typing.Any] = {
     "3-d": np.zeros((2, 2, 2)),
     "nan rows": np.full((40, 6), np.nan, np.float16),
     "inf rows": np.full((40, 6), np.inf),
+    "masked": np.ma.masked,
     "surrogate": "\ud800",
     "zero": "a\0b",
     "word": "nonsense",

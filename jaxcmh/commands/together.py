@@ -4,8 +4,10 @@ The process that was started keeps watch, and the work is done by a child of it:
 the child in its own way, at once or after a minute, and what watches over it says in a line what happened.
 """
 
+import atexit
 import json
 import os
+import re
 import select
 import signal
 import socket
@@ -37,8 +39,13 @@ def place(coordinator: str | None, num_processes: int | None, process_id: int | 
     if missing or coordinator is None or num_processes is None or process_id is None:
         raise ValueError(f"{missing[0]}: expected with {', '.join(name for name in given if name not in missing)}")
     host, _, port = coordinator.rpartition(":")
-    if not host or not port.isdecimal() or not 0 < int(port) < 65536:
-        raise ValueError(f"--coordinator: expected host:port, such as 10.0.0.1:7000; got {coordinator!r}")
+    try:
+        named = bool(host.encode("idna"))
+    except UnicodeError:
+        named = False
+    if not named or not re.fullmatch("[0-9]{1,5}", port) or not 0 < int(port) < 65536:
+        given_short = coordinator if len(coordinator) < 80 else coordinator[:80] + "..."
+        raise ValueError(f"--coordinator: expected host:port, such as 10.0.0.1:7000; got {given_short!r}")
     if process_id >= num_processes:
         raise ValueError(f"--process-id: expected 0 to {num_processes - 1}, as --num-processes says; got {process_id}")
     return coordinator, num_processes, process_id
@@ -78,8 +85,7 @@ def watch(coordinator: str, count: int, number: int, options: Sequence[Any]) -> 
             stdin=subprocess.PIPE,  # closed by the end of this process, by which the child knows of it
             start_new_session=True,  # or both would answer an interrupt
         )
-        held.callback(child.wait)
-        held.callback(child.kill)
+        held.callback(_end, child)
         ended = _ended(links, child)
         code = child.poll()
         if code == 0:
@@ -90,7 +96,7 @@ def watch(coordinator: str, count: int, number: int, options: Sequence[Any]) -> 
             return 2
         if ended is None:
             ended = _who(links) if code in (LOST, -signal.SIGABRT) else number
-        _tell(links, f"ended {ended}")
+        _tell(links, "ended" if ended is None else f"ended {ended}")
         if ended == number:
             how = f"with exit code {code}" if code and code > 0 else f"by signal {-(code or 0)}"
             raise ValueError(f"the work of process {number} of {count} ended {how}; {AGAIN}")
@@ -109,10 +115,14 @@ def _met(coordinator: str, count: int, number: int, options: str, held: ExitStac
         _send(link, json.dumps({"number": number, "count": count, "options": options}))
         answer = _line(link, limit + GRACE)
         if not answer:
-            raise ValueError(f"--coordinator: process 0 at {coordinator} has ended, or the others did not come")
-        said = json.loads(answer)
-        if "refused" in said:
+            raise ValueError(
+                f"--coordinator: process 0 at {coordinator} has ended, or the others did not come, or some came twice"
+            )
+        said = _fields(answer)
+        if isinstance(said.get("refused"), str):
             raise ValueError(said["refused"])
+        if type(said.get("port")) is not int or not 0 < said["port"] < 65536:
+            raise ValueError(f"--coordinator: who answers at {coordinator} is no jaxcmh that trains")
         return {0: link}, said["port"]
     listener = _listening(coordinator)
     held.callback(listener.close)
@@ -127,10 +137,9 @@ def _met(coordinator: str, count: int, number: int, options: str, held: ExitStac
                 f"--num-processes: expected {count} processes at {coordinator} within {PATIENCE:.0f} s; got {there}"
             ) from None
         held.callback(link.close)
-        try:
-            said = json.loads(_line(link, time.monotonic() + GRACE))
-            other = int(said["number"])
-        except (ValueError, KeyError, TypeError, OSError):
+        said = _fields(_line(link, time.monotonic() + GRACE))
+        other = said.get("number")
+        if type(other) is not int or not {"count", "options"} <= set(said):
             continue  # somebody else
         why = (
             f"--num-processes: process 0 was told {count}; got {said['count']}"
@@ -208,6 +217,25 @@ def _line(link: socket.socket, limit: float) -> str:
     return read.decode(errors="replace")
 
 
+def _fields(line: str) -> dict[str, Any]:
+    """What a line says in JSON; nothing where it is of somebody else."""
+    try:
+        said = json.loads(line)
+    except (ValueError, RecursionError):
+        return {}
+    return said if isinstance(said, dict) else {}
+
+
+def _end(child: subprocess.Popen) -> None:
+    """End a child that has not ended, and give it time to put away what it has begun."""
+    if child.poll() is None:
+        child.terminate()
+        with suppress(subprocess.TimeoutExpired):
+            child.wait(GRACE)
+    child.kill()
+    child.wait()
+
+
 def _ended(links: dict[int, socket.socket], child: subprocess.Popen) -> int | None:
     """Which process has ended before its time; None when the child has ended."""
     while child.poll() is None:
@@ -239,7 +267,7 @@ def _heard(links: dict[int, socket.socket], seconds: float) -> int | None:
             if said[:1] == ["done"]:
                 del links[number]
             else:
-                return int(said[1]) if len(said) == 2 else number
+                return int(said[1]) if len(said) == 2 and said[1].isdecimal() else number
     return None
 
 
@@ -281,10 +309,13 @@ def joined() -> Iterator[tuple[int, ExitStack]]:
     after = ExitStack()
     try:
         yield told["number"], after
-    except (ValueError, RuntimeError) as error:
-        if "Gloo" not in str(error):
-            raise
-        os._exit(LOST)  # another process is gone, and nothing is to be said of it here
+    except BaseException as error:
+        # Another process is gone, or who keeps watch says that it was interrupted: nothing is to be said of it here.
+        if "Gloo" in str(error) or isinstance(error, KeyboardInterrupt):
+            os._exit(LOST)
+        # In the end jax would wait for the others, which wait for this one.
+        atexit.register(os._exit, 2)
+        raise
     jax.distributed.shutdown()
     after.close()
 
@@ -300,6 +331,27 @@ def shared(make: Callable[[], Any]) -> Any:
     text = json.dumps(store.plain(make())).encode() if jax.process_index() == 0 else b""
     size = int(multihost_utils.broadcast_one_to_all(np.int32(len(text))))
     return json.loads(bytes(multihost_utils.broadcast_one_to_all(np.frombuffer(text.ljust(size), np.uint8))))
+
+
+def agree(split: Any, mesh: Any) -> None:
+    """Refuse data of which other processes have others, as far as labels and the first rows of each view tell.
+
+    Raises:
+        ValueError: some have others than process 0.
+    """
+    import numpy as np
+    import scipy.sparse
+
+    from jaxcmh import store
+    from jaxcmh.learning.processes import of_each
+
+    some = (x[:16] for x in split.train.views)
+    rows = [x.toarray() if scipy.sparse.issparse(x) else np.asarray(x) for x in some]
+    named = [("labels", split.train.labels), *((f"view {m}", x) for m, x in enumerate(rows))]
+    own = int(store.digest(named, str([x.shape for x in split.train.views]))[:12], 16)  # a float64 holds it
+    each = of_each(own, mesh)
+    if others := np.flatnonzero(each != each[0]).tolist():
+        raise ValueError(f"--data: expected the same in all processes; other than in process 0 in {str(others)[1:-1]}")
 
 
 def _end_with_the_watch(pipe: int) -> None:

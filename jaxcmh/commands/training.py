@@ -253,6 +253,8 @@ def train(
             asked.start(steps)
             arrays = (room or memory or beside) is not None and any(Path(data).expanduser().glob("*.npy"))
             split = load_data(data, root, stages, steps, **({"on_disk": True} if arrays else {}))
+            if beside:
+                together.agree(split, mesh)
             told: Callable[..., Any] = together.shared if beside else lambda make: make()
             hashes = tuple(told(lambda: [data_hash(split), split_hash(split)]))
             wanted = {**config, **asked.info(chosen, split, hash_function, options), "version": jaxcmh.__version__}

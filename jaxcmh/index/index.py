@@ -583,7 +583,7 @@ def _encoded(items: Any, model: Model | None, view: int | None) -> Any:
     if view is not None:
         if model is None:
             raise ValueError("view: expected with a model only; without one, items are codes")
-        return encode(model, items, view)
+        return encode(model, _of_view(model, items, view, "items"), view)
     codes = checks.codes(items, "items")
     if model is not None and codes.shape[1] != model.codes.shape[-1]:
         raise ValueError(
@@ -593,11 +593,19 @@ def _encoded(items: Any, model: Model | None, view: int | None) -> Any:
     return codes
 
 
+def _of_view(model: Model, x: Any, view: int, name: str) -> Any:
+    """Raw features of a view, or an error that has the name of the argument."""
+    rows, width = checks.rows(x, name), model.info.dims[checks.Whole(0, len(model.maps) - 1)(view, "view")]
+    if rows.shape[1] != width:
+        raise ValueError(f"{name}: expected {width} columns, as in training; got shape {rows.shape}")
+    return rows
+
+
 def _queries(index: Index, queries: Any, model: Model | None, view: int | None) -> Any:
     if model is not None:
         if view is None:
             raise ValueError("view: expected with a model, the view that the features are of")
-        return asked_with(model, checks.rows(queries, "x"), view)
+        return asked_with(model, _of_view(model, queries, view, "queries"), view)
     if view is not None:
         raise ValueError("view: expected with a model only; without one, queries are codes")
     if index.codebooks is None:

@@ -39,7 +39,7 @@ def reached(kept: Kept) -> int:
 
 def keep(kept: Kept, stage: str, arrays: dict[str, Any], **said: Any) -> None:
     kept.folder.mkdir(parents=True, exist_ok=True)
-    header = {"format": FORMAT, "wanted": kept.wanted, **said}
+    header = {"format": FORMAT, "stage": stage, "wanted": kept.wanted, **said}
     store.write(kept.file(stage), KIND, header, {name: np.asarray(array) for name, array in arrays.items()})
 
 
@@ -50,9 +50,13 @@ def read(kept: Kept, stage: str) -> tuple[dict[str, Any], dict[str, np.ndarray]]
         ValueError: the file is damaged, or of another training.
     """
     header, arrays = store.read(kept.file(stage), KIND, FORMAT, "stage of a training", lambda *found: found)
-    if header["wanted"] != kept.wanted:
-        raise ValueError(f"stages: {kept.folder} holds stages of another training; name another folder or remove it")
+    if (header.get("stage"), header.get("wanted")) != (stage, kept.wanted):
+        raise ValueError(of_another(kept))
     return header, arrays
+
+
+def of_another(kept: Kept) -> str:
+    return f"stages: {kept.folder} holds stages of another training; name another folder or remove it"
 
 
 def keep_state(kept: Kept, state: Any, objective: Any, converged: int, rows: int) -> None:

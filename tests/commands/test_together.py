@@ -68,8 +68,9 @@ def free_port() -> int:
         return server.getsockname()[1]
 
 
-def started(folder: Path, count: int, *words: object) -> list[subprocess.Popen]:
-    """So many processes of a command, each with one device."""
+def started(folder: Path | list[Path], count: int, *words: object) -> list[subprocess.Popen]:
+    """So many processes of a command, each with one device; in one folder or each in its own."""
+    folders = folder if isinstance(folder, list) else [folder] * count
     flags = re.sub(r"\S*device_count=\d+", "", os.environ["XLA_FLAGS"])
     path = os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])
     coordinator = f"localhost:{free_port()}"
@@ -79,7 +80,7 @@ def started(folder: Path, count: int, *words: object) -> list[subprocess.Popen]:
                 *(sys.executable, "-m", "jaxcmh", "train", *map(str, words), "--coordinator", coordinator),
                 *("--num-processes", str(count), "--process-id", str(number)),
             ],
-            cwd=folder,
+            cwd=folders[number],
             env=os.environ | {"XLA_FLAGS": flags, "PYTHONPATH": path},
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
@@ -160,6 +161,8 @@ TWO = ["--coordinator", "localhost:7000", "--num-processes", "2", "--process-id"
         ([*TWO[:5], "2"], "--process-id: expected 0 to 1, as --num-processes says; got 2"),
         (["--coordinator", "here", *TWO[2:]], "--coordinator: expected host:port, such as 10.0.0.1:7000; got 'here'"),
         (["--coordinator", "here:0", *TWO[2:]], "--coordinator: expected host:port"),
+        (["--coordinator", "a..b:7000", *TWO[2:]], "--coordinator: expected host:port"),
+        (["--coordinator", "here:" + "1" * 5000, *TWO[2:]], "--coordinator: expected host:port"),
         ([*TWO[:3], "1", *TWO[4:]], "--num-processes: expected an integer of at least 2; got 1"),
         ([*TWO, "--devices", "2"], "--devices: expected without --coordinator"),
         ([*TWO, "--room", "2"], "--room: expected without --coordinator"),
@@ -208,3 +211,66 @@ def test_processes_that_do_not_belong_together_are_refused(count, number, option
     with ExitStack() as held, pytest.raises(ValueError, match=re.escape(said)):
         together._met(place, count, number, options, held)
     thread.join()
+
+
+@pytest.mark.parametrize("line", ["{}", "[]", "5", "HTTP/1.0 400", '{"refused": 5}', '{"port": "x"}', '{"port": 0}'])
+def test_somebody_else_at_the_coordinator_is_named(line, monkeypatch):
+    monkeypatch.setattr(together, "PATIENCE", 2.0)
+    with socket.create_server(("localhost", 0)) as server, ExitStack() as held:
+
+        def answer():
+            link, _ = server.accept()
+            link.sendall(f"{line}\n".encode())
+            held.callback(link.close)
+
+        thread = threading.Thread(target=answer)
+        thread.start()
+        with pytest.raises(ValueError, match=r"--coordinator: who answers at localhost:.* is no jaxcmh that trains"):
+            together._met(f"localhost:{server.getsockname()[1]}", 2, 1, "same", held)
+        thread.join()
+
+
+def test_process_0_waits_on_when_somebody_else_calls(monkeypatch):
+    monkeypatch.setattr(together, "PATIENCE", 5.0)
+    place = f"localhost:{free_port()}"
+    strange = [
+        '{"number": 1}',
+        '{"number": 1, "count": 2}',
+        '{"number": Infinity}',
+        "[" * 9000,
+        "[1]",
+        "GET / HTTP/1.1",
+    ]
+
+    def others():
+        for line in strange:
+            link = together._connected(place, time.monotonic() + 5)
+            link.sendall(f"{line}\n".encode())
+            link.close()
+        with ExitStack() as held:
+            together._met(place, 2, 1, "same", held)
+
+    thread = threading.Thread(target=others)
+    thread.start()
+    with ExitStack() as held:
+        links, _ = together._met(place, 2, 0, "same", held)
+        assert list(links) == [1]
+    thread.join()
+
+
+def test_data_that_differ_between_processes_are_refused(pairs, tmp_path):
+    for name in NAMES:
+        array = np.load(pairs / f"{name}.npy")
+        np.save(tmp_path / f"{name}.npy", -array if name == "I_tr" else array)
+    words = ("dcgh", "--data", ".", "--bits", 16, "--anchors", 60, "--out", tmp_path / "run")
+    found = ended(started([pairs, tmp_path], 2, *words), 120)
+    assert [code for code, _, _ in found] == [2, 2]
+    wanted = "--data: expected the same in all processes; other than in process 0 in 1"
+    assert any(wanted in said for _, _, said in found), found
+
+
+def test_what_process_0_alone_refuses_ends_the_others(pairs, tmp_path):
+    words = ("dcgh", "--data", "I_tr.npy", "--bits", 16, "--anchors", 60, "--out", tmp_path / "run")
+    found = ended(started([tmp_path, pairs], 2, *words), 30)
+    assert [code for code, _, _ in found] == [2, 2]
+    assert "I_tr.npy: no such file or folder" in found[0][2]

@@ -403,6 +403,17 @@ def test_a_model_that_does_not_fit_is_refused(split, model, lookup_model):
         indexes.search(index, np.full_like(np.asarray(rows, np.float32), np.nan), 1, model=model, view=0)
 
 
+@pytest.mark.parametrize("bad", [True, "x", [[np.nan]], np.ones((2, 3)), np.ones((0, 64)), [["a"]]])
+def test_raw_features_that_do_not_fit_are_refused_by_the_name_of_their_argument(split, model, bad):
+    index = indexes.build(split.train.views[0][:5], model=model, view=0)
+    with pytest.raises((ValueError, TypeError), match=r"^items: "):
+        indexes.build(bad, model=model, view=0)
+    with pytest.raises((ValueError, TypeError), match=r"^items: "):
+        indexes.add(index, bad, model=model, view=0)
+    with pytest.raises((ValueError, TypeError), match=r"^queries: "):
+        indexes.search(index, bad, k=1, model=model, view=0)
+
+
 @pytest.mark.parametrize(
     ("ids", "message"),
     [

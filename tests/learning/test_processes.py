@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import shutil
 import socket
 import subprocess
 import sys
@@ -115,6 +116,16 @@ def test_stages_of_another_training_are_refused(tmp_path):
     jaxcmh.train("dcgh", views, labels, **options)
     with pytest.raises(ValueError, match=r"^stages: .* holds stages of another training"):
         jaxcmh.train("dcgh", views, labels, **options, seed=1)
+    other = jaxcmh.train("imads", views, labels, bits=8, max_iterations=3, tolerance=0)
+    jaxcmh.save(other, tmp_path / "model-0-of-1.safetensors")
+    with pytest.raises(ValueError, match=r"^stages: .* holds stages of another training"):
+        jaxcmh.train("dcgh", views, labels, **options)
+    (tmp_path / "model-0-of-1.safetensors").unlink()
+    shutil.copy(tmp_path / "features-0-of-1.safetensors", tmp_path / "fit-0-of-1.safetensors")
+    with pytest.raises(ValueError, match=r"^stages: .* holds stages of another training"):
+        jaxcmh.train("dcgh", views, labels, **options)
+    with pytest.raises(ValueError, match=r"^stages: expected a folder, or a name that is free; .* is a file"):
+        jaxcmh.train("dcgh", views, labels, **options | {"stages": tmp_path / "fit-0-of-1.safetensors"})
 
 
 @pytest.mark.parametrize("of", [np.asarray, scipy.sparse.csr_matrix, jax.numpy.asarray])
