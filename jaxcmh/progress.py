@@ -9,7 +9,7 @@ import threading
 import time
 import warnings
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from contextvars import ContextVar
 from pathlib import Path
 from typing import Any, TypeVar
@@ -174,7 +174,7 @@ class Progress:
         return f" · {seconds // 60}:{seconds % 60:02} left" if seconds and now - self.began > 5 else ""
 
 
-_at_most_one = threading.Lock()  # of what is in progress is shown: the outermost
+_at_most_one = threading.Lock()  # of what is in progress is shown, or silent: the outermost
 
 
 @contextmanager
@@ -192,12 +192,12 @@ def progress(total: int = 1, verbose: bool | None = True) -> Iterator[Progress]:
     '[1/2] first'
     """
     steps = Progress(total)
-    watch = _watch(verbose)
-    if watch is None or not _at_most_one.acquire(blocking=False):
+    if not _at_most_one.acquire(blocking=False):
         yield steps
         return
     try:
-        with watch(steps):
+        watch = _watch(verbose)
+        with nullcontext() if watch is None else watch(steps):
             yield steps
     finally:
         _at_most_one.release()

@@ -6,10 +6,13 @@ import time
 import types
 import warnings
 
+import jax
+import numpy as np
 import pytest
 
 import jaxcmh
-from jaxcmh import progress
+from jaxcmh import index, progress
+from jaxcmh.learning import core
 
 
 @pytest.fixture(autouse=True)
@@ -56,6 +59,22 @@ def test_a_script_that_says_nothing_of_it_gets_one_line(monkeypatch):
     assert said.getvalue() == "jaxcmh: working ...\n"
     work(True)
     assert said.getvalue().count("[0/2] working\n") > 1
+
+
+@pytest.mark.parametrize("verbose", [None, False])
+def test_functions_below_train_say_a_line_or_nothing_too(monkeypatch, verbose):
+    monkeypatch.setattr(progress, "_PATIENCE", 0.0)
+    said = stderr(monkeypatch, False)
+    split = jaxcmh.load_dataset("synthetic", train=200, query=20, verbose=verbose)
+    data = core.prepare(split.train.views, split.train.labels, verbose=verbose)
+    dcgh, keys = jaxcmh.methods.registry["dcgh"], jax.random.split(jax.random.key(0), 2)
+    fitted = core.fit(dcgh, data, keys[0], bits=8, verbose=verbose)
+    core.sweep(dcgh, data, keys, dcgh.params, bits=8, verbose=verbose)
+    index.build(np.packbits(np.asarray(data.per_sample(fitted.state.H)) > 0, axis=1), verbose=verbose)
+    lines = said.getvalue().splitlines()  # of what does not end at once; trainings are compiled
+    assert lines.count("jaxcmh: training ...") == (0 if verbose is False else 2)
+    known = {f"jaxcmh: {doing} ..." for doing in ("reading data", "reducing rows", "training", "encoding items")}
+    assert set(lines) <= (known if verbose is None else set())
 
 
 @pytest.mark.parametrize(("terminal", "verbose"), [(True, True), (False, None)])
@@ -127,7 +146,7 @@ def test_only_the_outermost_is_shown(monkeypatch, notebook):
 
 def test_trainings_encodings_and_evaluations_show_themselves(monkeypatch, notebook):
     monkeypatch.setattr(progress, "_PATIENCE", 0.0)
-    split = jaxcmh.load_dataset("synthetic", train=60, query=10)
+    split = jaxcmh.load_dataset("synthetic", train=60, query=10, verbose=False)
 
     def slowly(function):
         def slow(*args, **kwargs):

@@ -8,6 +8,7 @@ from typing import Annotated, Any
 
 from jaxcmh.checks import PathLike, checked, filled
 from jaxcmh.extras import cache_folder
+from jaxcmh.progress import shown_while
 
 from .blocks import rows
 from .folder import check_folder, lists_of, load_folder, save_split
@@ -62,8 +63,13 @@ NAMES = ("icons", "synthetic", *NAMED)
 
 
 @checked
+@shown_while("reading data")
 def load_dataset(
-    name_or_path: PathLike | Annotated[Sequence[PathLike], filled], root: PathLike | None = None, **options: Any
+    name_or_path: PathLike | Annotated[Sequence[PathLike], filled],
+    root: PathLike | None = None,
+    *,
+    verbose: bool | None = None,
+    **options: Any,
 ) -> Split:
     """Load a data set by name, or from files.
 
@@ -74,6 +80,7 @@ def load_dataset(
         root: folder with the files of a named data set; by default the folder in $JAXCMH_DATA.
         options: for "synthetic", see `jaxcmh.datasets.synthetic`; for a benchmark set, see
             `jaxcmh.datasets.load_named`; for files, `load_files`; for pictures, `load_folder`. "icons" takes none.
+        verbose: as for `jaxcmh.train`.
     Returns:
         A `Split` with parts `train`, `query`, `database`, each with `views`, `labels`, `ids`.
     Raises:

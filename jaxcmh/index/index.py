@@ -24,6 +24,7 @@ from jaxcmh import brief, checks, store
 from jaxcmh.checks import Array, Books, Count, Natural, PathLike, checked
 from jaxcmh.model import Model, asked_with, encode, ranks
 from jaxcmh.parsing import json_value
+from jaxcmh.progress import shown_while
 from jaxcmh.retrieval import topk
 
 KIND = "jaxcmh_index"
@@ -146,6 +147,7 @@ class Index:
 
 
 @checked
+@shown_while("encoding items")
 def build(
     items: Any,
     ids: Any = None,
@@ -155,6 +157,7 @@ def build(
     codebooks: Books | None = None,
     bits: int | None = None,
     details: Details | None = None,
+    verbose: bool | None = None,
 ) -> Index:
     """Make an index of items given by their codes, or encoded here by a model.
 
@@ -167,6 +170,7 @@ def build(
         bits: length of packed codes that were made elsewhere and do not fill their last byte: its other bits are 0, as
             `np.packbits(signs > 0, axis=1, bitorder="little")` leaves them.
         details: texts, labels and thumbnails of the items, to be shown.
+        verbose: as for `jaxcmh.train`.
 
     Returns:
         The index.

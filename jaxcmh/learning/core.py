@@ -23,6 +23,7 @@ from jaxcmh.learning.features import Features
 from jaxcmh.learning.linalg import exact, lstsq, sign, unit_rows
 from jaxcmh.learning.processes import mesh_of, share
 from jaxcmh.learning.streaming import Labelled
+from jaxcmh.progress import shown_while
 
 __all__ = ["Data", "Fit", "Method", "fit", "prepare", "sweep"]
 
@@ -229,12 +230,15 @@ class Method(NamedTuple):
 
 
 @checked
+@shown_while("reducing rows")
 def prepare(
     views: Pairs,
     labels: Labels,
     precision: Precision | None = None,
     across: bool = True,
     label_rows: LabelRows = LABEL_ROWS,
+    *,
+    verbose: bool | None = None,
 ) -> Data:
     """Collect mapped features and labels into `Data`.
 
@@ -245,6 +249,7 @@ def prepare(
             float64 anywhere; "float64" for all of the training, as a check.
         across: whether products between views are wanted; a method that says it needs none is prepared faster without.
         label_rows: which of `Data.labels` and `Data.unit_labels` are wanted, likewise; the others have no columns.
+        verbose: as for `jaxcmh.train`.
 
     Returns:
         Data with reduced rows and the distinct label sets.
@@ -394,6 +399,7 @@ class Fit(NamedTuple):
 
 
 @checked
+@shown_while("training")
 def fit(
     method: Method,
     data: Data,
@@ -403,6 +409,7 @@ def fit(
     bits: Bits,
     max_iterations: Iterations | None = None,
     tolerance: Weight | None = None,
+    verbose: bool | None = None,
 ) -> Fit:
     """Train a method: one jitted `lax.scan` over its step.
 
@@ -415,6 +422,7 @@ def fit(
         max_iterations: steps at most; the method's own number if None.
         tolerance: a training has converged once the objective changes by less than this share of itself; 0 runs all
             iterations; the method's own if None.  A new value compiles nothing.
+        verbose: as for `jaxcmh.train`.
 
     Returns:
         `Fit`: the final state, the objective from the start on, and the iteration in which it converged.
@@ -439,6 +447,7 @@ def fit(
 
 
 @checked
+@shown_while("training")
 def sweep(
     method: Method,
     data: Data,
@@ -450,6 +459,7 @@ def sweep(
     tolerance: Weight | None = None,
     lanes: Count = 4,
     output: Callable[[Any, Data, Any], Any] | None = None,
+    verbose: bool | None = None,
 ) -> Fit:
     """Train many configurations in one compiled loop over vectorised lanes.
 
@@ -461,6 +471,7 @@ def sweep(
             in vectorised lanes stop paying on CPU.
         output: (state, data, params) -> what to keep of each configuration, a module-level function;
             the whole state if None.
+        verbose: as for `jaxcmh.train`.
 
     Returns:
         `Fit`, every leaf with a leading axis of s.

@@ -8,6 +8,7 @@ import numpy as np
 
 from jaxcmh import brief, results
 from jaxcmh.checks import Array, Iterations, PathLike, Share, checked, filled
+from jaxcmh.progress import shown_while
 from jaxcmh.results import runs, tables
 from jaxcmh.results.lines import Lines
 
@@ -112,12 +113,19 @@ def holm(p: Annotated[Sequence[Share], filled]) -> list[float]:
 
 
 @checked
-def compare(folders: Annotated[Sequence[PathLike], filled], databases: Sequence[str] | None = None) -> list[Comparison]:
+@shown_while("comparing queries")
+def compare(
+    folders: Annotated[Sequence[PathLike], filled],
+    databases: Sequence[str] | None = None,
+    *,
+    verbose: bool | None = None,
+) -> list[Comparison]:
     """Compare the configurations of run folders pair by pair, on the same queries.
 
     Args:
         folders: run folders; those that differ in nothing but the seed are one configuration.
         databases: kinds of database codes; all that every run has if None.
+        verbose: as for `jaxcmh.train`.
     Returns:
         One comparison per pair, kind of database codes and direction; p is corrected over all of them.
     Raises:
@@ -220,12 +228,14 @@ class Pairs(NamedTuple):
 
 
 @checked
-def pairs(records: Lines, resamples: Iterations = RESAMPLES) -> list[Pairs]:
+@shown_while("comparing queries")
+def pairs(records: Lines, resamples: Iterations = RESAMPLES, *, verbose: bool | None = None) -> list[Pairs]:
     """Compare methods pair by pair by result lines that keep the AP of every query, see `studies.run`.
 
     Args:
         records: lines of one data set and code length with "ap"; those of a method differ in nothing but the seed.
         resamples: random sign flips, the same for all pairs.
+        verbose: as for `jaxcmh.train`.
     Returns:
         One for each kind of database codes and direction.
     Raises:

@@ -18,6 +18,7 @@ from jaxcmh.learning import memory
 from jaxcmh.learning.features import Features
 from jaxcmh.methods import find
 from jaxcmh.model import resolve_features
+from jaxcmh.progress import shown_while
 
 __all__ = ["Forecast", "Measured", "Way", "forecast"]
 
@@ -103,6 +104,7 @@ class Forecast(NamedTuple):
 
 
 @checked
+@shown_while("training on small synthetic pairs")
 def forecast(
     method: str,
     n: Count,
@@ -113,6 +115,7 @@ def forecast(
     features: Any = None,
     devices: Copies | None = None,
     ways: Annotated[Sequence[Literal["memory", "room"]], filled] = ("memory", "room"),
+    verbose: bool | None = None,
 ) -> Forecast:
     """How much memory and time a training will take on this machine.
 
@@ -132,6 +135,7 @@ def forecast(
         features: as for `jaxcmh.train`.
         devices: also forecast a training that is spread over so many.
         ways: train in memory, or with mapped features computed by blocks.
+        verbose: as for `jaxcmh.train`.
 
     Returns:
         `Forecast`.
