@@ -17,6 +17,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial, wraps
 from itertools import islice, repeat
+from math import gcd
 from typing import Any, NamedTuple
 
 import jax
@@ -41,6 +42,7 @@ from jaxcmh.learning.linalg import (
 from jaxcmh.learning.processes import mesh_of, own, total
 
 BLOCK_ROWS = 1 << 12  # rows taken at a time, so that float64 copies of a large matrix stay small
+SHARES = 960  # a number of devices that divides it finds rows of its own in each block
 PROCESSORS = 8  # that work on a Gram matrix at most, for each has a sum of its own
 SPARSE = 1 / 32  # share of numbers other than 0 below which products go over these alone
 JITTER = 1e-15  # of the trace of a Gram matrix: where columns of Z depend on each other, R gets this instead of 0
@@ -269,17 +271,30 @@ def times(columns: Sequence[Any], factors: Sequence[Array]) -> Array:
 
 
 def sum_over_blocks(product: Callable[..., Any], *arrays: Any) -> Any:
-    """The sum of `product` over blocks of rows of the arrays, so that its float64 copies stay small."""
-    whole, rest = divmod(arrays[0].shape[0], BLOCK_ROWS)
-    last = product(*(rows_at(a, whole * BLOCK_ROWS, rest) for a in arrays))
+    """The sum of `product` over blocks of rows of the arrays, so that its float64 copies stay small.
+
+    Of rows that are spread over devices each block has some of each device, or it would be gathered from all of them.
+    """
+    n = arrays[0].shape[0]
+    shares = gcd(n, SHARES) if in_memory(*arrays) else 1
+    size = BLOCK_ROWS // shares
+    whole, rest = divmod(n // shares, size)
+
+    def block(start: Array | int, size: int) -> Any:
+        return product(*(_of_shares(a, shares, start, size) for a in arrays))
+
+    last = block(whole * size, rest)
     if whole == 0:
         return last
+    return lax.fori_loop(0, whole, lambda i, total: jax.tree.map(jnp.add, total, block(i * size, size)), last)
 
-    def add(i: Array, total: Any) -> Any:
-        block = product(*(rows_at(a, i * BLOCK_ROWS, BLOCK_ROWS) for a in arrays))
-        return jax.tree.map(jnp.add, total, block)
 
-    return lax.fori_loop(0, whole, add, last)
+def _of_shares(a: Any, shares: int, start: Array | int, size: int) -> Array:
+    """So many rows of each share of the rows."""
+    if shares == 1:
+        return rows_at(a, start, size)
+    parts = a.reshape(shares, -1, *a.shape[1:])
+    return lax.dynamic_slice_in_dim(parts, start, size, axis=1).reshape(-1, *a.shape[1:])
 
 
 def cross(X: Any, B: Array) -> Array:

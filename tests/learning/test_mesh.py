@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 import scipy.sparse
 from jax import random
+from jax.sharding import NamedSharding, PartitionSpec
 
 from jaxcmh.learning import core, features, mesh, reduction
 
@@ -50,3 +51,14 @@ def test_a_block_has_rows_of_every_device(monkeypatch):
     rows = np.concatenate([np.asarray(block)[:, :6] for block in blocks])
     np.testing.assert_array_equal(np.sort(rows, axis=0), np.sort(np.asarray(spread), axis=0))
     assert all(len({shard.device for shard in block.addressable_shards}) == 8 for block in blocks)
+
+
+def test_sums_over_blocks_gather_no_rows_of_other_devices():
+    rows = NamedSharding(mesh.row_mesh(), PartitionSpec("rows"))
+    n = mesh.row_mesh().size * reduction.BLOCK_ROWS
+    X, B = (jax.device_put(np.ones((n, columns), np.float32), rows) for columns in (5, 3))
+    with jax.enable_x64(True):
+        program = jax.jit(reduction.cross).lower(X, B).compile()
+        np.testing.assert_array_equal(program(X, B), np.full((5, 3), n))
+    assert "all-reduce" in program.as_text()
+    assert "all-gather" not in program.as_text()
