@@ -39,7 +39,7 @@ from jaxcmh.learning.processes import everywhere, here, several, share
 from jaxcmh.learning.stages import Kept
 from jaxcmh.learning.streaming import Streamed
 from jaxcmh.methods import find, registry
-from jaxcmh.progress import progress, shown_while
+from jaxcmh.progress import for_many, progress, shown_while
 from jaxcmh.retrieval import metrics, topk
 
 KIND = "jaxcmh"
@@ -1064,7 +1064,9 @@ def measured(
 
 
 @checked
-def search(model: Model, x: Rows, view: int, k: int, mesh: Mesh | None = None) -> tuple[np.ndarray, np.ndarray]:
+def search(
+    model: Model, x: Rows, view: int, k: int, mesh: Mesh | None = None, *, verbose: bool | None = None
+) -> tuple[np.ndarray, np.ndarray]:
     """The k training items nearest to each query, by their learned codes.
 
     Where a method learns codes for each view, an item's are those of the view after the query's; after the last comes
@@ -1077,6 +1079,7 @@ def search(model: Model, x: Rows, view: int, k: int, mesh: Mesh | None = None) -
         k: results per query, at most the number of training items.
         mesh: search on these devices: each encodes its share of the queries, and then seeks the nearest to all of them
             in its share of the items, which are laid out anew by each call; to search often, see `jaxcmh.index.spread`.
+        verbose: as for `train`, of more than 1,000 queries.
 
     Returns:
         scores and ids, both (n_q, k) and of NumPy, as those of an index: Hamming distances ascending, or look-up scores
@@ -1092,13 +1095,14 @@ def search(model: Model, x: Rows, view: int, k: int, mesh: Mesh | None = None) -
         >>> bool((distances[:, 0] <= distances[:, 4]).all())
         True
     """
-    queries, own = asked_with(model, x, view, mesh), (view + 1) % (len(model.maps) if model.codes.ndim == 3 else 1)
-    blocks = model.blocks[own] if mesh is None else topk.arrange(of_view(model.codes, own), mesh.size)
-    if model.codebooks is None:
-        scores, ids = topk.nearest(queries, blocks, k, mesh=mesh)
-    else:
-        scores, ids = topk.lookup_topk(queries, blocks, model.codebooks, k, mesh=mesh)
-    return np.asarray(scores), np.asarray(ids)
+    with for_many(x.shape[0], "searching", verbose):
+        queries, own = asked_with(model, x, view, mesh), (view + 1) % (len(model.maps) if model.codes.ndim == 3 else 1)
+        blocks = model.blocks[own] if mesh is None else topk.arrange(of_view(model.codes, own), mesh.size)
+        if model.codebooks is None:
+            scores, ids = topk.nearest(queries, blocks, k, mesh=mesh)
+        else:
+            scores, ids = topk.lookup_topk(queries, blocks, model.codebooks, k, mesh=mesh)
+        return np.asarray(scores), np.asarray(ids)
 
 
 def among(model: Model, kind: str, view: int) -> Model:

@@ -19,6 +19,7 @@ from jaxcmh.extras import cache_folder
 F = TypeVar("F", bound=Callable[..., Any])
 _LOWERED = "/jax/core/compile/jaxpr_to_mlir_module_duration"
 _PIPED_SECONDS = 10.0
+FEW = 1_000  # rows of which nothing is said
 _PATIENCE = 1.5  # seconds; what ends sooner says nothing
 STEERING = re.compile("[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
 
@@ -223,6 +224,22 @@ def shown_while(doing: str) -> Callable[[F], F]:
         return whole  # pyright: ignore[reportReturnType]
 
     return decorated
+
+
+def for_many(rows: int, doing: str, verbose: bool | None) -> AbstractContextManager[Any]:
+    """Show that a block is at work on many rows; of few, where each microsecond counts, nothing is shown.
+
+    >>> with for_many(3, "searching", verbose=True):
+    ...     pass
+    """
+    return _shown(doing, verbose) if rows > FEW else nullcontext()
+
+
+@contextmanager
+def _shown(doing: str, verbose: bool | None) -> Iterator[None]:
+    with progress(verbose=verbose) as steps:
+        steps.step(doing)
+        yield
 
 
 def _watch(verbose: bool | None) -> Callable[[Progress], AbstractContextManager[None]] | None:

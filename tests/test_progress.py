@@ -70,10 +70,14 @@ def test_functions_below_train_say_a_line_or_nothing_too(monkeypatch, verbose):
     dcgh, keys = jaxcmh.methods.registry["dcgh"], jax.random.split(jax.random.key(0), 2)
     fitted = core.fit(dcgh, data, keys[0], bits=8, verbose=verbose)
     core.sweep(dcgh, data, keys, dcgh.params, bits=8, verbose=verbose)
-    index.build(np.packbits(np.asarray(data.per_sample(fitted.state.H)) > 0, axis=1), verbose=verbose)
+    items = index.build(np.packbits(np.asarray(data.per_sample(fitted.state.H)) > 0, axis=1), verbose=verbose)
+    index.search(items, np.zeros((40_000, 1), np.uint8), k=200, verbose=verbose)
+    index.search(items, np.zeros((9, 1), np.uint8), k=9, verbose=verbose)
     lines = said.getvalue().splitlines()  # of what does not end at once; trainings are compiled
     assert lines.count("jaxcmh: training ...") == (0 if verbose is False else 2)
-    known = {f"jaxcmh: {doing} ..." for doing in ("reading data", "reducing rows", "training", "encoding items")}
+    assert lines.count("jaxcmh: searching ...") == (0 if verbose is False else 1)
+    steps = ("reading data", "reducing rows", "training", "encoding items", "searching")
+    known = {f"jaxcmh: {doing} ..." for doing in steps}
     assert set(lines) <= (known if verbose is None else set())
 
 

@@ -24,7 +24,7 @@ from jaxcmh import brief, checks, store
 from jaxcmh.checks import Array, Books, Count, Natural, PathLike, checked
 from jaxcmh.model import Model, asked_with, encode, ranks
 from jaxcmh.parsing import json_value
-from jaxcmh.progress import shown_while
+from jaxcmh.progress import for_many, shown_while
 from jaxcmh.retrieval import topk
 
 KIND = "jaxcmh_index"
@@ -307,6 +307,7 @@ def search(
     view: int | None = None,
     mask: Array | None = None,
     mesh: Mesh | None = None,
+    verbose: bool | None = None,
 ) -> tuple[np.ndarray, np.ndarray]:
     """The k best items for every query, exactly.
 
@@ -319,6 +320,7 @@ def search(
         view: the view they are of, with a model only.
         mask: (n,) bool, True for the items to search, such as from `members`; all of them if None.
         mesh: search on these devices; see `spread`.
+        verbose: as for `jaxcmh.train`, of more than 1,000 queries.
 
     Returns:
         scores: (n_q, k), int32 Hamming distances ascending or float32 look-up scores descending.
@@ -332,8 +334,10 @@ def search(
         >>> search(index, np.uint8([[0]]), k=1, mask=members(index, [10, 20]))[1].tolist()
         [[20]]
     """
-    scores, at = _nearest(index, queries, k, model, view, mask, mesh)
-    return scores, index.ids.values[at]
+    shape = getattr(queries, "shape", None) or (0,)
+    with for_many(shape[0], "searching", verbose):
+        scores, at = _nearest(index, queries, k, model, view, mask, mesh)
+        return scores, index.ids.values[at]
 
 
 def _nearest(
