@@ -425,8 +425,10 @@ def train(
     )
     kept, done = None, 0
     if stages is not None:
-        if Path(stages).exists() and not Path(stages).is_dir():
-            raise ValueError(f"stages: expected a folder, or a name that is free; {stages} is a file")
+        try:
+            Path(stages).mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise ValueError(f"stages: expected a folder, or a name that is free; got {stages} ({error})") from None
         told = {"precision": precision, "growing": growing, "devices": 1 if mesh is None else mesh.size}
         told |= {"x64": bool(jax.config.read("jax_enable_x64")), "labels": store.digest([("", host_labels)])}
         kept = Kept(Path(stages), json.loads(json.dumps(store.plain({"info": info, **told}))), mesh)

@@ -38,6 +38,7 @@ class CrossModalHasher(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
         packed: whether `transform` gives packed bits instead of -1 and 1.
         database, at: which codes of the training items `score` searches and where it cuts rankings, as for
             `jaxcmh.evaluate`; "held_out" is none of them.
+        verbose: as for `jaxcmh.train`, but silent unless it is asked for, for a search fits often.
 
     Attributes:
         model_: the trained `jaxcmh.Model`; `jaxcmh.search(hasher.model_, texts, view=1, k=10)` takes one view alone.
@@ -75,6 +76,7 @@ class CrossModalHasher(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
         packed: bool = False,
         database: Database = "learned",
         at: int | None = None,
+        verbose: bool | None = False,
     ) -> None:
         self.starts = starts
         self.method = method
@@ -88,6 +90,7 @@ class CrossModalHasher(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
         self.packed = packed
         self.database: Database = database
         self.at = at
+        self.verbose = verbose
 
     def fit(self, X: Any, y: Any) -> "CrossModalHasher":
         """Train on samples with labels.
@@ -114,7 +117,7 @@ class CrossModalHasher(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
             self.classes_, self.labels_ = None, y
         else:
             self.classes_, self.labels_ = np.unique(np.ravel(y), return_inverse=True)
-        names = ("bits", "seed", "params", "features", "max_iterations", "tolerance", "hash_function")
+        names = ("bits", "seed", "params", "features", "max_iterations", "tolerance", "hash_function", "verbose")
         options = {name: getattr(self, name) for name in names}
         self.model_ = train(self.method, self._views(X), self.labels_, **options)
         return self
@@ -140,7 +143,7 @@ class CrossModalHasher(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
         """
         check_is_fitted(self)
         X = validate_data(self, _matrix(X), accept_sparse="csr", reset=False)
-        codes = [encode(self.model_, x, view) for view, x in enumerate(self._views(X))]
+        codes = [encode(self.model_, x, view, verbose=self.verbose) for view, x in enumerate(self._views(X))]
         return np.hstack([unpack(one) for one in codes] if self._signs else codes)
 
     def score(self, X: Any, y: Any) -> float:
@@ -169,7 +172,8 @@ class CrossModalHasher(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
             y = np.ravel(y)
             places = np.searchsorted(self.classes_, y).clip(max=len(self.classes_) - 1)
             y = np.where(self.classes_[places] == y, places, len(self.classes_))
-        report = evaluate(self.model_, self._views(X), y, self.labels_, database=self.database, at=self.at)
+        protocol = {"database": self.database, "at": self.at, "verbose": self.verbose}
+        report = evaluate(self.model_, self._views(X), y, self.labels_, **protocol)
         return float(np.mean([report[name] for name in directions(len(self.model_.maps))]))
 
     def get_params(self, deep: bool = True) -> dict[str, Any]:

@@ -296,6 +296,7 @@ def joined() -> Iterator[tuple[int, ExitStack]]:
     import jax
 
     jax.config.update("jax_cpu_collectives_implementation", "gloo")
+    jax.config.update("jax_enable_preemption_service", False)  # or SIGTERM would be jax's, and nothing be put away
     jax.distributed.initialize(
         told["address"],
         told["count"],
@@ -334,7 +335,7 @@ def shared(make: Callable[[], Any]) -> Any:
 
 
 def agree(split: Any, mesh: Any) -> None:
-    """Refuse data of which other processes have others, as far as labels and the first rows of each view tell.
+    """Refuse data of which other processes have others, as far as labels and a few rows of each view tell.
 
     Raises:
         ValueError: some have others than process 0.
@@ -345,7 +346,8 @@ def agree(split: Any, mesh: Any) -> None:
     from jaxcmh import store
     from jaxcmh.learning.processes import of_each
 
-    some = (x[:16] for x in split.train.views)
+    n = len(split.train.labels)
+    some = (x[np.unique(np.linspace(0, n - 1, 100).astype(int))] for x in split.train.views)
     rows = [x.toarray() if scipy.sparse.issparse(x) else np.asarray(x) for x in some]
     named = [("labels", split.train.labels), *((f"view {m}", x) for m, x in enumerate(rows))]
     own = int(store.digest(named, str([x.shape for x in split.train.views]))[:12], 16)  # a float64 holds it

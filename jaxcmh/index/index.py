@@ -213,6 +213,7 @@ def add(
     model: Model | None = None,
     view: int | None = None,
     details: Details | None = None,
+    verbose: bool | None = None,
 ) -> Index:
     """The index with more items behind those it has.
 
@@ -221,7 +222,7 @@ def add(
         items: as for `build`.
         ids: different integers or strings, as the index has, none of them in it; if None, the integers from the
             largest on.
-        model, view, details: as for `build`.
+        model, view, details, verbose: as for `build`.
 
     Returns:
         A new index.
@@ -235,7 +236,7 @@ def add(
         ([0, 1, 2], [[0], [7], [3]])
     """
     _check_model(index, model)
-    codes = np.asarray(_encoded(items, model, view))
+    codes = np.asarray(_encoded(items, model, view, verbose))
     width = index.blocks.words.shape[1]
     if codes.shape[1] != width:
         raise ValueError(f"items: expected codes of {width} bytes, as the index has; got {codes.shape[1]}")
@@ -587,11 +588,11 @@ def _arranging(codebooks: Any) -> Callable[[Any], topk.Blocks]:
     return topk.distinct if codebooks is None else topk.arrange
 
 
-def _encoded(items: Any, model: Model | None, view: int | None) -> Any:
+def _encoded(items: Any, model: Model | None, view: int | None, verbose: bool | None = None) -> Any:
     if view is not None:
         if model is None:
             raise ValueError("view: expected with a model only; without one, items are codes")
-        return encode(model, _of_view(model, items, view, "items"), view)
+        return encode(model, _of_view(model, items, view, "items"), view, verbose=verbose)
     codes = checks.codes(items, "items")
     if model is not None and codes.shape[1] != model.codes.shape[-1]:
         raise ValueError(

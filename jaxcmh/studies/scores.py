@@ -208,7 +208,7 @@ def study(
     if isinstance(data, Split):  # what its user made of it is no longer the set of that name
         split, name = data, f"{data.name} in memory".strip()
     else:
-        split, name = load_dataset(data), str(data)
+        split, name = load_dataset(data, verbose=verbose), str(data)
     options: dict[str, Any] = {"data": name, "ties": ties, "at": at, "databases": databases, "memory": memory}
     with tempfile.TemporaryDirectory() as folder:
         lines = run(described, split, path or Path(folder, "lines.jsonl"), **options, verbose=verbose)

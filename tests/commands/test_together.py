@@ -143,6 +143,22 @@ def test_the_end_of_one_ends_the_others_and_the_same_again_goes_on(pairs, tmp_pa
     assert not list(tmp_path.glob(".run*"))
 
 
+def test_an_interrupted_training_leaves_no_lock(pairs, tmp_path):
+    (tmp_path / "slow.py").write_text(SLOW)
+    words = ("slow:method", "--data", pairs, "--bits", 16, "--anchors", 60, "--out", "run")
+    processes = started(tmp_path, 2, *words)
+    limit = time.monotonic() + 200
+    while not (tmp_path / "waits").exists():
+        assert time.monotonic() < limit
+        time.sleep(0.1)
+    assert (tmp_path / ".run.lock").exists()
+    processes[0].send_signal(signal.SIGTERM)
+    (code, _, said), (other, _, _) = ended(processes, 60)
+    assert (code, other) == (128 + signal.SIGTERM, 2)
+    assert said.splitlines()[-1] == "jaxcmh: stopped by SIGTERM; nothing unfinished was left behind"
+    assert not (tmp_path / ".run.lock").exists()
+
+
 def test_a_mistake_is_said_in_one_line_by_each(tmp_path):
     for code, out, said in ended(started(tmp_path, 2, "dcgh", "--data", "nowhere.npz"), 120):
         assert (code, out) == (2, "")

@@ -124,7 +124,7 @@ def test_stages_of_another_training_are_refused(tmp_path):
     shutil.copy(tmp_path / "features-0-of-1.safetensors", tmp_path / "fit-0-of-1.safetensors")
     with pytest.raises(ValueError, match=r"^stages: .* holds stages of another training"):
         jaxcmh.train("dcgh", views, labels, **options)
-    with pytest.raises(ValueError, match=r"^stages: expected a folder, or a name that is free; .* is a file"):
+    with pytest.raises(ValueError, match=r"^stages: expected a folder, or a name that is free; got .*"):
         jaxcmh.train("dcgh", views, labels, **options | {"stages": tmp_path / "fit-0-of-1.safetensors"})
 
 
