@@ -217,8 +217,8 @@ def room(path: str | os.PathLike, needed: int) -> None:
         Traceback (most recent call last):
         OSError: model.safetensors takes 1,000,000,000,000.00 MB, and the disk has ...
     """
-    path = Path(path).absolute()
-    place = next(parent for parent in (*path.parents, path) if parent.exists())
+    whole = Path(path).absolute()
+    place = next(parent for parent in (*whole.parents, whole) if parent.exists())
     free = shutil.disk_usage(place).free
     if free < needed:
         raise OSError(f"{path} takes {needed / 1e6:,.2f} MB, and the disk has {free / 1e6:,.2f} MB left")
