@@ -18,10 +18,11 @@ from typing import Any, NamedTuple
 
 import jax
 import numpy as np
-from jax.sharding import Mesh, NamedSharding, PartitionSpec
+from jax.sharding import Mesh
 
 from jaxcmh import brief, checks, store
 from jaxcmh.checks import Array, Books, Count, Natural, PathLike, checked
+from jaxcmh.learning.processes import by_rows
 from jaxcmh.model import Model, asked_with, encode, ranks
 from jaxcmh.parsing import json_value
 from jaxcmh.progress import for_many, shown_while
@@ -466,7 +467,7 @@ def spread(index: Index, mesh: Mesh) -> Index:
         [[1]]
     """
     blocks = topk.arrange(index.codes, devices=mesh.size)
-    rows = NamedSharding(mesh, PartitionSpec(mesh.axis_names))
+    rows = by_rows(mesh)
     return replace(index, blocks=blocks._replace(words=jax.device_put(blocks.words, rows)))
 
 

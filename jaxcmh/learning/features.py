@@ -10,11 +10,11 @@ import jax.numpy as jnp
 import numpy as np
 import scipy.sparse
 from jax import Array, lax, random
-from jax.sharding import Mesh, NamedSharding, PartitionSpec
+from jax.sharding import Mesh
 
 from jaxcmh import brief, checks
 from jaxcmh.checks import Count, Key, Number, Rows, checked
-from jaxcmh.learning.processes import everywhere, here, several, share, total
+from jaxcmh.learning.processes import by_rows, everywhere, here, rows_of_each, several, share, total
 
 Kind = Literal["identity", "centre", "standardise", "rbf", "laplace", "rbf_centred"]
 LINEAR = ("identity", "centre", "standardise")
@@ -180,7 +180,7 @@ def spread(x: Any, mesh: Mesh | None, first: int = 0, most: int | None = None) -
     if mesh is None:
         return _dense(x)
     (n, d), dtype = x.shape, jnp.zeros(()).dtype
-    x, rows = np.asarray(x) if isinstance(x, jax.Array) else x, -(-n // mesh.size)
+    x, rows = np.asarray(x) if isinstance(x, jax.Array) else x, rows_of_each(n, mesh)
     size = rows if most is None else most
 
     def part(index: Any) -> np.ndarray:
@@ -189,11 +189,7 @@ def spread(x: Any, mesh: Mesh | None, first: int = 0, most: int | None = None) -
         found = found.toarray() if scipy.sparse.issparse(found) else found
         return np.pad(found.astype(dtype), ((0, size - len(found)), (0, 0)))
 
-    return jax.make_array_from_callback((size * mesh.size, d), _by_rows(mesh), part)
-
-
-def _by_rows(mesh: Mesh) -> NamedSharding:
-    return NamedSharding(mesh, PartitionSpec(mesh.axis_names))
+    return jax.make_array_from_callback((size * mesh.size, d), by_rows(mesh), part)
 
 
 def mapped_over(fitted: FeatureMap, x: Any, mesh: Mesh | None) -> Array:
@@ -218,14 +214,14 @@ def _squares_over(mesh: Mesh, x: Any, mean: Array, scale: Array, anchors: Array)
 
 def _blocks_over(mesh: Mesh, x: Any, columns: int) -> Iterator[tuple[int, Array]]:
     """A block of each device's rows at a time, and where in their shares it starts."""
-    rows, step = -(-x.shape[0] // mesh.size), _block_rows(columns)
+    rows, step = rows_of_each(x.shape[0], mesh), _block_rows(columns)
     for start in range(0, rows, step):
         yield start, spread(x, mesh, start, min(step, rows - start))
 
 
 def _zeros_over(mesh: Mesh, n: int, columns: int) -> Array:
-    shape = -(-n // mesh.size) * mesh.size, columns
-    return jax.jit(partial(jnp.zeros, shape), out_shardings=_by_rows(mesh))()
+    shape = rows_of_each(n, mesh) * mesh.size, columns
+    return jax.jit(partial(jnp.zeros, shape), out_shardings=by_rows(mesh))()
 
 
 @partial(jax.jit, static_argnames=("n", "k"))

@@ -29,11 +29,21 @@ def mesh_of(x: Any) -> Mesh | None:
     return None if addressed(x) else x.sharding.mesh
 
 
+def by_rows(mesh: Mesh) -> NamedSharding:
+    """How arrays lie on a mesh of which each device has its share of the rows."""
+    return NamedSharding(mesh, PartitionSpec(mesh.axis_names))
+
+
+def rows_of_each(n: int, mesh: Mesh) -> int:
+    """How many of n rows are on each device of a mesh, with what is behind the last of them."""
+    return -(-n // mesh.size)
+
+
 def share(n: int, mesh: Mesh | None) -> slice:
     """Which of n rows are on devices of this process: equally many on each device of the mesh, the last ones fewer."""
     if mesh is None:
         return slice(0, n)
-    rows, mine = -(-n // mesh.size), [i for i, d in enumerate(mesh.devices.flat) if d in mesh.local_devices]
+    rows, mine = rows_of_each(n, mesh), [i for i, d in enumerate(mesh.devices.flat) if d in mesh.local_devices]
     return slice(min(n, rows * mine[0]), min(n, rows * (mine[-1] + 1)))
 
 
@@ -50,9 +60,8 @@ def total(x: np.ndarray, mesh: Mesh | None) -> np.ndarray:
     assert mesh is not None
     zeros, first = np.zeros_like(x), mesh.local_devices[0]
     with jax.enable_x64(True):
-        sharding = NamedSharding(mesh, PartitionSpec(mesh.axis_names))
         parts = [jax.device_put((x if d == first else zeros)[None], d) for d in mesh.local_devices]
-        spread = jax.make_array_from_single_device_arrays((mesh.size, *x.shape), sharding, parts)
+        spread = jax.make_array_from_single_device_arrays((mesh.size, *x.shape), by_rows(mesh), parts)
         return np.asarray(jax.jit(_sum, out_shardings=NamedSharding(mesh, PartitionSpec()))(spread))
 
 
@@ -92,7 +101,7 @@ def over_rows(x: Any, mesh: Mesh, mine_of: int | None = None) -> Array:
 
     All processes have the whole array, or each has its own of so many rows.
     """
-    rows = NamedSharding(mesh, PartitionSpec(mesh.axis_names))
+    rows = by_rows(mesh)
     with jax.enable_x64(True):
         if mine_of is not None:
             return jax.make_array_from_process_local_data(rows, x, (mine_of, *x.shape[1:]))
