@@ -434,7 +434,7 @@ def train(
         kept = Kept(Path(stages), json.loads(json.dumps(store.plain({"info": info, **told}))), mesh)
         done = finished_stages.reached(kept)
         if done == len(finished_stages.STAGES):
-            finished_stages.read(kept, "features")
+            finished_stages.read(kept, "features", lambda *_: None)
             model = load(kept.file("model"))
             if model.info != info:
                 raise ValueError(finished_stages.of_another(kept))
@@ -455,8 +455,7 @@ def train(
     views = [streaming.source(x, f"views[{m}]", keep, share(n, mesh)) for m, x in enumerate(views)]
     known_R, maps = None, None
     if kept is not None and done:
-        arrays = finished_stages.read(kept, "features")[1]
-        maps, known_R = _maps(arrays, chosen), arrays.get("R")
+        maps, known_R = finished_stages.read(kept, "features", lambda _, a: (_maps(a, chosen), a.get("R")))
     maps, mapped_views = _mapped(chosen, key, views, mesh, keep, maps)
     known, known_labels = mapped_views, host_labels
     if not labelled.all():

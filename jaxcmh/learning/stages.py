@@ -4,8 +4,9 @@ Each process has files of its own, for it has rows of its own.  Mapped features 
 data, and the maps make them again in one pass.
 """
 
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -17,6 +18,7 @@ from jaxcmh.learning.processes import everywhere, here, of_each, over_rows, own,
 
 KIND, FORMAT = "jaxcmh_stage", 1
 STAGES = ("features", "fit", "model")
+T = TypeVar("T")
 
 
 class Kept(NamedTuple):
@@ -43,45 +45,57 @@ def keep(kept: Kept, stage: str, arrays: dict[str, Any], **said: Any) -> None:
     store.write(kept.file(stage), KIND, header, {name: np.asarray(array) for name, array in arrays.items()})
 
 
-def read(kept: Kept, stage: str) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
-    """Header and arrays of a finished stage.
+def read(kept: Kept, stage: str, restore: Callable[[dict[str, Any], dict[str, np.ndarray]], T]) -> T:
+    """What `restore` makes of header and arrays of a finished stage.
 
     Raises:
         ValueError: the file is damaged, or of another training.
     """
-    header, arrays = store.read(kept.file(stage), KIND, FORMAT, "stage of a training", lambda *found: found)
-    if (header.get("stage"), header.get("wanted")) != (stage, kept.wanted):
+
+    def of_this(header: dict[str, Any], arrays: dict[str, np.ndarray]) -> tuple[T] | None:
+        same = (header["stage"], header["wanted"]) == (stage, kept.wanted)
+        return (restore(header, arrays),) if same else None
+
+    found = store.read(kept.file(stage), KIND, FORMAT, "stage of a training", of_this)
+    if found is None:
         raise ValueError(of_another(kept))
-    return header, arrays
+    return found[0]
 
 
 def of_another(kept: Kept) -> str:
     return f"stages: {kept.folder} holds stages of another training; name another folder or remove it"
 
 
+def _of_samples(leaf: Any, rows: int) -> bool:
+    """Whether an array of a state has a row for each sample, of which a process keeps its own."""
+    return leaf.shape[:1] == (rows,)
+
+
 def keep_state(kept: Kept, state: Any, objective: Any, converged: int, rows: int) -> None:
     """The state after the fit; of arrays with so many rows, the rows of this process."""
-    leaves, mesh = jax.tree.leaves(state), kept.mesh
-    mine = [m for m, leaf in enumerate(leaves) if leaf.shape[:1] == (rows,)]
+    mesh = kept.mesh
     arrays = {
-        str(m): own(over_rows(leaf, mesh)) if mesh is not None and m in mine else here(leaf, mesh)
-        for m, leaf in enumerate(leaves)
+        str(m): own(over_rows(leaf, mesh)) if mesh is not None and _of_samples(leaf, rows) else here(leaf, mesh)
+        for m, leaf in enumerate(jax.tree.leaves(state))
     }
-    keep(kept, "fit", {**arrays, "objective": here(objective, mesh)}, rows=mine, converged=int(converged))
+    keep(kept, "fit", {**arrays, "objective": here(objective, mesh)}, converged=converged)
 
 
 def state(kept: Kept, tree: Any, rows: int) -> tuple[Any, Any, int]:
     """State, objective and convergence after the fit; `tree` is like the state."""
-    header, arrays = read(kept, "fit")
+    mesh, (leaves, structure) = kept.mesh, jax.tree.flatten(tree)
+
+    def placed(array: np.ndarray, of_samples: bool = False) -> Any:
+        if mesh is None:
+            return jnp.asarray(array)
+        return over_rows(array, mesh, rows) if of_samples else everywhere(array, mesh)
+
+    def restore(header: dict[str, Any], arrays: dict[str, np.ndarray]) -> tuple[Any, Any, int]:
+        found = [placed(arrays[str(m)], _of_samples(leaf, rows)) for m, leaf in enumerate(leaves)]
+        for m, (leaf, array) in enumerate(zip(leaves, found)):
+            if array.shape != leaf.shape:
+                raise ValueError(f"array {m} of the state: expected shape {leaf.shape}; got {array.shape}")
+        return structure.unflatten(found), placed(arrays["objective"]), int(header["converged"])
+
     with jax.enable_x64(True):
-
-        def placed(name: str) -> Any:
-            if kept.mesh is None:
-                return jnp.asarray(arrays[name])
-            if name.isdigit() and int(name) in header["rows"]:
-                return over_rows(arrays[name], kept.mesh, rows)
-            return everywhere(arrays[name], kept.mesh)
-
-        structure = jax.tree.structure(tree)
-        leaves = [placed(str(m)) for m in range(structure.num_leaves)]
-        return structure.unflatten(leaves), placed("objective"), header["converged"]
+        return read(kept, "fit", restore)

@@ -376,6 +376,27 @@ def write_index(path: Path) -> None:
     index.save(an_index(), path)
 
 
+STATE = (np.ones((4, 2)), np.zeros(3))
+
+
+def a_training(path: Path) -> Any:
+    from jaxcmh.learning import stages
+
+    return stages.Kept(path.parent, {"bits": 8}, None)
+
+
+def write_stage(path: Path) -> None:
+    from jaxcmh.learning import stages
+
+    stages.keep_state(a_training(path), STATE, np.ones(2), 1, rows=4)
+
+
+def read_stage(path: Path) -> None:
+    from jaxcmh.learning import stages
+
+    stages.state(a_training(path), STATE, rows=4)
+
+
 def write_known_model(path: Path) -> None:
     from jaxcmh import model
     from jaxcmh.datasets import Items, Maker, Part, Split
@@ -464,6 +485,8 @@ KINDS: dict[str, Kind] = {
     "torch": Kind(written("net.pth", lambda p: p.write_bytes(checkpoint())), read_checkpoint, damaged_bytes),
     "index": Kind(written("items.index", write_index), read_index, damaged_bytes),
     "index parts": Kind(written("items.index", write_index), read_index, damaged_stored("jaxcmh_index")),
+    "stage": Kind(written("fit-0-of-1.safetensors", write_stage), read_stage, damaged_bytes),
+    "stage parts": Kind(written("fit-0-of-1.safetensors", write_stage), read_stage, damaged_stored("jaxcmh_stage")),
     "model": Kind(lambda: {"acqh.model": (FIXTURES / "acqh.safetensors").read_bytes()}, read_model, damaged_bytes),
     "model parts": Kind(
         lambda: {"acqh.model": (FIXTURES / "acqh.safetensors").read_bytes()}, read_model, damaged_stored("jaxcmh")
