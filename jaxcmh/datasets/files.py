@@ -21,7 +21,7 @@ import scipy.io
 from scipy import sparse
 
 from jaxcmh.extras import require
-from jaxcmh.parsing import UnfitError, check_unpacked, lines_of, naming, npy_header, npz_members, read_text
+from jaxcmh.parsing import UnfitError, check_unpacked, lines_of, naming, npy_header, npz_members, read_npy, read_text
 from jaxcmh.progress import printable
 
 from . import mat5
@@ -152,13 +152,13 @@ def _numpy_stored(path: Path, key: str, open_: Open, size: int) -> Stored:
     with open_() as file:
         shape, columns, dtype = npy_header(file, size)
     blocks = partial(_numpy_blocks, open_, size) if dtype.kind in "biuf" and 0 not in shape and shape else None
-    read = partial(_numpy_read, open_) if dtype.kind in "biufU" and not blocks else None
+    read = partial(_numpy_read, open_, size) if dtype.kind in "biufU" and not blocks else None
     return Stored(path, key, shape, str(dtype), read, blocks, outer=int(columns))
 
 
-def _numpy_read(open_: Open) -> np.ndarray:
+def _numpy_read(open_: Open, size: int) -> np.ndarray:
     with open_() as file:
-        return np.lib.format.read_array(file, allow_pickle=False)
+        return read_npy(file, size)
 
 
 def _numpy_blocks(open_: Open, size: int, out: np.ndarray | None, strand: int) -> Blocks:
@@ -188,7 +188,7 @@ def _npz(path: Path) -> Iterator[Stored]:
     opened = {name: partial(_member, path, info.filename) for name, info in members.items()}
     stored = [_numpy_stored(path, name, opened[name], info.file_size) for name, info in members.items()]
     if {"format", "shape", "data"} <= set(members):
-        shape = tuple(int(size) for size in _numpy_read(opened["shape"]).ravel())
+        shape = tuple(int(size) for size in _numpy_read(opened["shape"], members["shape"].file_size).ravel())
         dtype = next(array.dtype for array in stored if array.key == "data")
         check_unpacked(8 * max(shape), path.stat().st_size)
         yield Stored(path, path.stem, shape, f"sparse {dtype}", lambda: _csr(sparse.load_npz(path)))

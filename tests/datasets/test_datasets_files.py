@@ -1,8 +1,11 @@
 """Files in every layout the benchmarks circulate in, and every way in which they can be bad."""
 
+import gc
 import os
 import struct
+import sys
 import zipfile
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +13,7 @@ import pytest
 import scipy.io
 from scipy import sparse
 
+from jaxcmh import parsing
 from jaxcmh.datasets import files, inspect_files, load_dataset, load_files, mat5, resplit, validation
 from jaxcmh.datasets.files import contents
 from jaxcmh.datasets.named import NAMED, load_named, select
@@ -936,3 +940,25 @@ def test_rows_outside_the_set(tmp_path):
         write_v5(tmp_path / "set.mat", {"data": data | {"split": {"ind_train": train, "ind_test": query}}})
         with pytest.raises(ValueError, match=r"data\.split\.ind_train: expected the rows 1\.\.38"):
             load_dataset(tmp_path / "set.mat")
+
+
+def test_several_threads_read_headers_at_the_same_time(tmp_path):
+    """Threads that parse literals disturb each other in Python 3.11, when one is left for another between two steps."""
+    path = tmp_path / "views.npy"
+    np.save(path, np.ones((3, 4), np.float32))
+    interval, threshold = sys.getswitchinterval(), gc.get_threshold()
+
+    def pause(*_):
+        sum(range(50))
+
+    gc.callbacks.append(pause)
+    try:
+        sys.setswitchinterval(1e-6)
+        gc.set_threshold(5)
+        with ThreadPoolExecutor(4) as pool:
+            shapes = set(pool.map(lambda _: parsing.read_arrays(path)[""].shape, range(2000)))
+    finally:
+        gc.callbacks.remove(pause)
+        sys.setswitchinterval(interval)
+        gc.set_threshold(*threshold)
+    assert shapes == {(3, 4)}
