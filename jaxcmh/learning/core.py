@@ -30,6 +30,7 @@ __all__ = ["Data", "Fit", "Method", "fit", "prepare", "sweep"]
 Precision = Literal["float32", "float64"]
 LabelRows = tuple[Literal["labels", "unit_labels"], ...]
 LABEL_ROWS: LabelRows = ("labels", "unit_labels")
+DRAWN = 1 << 18  # rows of random codes at a time: while it draws, jax takes 16 times the bytes that are drawn
 
 
 class Data(NamedTuple):
@@ -587,7 +588,13 @@ def stage(method: Method, key: Array, data: Data, params: Any, bits: int) -> tup
 
 @partial(jax.jit, static_argnames="bits")
 def _drawn(key: Array, data: Data, *, bits: int) -> Array:
-    return data.gaussian(key, len(data.mask), bits) >= 0
+    rows = len(data.mask)
+
+    def block(number: Array) -> Array:
+        own = jnp.where(number > 0, random.fold_in(key, number), key)
+        return data.gaussian(own, min(rows, DRAWN), bits) >= 0
+
+    return lax.map(block, jnp.arange(-(-rows // DRAWN))).reshape(-1, bits)[:rows]
 
 
 @jax.jit

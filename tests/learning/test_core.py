@@ -184,3 +184,16 @@ def test_arguments_of_another_kind_are_named(call, message):
 def test_a_copy_of_a_method_is_the_method():
     method = methods.find("imads-c")
     assert copy.deepcopy({"method": method})["method"] is method
+
+
+def test_codes_by_chance_are_drawn_in_blocks_of_which_the_first_is_that_of_few_rows(monkeypatch):
+    monkeypatch.setattr(core, "DRAWN", 70)  # together with this number of rows nobody else compiles it
+    rng = np.random.default_rng(0)
+    data = core.prepare([rng.random((157, 5)), rng.random((157, 6))], np.arange(157) % 3)
+    (codes,) = core.random_codes(random.split(random.key(4), 1), data, 40)
+    key = random.split(random.key(4), 1)[0]
+    first = np.where(data.gaussian(key, 157, 40)[:70] >= 0, 1, -1)
+    np.testing.assert_array_equal(codes[:70], first)
+    blocks = np.split(np.asarray(codes), [70, 140])
+    assert all(abs(block.mean()) < 0.1 for block in blocks)
+    assert (blocks[0] != blocks[1]).mean() > 0.4
