@@ -4,6 +4,7 @@
     python experiments/bench_scale.py --folder FOLDER --n 100000 500000 2000000
     python experiments/bench_scale.py --folder FOLDER --compare --methods dcgh imads
     python experiments/bench_scale.py --folder FOLDER --processes 1 2 4 --n 200000 --methods dcgh imads
+    python experiments/bench_scale.py --table
 
 Pairs have 64 and 128 features, 24 classes and one of 2,000 label sets; they are written to FOLDER block by block, 0.8
 GB for a million, each the same whatever n is, and stay there.  A process of its own trains each method, with
@@ -15,7 +16,7 @@ and the ratios of the best times are printed.  With --processes, the pairs are l
 device each, and by one process of eight devices, with the mapped features kept.  Before that each trains on 10,000
 pairs: `data_gb` is what the peak of each process rises by after that, so that what does not grow with the pairs is not
 in it, and `bits_differ` the share of the bits of the learned codes that are others than with the first number of
-processes.  Lines go to experiments/results/bench_scale.jsonl.
+processes.  Lines go to experiments/results/bench_scale.jsonl; --table prints those that there are.
 """
 
 import argparse
@@ -42,6 +43,7 @@ QUERIES = 1 << 20  # the number of the block that queries come from
 SETS = 2_000  # distinct label sets at most
 SHAPE = {"dims": (64, 128), "classes": 24}
 NUSWIDE = {"dims": (500, 1_000), "classes": 10}
+RUNS = (100_000, 1_000_000, 10_000_000), (100_000, 500_000, 2_000_000)  # pairs whose lines have a table
 ROOM = {"memory": None, "kept": 2.0, "blocks": 1e-9}  # GB for mapped features
 
 TRAIN = """
@@ -209,6 +211,43 @@ def scaled(arguments: argparse.Namespace) -> Iterator[dict[str, Any]]:
             print(f"{method}: slope {slope(lines):.2f}", flush=True)
 
 
+def rows(what: str, numbers: Sequence[int] = ()) -> list[str]:
+    """The lines of a kind ("scale" at these numbers of pairs, "compare", "together") as a table in Markdown."""
+    lines = [line for line in map(json.loads, RESULTS.read_text().splitlines()) if line["what"] == what]
+    if what == "together":
+        names = ("method", "processes", "devices of each", "s", "peak, GB", "of that data, GB", "bits that differ")
+        cells = [
+            [line["method"], str(line["processes"]), str(line["devices"]), f"{line['seconds']:.1f}"]
+            + [", ".join(f"{one:.2f}" for one in line[name]) for name in ("peak_gb", "data_gb")]
+            + [f"{line['bits_differ']:.5f}"]
+            for line in lines
+        ]
+    elif what == "compare":
+        names = ("method", *(f"{mode}, s" for mode in ROOM), "kept", "blocks", *(f"{mode}, GB" for mode in ROOM))
+        of = {(line["method"], line["mode"]): line for line in lines}
+        cells = [
+            [method]
+            + [f"{of[method, mode]['seconds']:.1f}" for mode in ROOM]
+            + [f"{of[method, mode]['ratio']:.2f}" for mode in ("kept", "blocks")]
+            + [f"{of[method, mode]['peak_gb']:.2f}" for mode in ROOM]
+            for method in dict.fromkeys(line["method"] for line in lines)
+        ]
+    else:
+        names = ("method", *(f"{n:,}, s" for n in numbers), "slope", *(f"{n:,}, GB" for n in numbers))
+        runs: list[list[dict]] = []
+        for line in lines:  # a run begins where the number of pairs does not rise
+            fresh = not runs or line["method"] != runs[-1][-1]["method"] or line["n"] <= runs[-1][-1]["n"]
+            runs = [*runs, [line]] if fresh else [*runs[:-1], [*runs[-1], line]]
+        cells = [
+            [run[0]["method"], *(f"{line['first']:.1f}" for line in run), f"{slope(run):.2f}"]
+            + [f"{line['peak_gb']:.2f}" for line in run]
+            for run in runs
+            if [line["n"] for line in run] == list(numbers)
+        ]
+    rule = ["---", *["--:"] * (len(names) - 1)]
+    return [f"| {' | '.join(row)} |" for row in (names, rule, *cells)]
+
+
 def compared(arguments: argparse.Namespace) -> Iterator[dict[str, Any]]:
     (n,) = arguments.n
     write(arguments.folder / "nuswide", n, **NUSWIDE)
@@ -232,7 +271,7 @@ def show(line: dict[str, Any]) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--folder", type=Path, required=True, help="where pairs are written")
+    parser.add_argument("--folder", type=Path, help="where pairs are written")
     parser.add_argument("--n", nargs="+", type=int, help="pairs (default: 100000; 184577 with --compare)")
     parser.add_argument("--methods", nargs="+", choices=list(jaxcmh.methods.registry))
     parser.add_argument("--bits", type=int, default=16)
@@ -242,7 +281,14 @@ def main() -> None:
     parser.add_argument("--processes", nargs="+", type=int, help="numbers of processes that train together")
     parser.add_argument("--repeats", type=int, default=2, help="calls of each kind with --compare (default: 2)")
     parser.add_argument("--results", type=Path, default=RESULTS)
+    parser.add_argument("--table", action="store_true", help="print the tables of the lines that there are")
     arguments = parser.parse_args()
+    if arguments.table:
+        tables = *(rows("scale", numbers) for numbers in RUNS), rows("compare"), rows("together")
+        print("\n\n".join(map("\n".join, tables)))
+        return
+    if arguments.folder is None:
+        parser.error("--folder: expected a folder for the pairs")
     arguments.methods = arguments.methods or list(jaxcmh.methods.registry)
     arguments.n = arguments.n or [184_577 if arguments.compare else 100_000]
     for line in (together if arguments.processes else compared if arguments.compare else scaled)(arguments):
