@@ -9,9 +9,11 @@
 
 The unavoidable products are the kernel features of both views and their Gram matrices, in float32; for methods on raw
 features the Gram matrices, and for AAH also X Q and the sums of X against U, which its eqs. 17-23 need anew in each of
-ten iterations.  With --old, another checkout trains in turn with this one.  All times are the best of their calls,
-which alternate; the first call of ours compiles.  A process of its own trains and does nothing else: its peak resident
-memory is reported.  Lines, with every single time, go to experiments/results/bench_training.jsonl.
+ten iterations.  With `classes`, for methods that use rows of labels also the products of features with labels, which
+are no longer few beside the Gram matrices: sparse where that is cheaper, at 1,000 labels.  With --old, another checkout
+trains in turn with this one.  All times are the best of their calls, which alternate; the first call of ours compiles.
+A process of its own trains and does nothing else: its peak resident memory is reported.  Lines, with every single time,
+go to experiments/results/bench_training.jsonl.
 """
 
 import argparse
@@ -27,6 +29,7 @@ from typing import Any
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # two BLAS threads on busy cores are slower than one
 
 import numpy as np
+import scipy.sparse
 
 import jaxcmh
 from jaxcmh.datasets import Part
@@ -34,10 +37,14 @@ from jaxcmh.results import environment
 
 RESULTS = Path(__file__).parent / "results" / "bench_training.jsonl"
 BLOCK = 16_384
+SPARSE = 1 / 50  # share of labels below which products with their ones alone take NumPy less time
 
 
-def numpy_products(part: Part, method: str, bits: int) -> None:
-    """Kernel features and Gram matrices of every view, row block by row block; AAH: X Q and X^T U in ten iterations."""
+def numpy_products(part: Part, method: str, bits: int, labels: Any = None) -> None:
+    """Kernel features and Gram matrices of every view, row block by row block; AAH: X Q and X^T U in ten iterations.
+
+    With labels (n, c), dense or sparse, also X^T L.
+    """
     features = jaxcmh.methods.registry[method].features
     rng = np.random.default_rng(0)
     for x in part.views:
@@ -49,6 +56,8 @@ def numpy_products(part: Part, method: str, bits: int) -> None:
                 squares = (rows * rows).sum(1)[:, None] + (anchors * anchors).sum(1) - 2 * (rows @ anchors.T)
                 phi = np.exp(squares * np.float32(-0.5 / x.shape[1]))
             gram = gram + phi.T @ phi
+            if labels is not None:
+                _ = labels[i : i + BLOCK].T @ phi
         if method == "aah":
             Q = rng.standard_normal((x.shape[1], bits), np.float32)
             for _ in range(10):
@@ -81,10 +90,20 @@ def trainings(arguments: list, checkout: Path | None) -> Generator[tuple[float, 
 
 
 def measure(
-    method: str, shape: str, options: dict, bits: int, repeats: int, old: Path | None = None, numpy: bool = True
+    method: str,
+    shape: str,
+    options: dict,
+    bits: int,
+    repeats: int,
+    old: Path | None = None,
+    numpy: bool = True,
+    with_labels: bool = False,
 ) -> dict:
     """Times of `train` and its peak memory, in a process of its own; with `numpy`, NumPy's time between its calls."""
     part = jaxcmh.load_dataset(f"synthetic:{shape}", **options).train
+    labels = part.labels.astype(np.float32) if with_labels and jaxcmh.methods.registry[method].label_rows else None
+    if labels is not None and labels.mean() < SPARSE:
+        labels = scipy.sparse.csr_array(labels)
     calls = {name: trainings([method, shape, bits, options], old if name else None) for name in ("", "old_")}
     line: dict[str, Any] = {"method": method, "shape": shape, "n": len(part.labels), "bits": bits}
     line |= {"classes": part.labels.shape[1], "label_sets": len(np.unique(np.packbits(part.labels, axis=1), axis=0))}
@@ -96,7 +115,7 @@ def measure(
             seconds[name].append(spent)
         if numpy and (call > 0 or repeats == 0):
             start = time.perf_counter()
-            numpy_products(part, method, bits)
+            numpy_products(part, method, bits, labels)
             theirs.append(time.perf_counter() - start)
     line |= {"numpy": min(theirs), "theirs": theirs} if theirs else {}
     for name, spent in seconds.items():
@@ -136,7 +155,8 @@ def main() -> None:
     lines = []
     for method in methods:
         timed = [
-            measure(method, shape, options, bits, arguments.repeats, arguments.old, not scaling) for options in shapes
+            measure(method, shape, options, bits, arguments.repeats, arguments.old, not scaling, what == "classes")
+            for options in shapes
         ]
         lines += [line | {"slope": slope(timed)} for line in timed] if scaling else timed
     columns = {"method": "", "n": ",", "bits": "", "peak_gb": ".1f", "first": ".2f", "seconds": ".2f"}

@@ -27,6 +27,7 @@ from jaxcmh.learning.core import Data, Method
 from jaxcmh.learning.encoders import Unlabelled, nearest_words, spanned
 from jaxcmh.learning.features import Features
 from jaxcmh.learning.linalg import least_norm, lstsq, product_gap, qr, refined, ridge_factor, sqnorm, sums_of_words
+from jaxcmh.learning.ones import label_sets, places
 
 
 class Params(NamedTuple):
@@ -49,7 +50,7 @@ class Known(NamedTuple):
 
 def prepare(data: Data) -> Known:
     D = tuple(lstsq((1.0, X, data.labels[: len(X)])) for X in spanned(data))
-    return Known(D, data.labels.T @ data.labels)
+    return Known(D, label_sets(data).gram(data.counts[:, None]))
 
 
 def items(s: State) -> Array:
@@ -58,7 +59,7 @@ def items(s: State) -> Array:
 
 
 def targets(s: State, data: Data, p: Params) -> tuple[Array, Array, Array]:
-    """[l t] (u, c + 1), N (c + 1, K) and T (K, K): the objective asks that |(z - [l t] N) Tᵀ|² of each row z be small.
+    """[l t] N (u, K), N (c + 1, K) and T (K, K): the objective asks that |(z - [l t] N) Tᵀ|² of each row z be small.
 
     N minimises sum_v |X_v W_v Nᵀ - [L 0]|² + lam |Nᵀ - [Mᵀ 1]|², and TᵀT is the sum of W_vᵀ X_vᵀ X_v W_v and lam I.
     """
@@ -67,7 +68,7 @@ def targets(s: State, data: Data, p: Params) -> tuple[Array, Array, Array]:
     I, nothing, one = jnp.eye(K, dtype=XW.dtype), jnp.zeros((len(XW), 1), XW.dtype), jnp.ones((K, 1), XW.dtype)
     L = jnp.concatenate([data.labels[: len(X)] for X in views])
     N = lstsq((1.0, XW, jnp.hstack([L, nothing])), (p.lam, I, jnp.hstack([s.M.T, one]))).T
-    return jnp.column_stack([data.sets, s.t]), N, ridge_factor(XW, p.lam)
+    return label_sets(data) @ N[:-1] + jnp.outer(s.t, N[-1]), N, ridge_factor(XW, p.lam)
 
 
 def init(key: Array, data: Data, p: Params, bits: int, books: int = 4, words: int = 256) -> State:
@@ -77,29 +78,30 @@ def init(key: Array, data: Data, p: Params, bits: int, books: int = 4, words: in
     key_M, key_C = random.split(key)
     M = data.gaussian(key_M, data.sets.shape[1], bits)
     C = data.gaussian(key_C, books, words, bits)
-    A = nearest_words(data.sets @ M, C, jnp.eye(bits, dtype=M.dtype))
+    A = nearest_words(label_sets(data) @ M, C, jnp.eye(bits, dtype=M.dtype))
     return update_W(State((), M, jnp.zeros(len(A), M.dtype), C, A), data, p)
 
 
 def update_W(s: State, data: Data, p: Params) -> State:
     """Eqs. 8 and 9; fewer label sets than K leave directions open in which W is 0."""
-    R = least_norm(data.roots * items(s), data.roots * data.sets)
+    Q, R_Z = qr(data.roots * items(s))
+    R = least_norm(R_Z, label_sets(data).transposed_times(data.roots * Q).T)
     return s._replace(W=tuple(D @ R.T for D in data.extra.D))
 
 
 def update_M(s: State, data: Data, p: Params) -> State:
     """Eq. 11, with the sign that makes it a minimum."""
-    target, I = items(s) - s.t[:, None], jnp.eye(len(s.M), dtype=s.M.dtype)
+    L, target, I = label_sets(data), items(s) - s.t[:, None], jnp.eye(len(s.M), dtype=s.M.dtype)
 
     def undone(M: Array) -> Array:
-        return p.lam * data.sets.T @ (data.counts[:, None] * (target - data.sets @ M)) - p.mu * M
+        return p.lam * L.transposed_times(data.counts[:, None] * (target - L @ M)) - p.mu * M
 
     return s._replace(M=refined(p.lam * data.extra.LTL + p.mu * I, undone, target.shape[1]))
 
 
 def update_t(s: State, data: Data, p: Params) -> State:
     """Eq. 12."""
-    return s._replace(t=(items(s) - data.sets @ s.M).mean(1))
+    return s._replace(t=(items(s) - label_sets(data) @ s.M).mean(1))
 
 
 def update_C(s: State, data: Data, p: Params) -> State:
@@ -110,7 +112,8 @@ def update_C(s: State, data: Data, p: Params) -> State:
     """
     known, N, _ = targets(s, data, p)
     # With c + 1 <= K solve for [l t] and map the words by N then, so that Z keeps the rank of [L, t]; else map first.
-    known, N = (known, N) if len(N) <= N.shape[1] else (known @ N, jnp.eye(N.shape[1], dtype=N.dtype))
+    few = len(N) <= N.shape[1]
+    known, N = (jnp.column_stack([data.sets, s.t]), N) if few else (known, jnp.eye(N.shape[1], dtype=N.dtype))
     # With fewer label sets than words, a word goes by the number of the first set that uses it.
     words = min(len(s.A), s.C.shape[1])
     A = s.A.astype(jnp.int32) if words == s.C.shape[1] else lax.argmax(s.A[:, None] == s.A, 0, jnp.int32)
@@ -124,24 +127,24 @@ def update_A(s: State, data: Data, p: Params) -> State:
 
     An early book chooses as if no later one followed, so this step may raise the objective.
     """
-    known, N, T = targets(s, data, p)
-    return s._replace(A=nearest_words(known @ (N @ T.T), s.C @ T.T, jnp.eye(len(T), dtype=T.dtype)))
+    known, _, T = targets(s, data, p)
+    return s._replace(A=nearest_words(known @ T.T, s.C @ T.T, jnp.eye(len(T), dtype=T.dtype)))
 
 
 def gaps(s: State, data: Data) -> list[Array]:
     """|X_v W_v Zᵀ - S|² of each view."""
-    Z, L = data.roots * items(s), data.roots * data.sets
-    if L.shape[1] <= Z.shape[1]:
-        return [product_gap(X @ W, Z, data.labels, L) for X, W in zip(data.views, s.W)]
+    Z = data.roots * items(s)
+    if len(s.M) <= Z.shape[1]:
+        return [product_gap(X @ W, Z, data.labels, data.roots * data.sets) for X, W in zip(data.views, s.W)]
     # S has more dimensions than Z: what of it is beside Z = Q R is no small part, and the same for all views.
     Q, R = qr(Z)
-    SQ = data.labels @ (L.T @ Q)
+    SQ = data.labels @ label_sets(data).transposed_times(data.roots * Q)
     beside = sqnorm(data.extra.LTL) - sqnorm(SQ)
     return [beside + sqnorm(X @ (W @ R.T) - SQ) for X, W in zip(data.views, s.W)]
 
 
 def objective(s: State, data: Data, p: Params) -> Array:
-    rest = data.roots * (items(s) - data.sets @ s.M - s.t[:, None])
+    rest = data.roots * (items(s) - label_sets(data) @ s.M - s.t[:, None])
     return sum(gaps(s, data), p.lam * sqnorm(rest) + p.mu * sqnorm(s.M))
 
 
@@ -160,19 +163,20 @@ def encoder(s: State, data: Data, p: Params) -> tuple[Array, ...]:
 def unlabelled(s: State, data: Data, p: Params) -> Unlabelled:
     """How features become the targets of words, with drift t = 0."""
     _, N, T = targets(s, data, p)
-    N, mean = N[:-1] @ T.T, data.counts @ data.sets / data.n
+    N = N[:-1] @ T.T
 
-    def spread(labels: Array, mean: Array) -> Array:
+    def mean_and_spread(rows: Array) -> tuple[Array, Array]:
         """Of the targets that reduced rows of labels or of estimates lead to."""
-        return sqnorm((labels - jnp.outer(data.ones, mean)) @ N) / data.n
+        mean = data.ones @ rows / data.n
+        return mean, sqnorm(rows - jnp.outer(data.ones, mean))
 
+    mean, spread = mean_and_spread(data.labels @ N)
     V, offset = [], []
     for X, D in zip(data.views, data.extra.D):
-        estimates = X @ D
-        m = data.ones @ estimates / data.n
-        wider = jnp.sqrt(spread(data.labels, mean) / spread(estimates, m))
+        m, narrow = mean_and_spread(X @ (D @ N))
+        wider = jnp.sqrt(spread / narrow)
         V.append(wider * D @ N @ T)
-        offset.append((mean - wider * m) @ N @ T)
+        offset.append((mean - wider * m) @ T)
     return Unlabelled(tuple(V), tuple(offset), T.T @ T)
 
 
@@ -225,6 +229,7 @@ method = Method(
     diagnostics=diagnostics,
     across=False,
     label_rows=("labels",),
+    links=places,
     by_labels=True,
 )
 paper_params = dict.fromkeys(("wiki", "mirflickr25k", "nuswide10"), Params())

@@ -17,9 +17,10 @@ import jax.numpy as jnp
 from jax import Array, random
 
 from jaxcmh.learning.core import Data, Method, by_rows, of_views, random_codes, stage, summed
-from jaxcmh.learning.encoders import decomposed, ridge_by_svd
+from jaxcmh.learning.encoders import SVD, decomposed, ridge_by_svd
 from jaxcmh.learning.features import Features
-from jaxcmh.learning.linalg import descend, sign, similarity_factors, sqnorm, unit_rows
+from jaxcmh.learning.linalg import descend, sign, sqnorm
+from jaxcmh.learning.ones import label_sets, places, unit_label_sets
 from jaxcmh.methods import imads_mapping
 from jaxcmh.methods.imads_mapping import Params
 
@@ -34,6 +35,17 @@ class State(NamedTuple):
     P: tuple[Array, ...]  # (q_m, r) hash functions
 
 
+class Known(NamedTuple):
+    svd: tuple[SVD, ...]  # of each X_m, for every update of P
+    S_squared: Array  # () |S|²
+
+
+def prepare(data: Data) -> Known:
+    Y, counts = unit_label_sets(data), data.counts[:, None]
+    S_squared = 4 * sqnorm(Y.gram(counts)) - 4 * sqnorm(Y.transposed_times(counts)) + data.n**2
+    return Known(decomposed(data), S_squared)
+
+
 def init(key: Array, data: Data, p: Params, bits: int, stage_one: Method) -> State:
     """Stage one, then random codes, and hash functions at 0, where Algorithm 1 starts them at random."""
     start, (mapped, objective, _) = stage(stage_one, key, data, p, bits)
@@ -44,8 +56,14 @@ def init(key: Array, data: Data, p: Params, bits: int, stage_one: Method) -> Sta
 
 def UL(s: State, data: Data) -> tuple[Array, Array]:
     """V = L U (u, r), one row per label set, and G = VᵀV."""
-    V = data.sets @ s.U
+    V = label_sets(data) @ s.U
     return V, (data.roots * V).T @ (data.roots * V)
+
+
+def similar(V: Array, data: Data) -> Array:
+    """S V (u, r) of V (u, r), one row per label set."""
+    Y = unit_label_sets(data)
+    return 2 * (Y @ Y.transposed_times(data.counts[:, None] * V)) - data.counts @ V
 
 
 def terms(s: State, data: Data, p: Params) -> dict[str, Array]:
@@ -53,12 +71,11 @@ def terms(s: State, data: Data, p: Params) -> dict[str, Array]:
 
     Eq. 19 misprints the similarity term, which lacks U, and eqs. 17-19 lack the sum over m.
     """
-    (V, G), Y, r = UL(s, data), unit_rows(data.sets), s.B.shape[1]
-    SV = 2 * Y @ (Y.T @ (data.counts[:, None] * V)) - data.counts @ V
+    (V, G), r = UL(s, data), s.B.shape[1]
     mu = of_views(p.mu1, p.mu2, data)
     return {
         "labels": data.per_sample(2 * p.alpha * V),
-        "similarity": data.per_sample(2 * p.beta * r * SV),
+        "similarity": data.per_sample(2 * p.beta * r * similar(V, data)),
         "hash functions": 2 * sum((X @ (m * P) for m, X, P in zip(mu, data.features, s.P)), jnp.zeros_like(s.B)),
         "quadratic": -p.beta * s.C @ G,
         "copy": p.theta * s.C,
@@ -88,7 +105,7 @@ def update_P(s: State, data: Data, p: Params) -> State:
     """Eq. 22, with kernel features where it prints raw ones: P_m minimises mu_m |X_m P_m - B|² + gamma |P_m|²."""
     B = data.along_views(s.B)
     weights = (p.gamma / mu for mu in of_views(p.mu1, p.mu2, data))
-    return s._replace(P=tuple(ridge_by_svd(X, B, weight) for X, weight in zip(data.extra, weights)))
+    return s._replace(P=tuple(ridge_by_svd(X, B, weight) for X, weight in zip(data.extra.svd, weights)))
 
 
 def update_relaxed_B(s: State, data: Data, p: Params) -> State:
@@ -109,11 +126,10 @@ def sums(s: State, data: Data, p: Params) -> tuple[Array, Array]:
 
 
 def objective(s: State, data: Data, p: Params) -> Array:
-    (V, G), Y = UL(s, data), data.roots * unit_rows(data.sets)
-    (rS_1, rS_2), B = similarity_factors(Y, data.roots[:, 0], s.B.shape[1]), data.of_sets(s.B)
-    BB, loss = sums(s, data, p)
-    gap = jnp.vdot(BB, G) - 2 * jnp.vdot(B.T @ rS_1, (data.roots * V).T @ rS_2)
-    return loss + p.gamma * sqnorm(*s.P) + p.beta * (gap + jnp.vdot(rS_1.T @ rS_1, rS_2.T @ rS_2))
+    (V, G), r, (BB, loss) = UL(s, data), s.B.shape[1], sums(s, data, p)
+    BSV = jnp.vdot(data.of_sets(s.B), data.roots * similar(V, data))
+    gap = jnp.vdot(BB, G) - 2 * r * BSV + r**2 * data.extra.S_squared  # |r S - B Vᵀ|²
+    return loss + p.gamma * sqnorm(*s.P) + p.beta * gap
 
 
 def lagrangian(s: State, data: Data, p: Params) -> Array:
@@ -156,9 +172,10 @@ method = Method(
     codes,
     encoder,
     features=Features(anchors=500),
-    prepare=decomposed,
+    prepare=prepare,
     diagnostics=diagnostics,
     label_rows=("labels",),
+    links=places,
 )
 paper_params = {
     "wiki": Params(),

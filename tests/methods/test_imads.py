@@ -73,7 +73,7 @@ def test_the_objective_of_stage_two_is_the_printed_one():
         expected = p.alpha * np.linalg.norm(B - V) ** 2 + p.beta * np.linalg.norm(8 * S - B @ V.T) ** 2
         for mu, X, P in zip((p.mu1, p.mu2), data.features, s.P):
             expected += mu * np.linalg.norm(X @ P - B) ** 2 + p.gamma * np.linalg.norm(P) ** 2
-        np.testing.assert_allclose(imads.objective(s, data, p), expected, rtol=1e-10)
+        np.testing.assert_allclose(imads.objective(s, core.ready(imads.method, data, 8), p), expected, rtol=1e-10)
 
 
 @pytest.mark.parametrize("bits", [16, 64])

@@ -1,0 +1,91 @@
+"""Which label set has which label, as a matrix that multiplies by where its ones are."""
+
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import Array
+
+from jaxcmh.learning.core import Data
+
+DENSER = 100  # numbers of a matrix that are multiplied in the time of one that is gathered and scattered
+
+
+class Places(NamedTuple):
+    """Where the ones of a matrix are, int32, in the order of its rows and in that of its columns."""
+
+    row: Any  # (f,) in order, and the
+    column_of: Any  # (f,) column of each
+    column: Any  # (f,) in order, and the
+    row_of: Any  # (f,) row of each
+    pair_in: Any  # (g,) in order: a row, for each two of its ones, and the
+    pair: Any  # (g,) cell of a matrix of two columns, which is flat
+
+
+class Ones(NamedTuple):
+    """A matrix (u, c) of zeros and ones, times a number for each row.
+
+    Where the places of the ones are known, a product costs as much as there are of them.
+
+    Example:
+        >>> sets = np.array([[1.0, 1.0], [0.0, 1.0]])
+        >>> few = Ones(jnp.asarray(sets), places(sets))
+        >>> (few @ jnp.array([[1.0], [2.0]])).tolist(), few.transposed_times(jnp.array([[1.0], [2.0]])).tolist()
+        ([[3.0], [2.0]], [[1.0], [3.0]])
+        >>> few.gram(jnp.array([[1.0], [5.0]])).tolist()
+        [[1.0, 1.0], [1.0, 6.0]]
+    """
+
+    dense: Array
+    places: Places | None = None
+    scale: Array | float = 1.0  # (u, 1)
+
+    def __matmul__(self, Y: Array) -> Array:
+        """(u, k) of Y (c, k)."""
+        if self.places is None:
+            return self.scale * (self.dense @ Y)
+        row, column_of = self.places[:2]
+        return self.scale * jax.ops.segment_sum(Y[column_of], row, len(self.dense), indices_are_sorted=True)
+
+    def transposed_times(self, Y: Array) -> Array:
+        """(c, k) of Y (u, k)."""
+        if self.places is None:
+            return self.dense.T @ (self.scale * Y)
+        column, row_of = self.places[2:4]
+        return jax.ops.segment_sum((self.scale * Y)[row_of], column, self.dense.shape[1], indices_are_sorted=True)
+
+    def gram(self, weights: Array) -> Array:
+        """(c, c): the sum over the rows, with weights (u, 1), of the products of their columns."""
+        w, c = self.scale**2 * weights, self.dense.shape[1]
+        if self.places is None:
+            return (w * self.dense).T @ self.dense
+        return jnp.zeros(c * c, w.dtype).at[self.places.pair].add(w[self.places.pair_in, 0]).reshape(c, c)
+
+
+def places(sets: np.ndarray) -> Places | None:
+    """Of zeros and ones (u, c), on the host; None where products with all of the numbers cost less."""
+    (u, c), full = sets.shape, sets != 0
+    often = full.sum(1)
+    if DENSER * often.sum() > u * c or (often**2).sum() > u * c:
+        return None
+    row, column_of = np.nonzero(full)
+    by_column = np.argsort(column_of, kind="stable")
+    times = often[row]
+    first = np.repeat(np.cumsum(often) - often, often)  # of the ones of the row of each
+    one = np.repeat(np.arange(len(row)), times)
+    other = np.repeat(first, times) + np.arange(times.sum()) - np.repeat(np.cumsum(times) - times, times)
+    found = row, column_of, column_of[by_column], row[by_column], row[one], column_of[one] * c + column_of[other]
+    return Places(*(a.astype(np.int32) for a in found))
+
+
+def label_sets(data: Data) -> Ones:
+    """L (u, c), of data whose method has `places` as its `links`."""
+    return Ones(data.sets, data.linked)
+
+
+def unit_label_sets(data: Data) -> Ones:
+    """The same with rows of length 1."""
+    L = label_sets(data)
+    often = L @ jnp.ones((L.dense.shape[1], 1), L.dense.dtype)
+    return L._replace(scale=1 / jnp.sqrt(jnp.maximum(often, 1)))
