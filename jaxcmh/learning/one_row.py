@@ -62,20 +62,20 @@ def code(row: RowHash, x: np.ndarray) -> np.ndarray | None:
     phi = np.asarray(x[0], np.float32)
     if row.mean is not None and row.scale is not None:
         phi = (phi - row.mean) / row.scale
-    size = float(phi @ phi)
+    size = float(phi.dot(phi))  # `dot` begins sooner than @
     if row.anchors is None:
         error = ROUNDING * size**0.5
     else:
         error = ROUNDING * (1 + row.rate * size + row.farthest)
         if not error < 1:  # what rounding leaves of an exponent below 0 could overflow
             return None
-        phi = row.anchors @ phi
+        phi = row.anchors.dot(phi)
         phi += row.squares
         phi -= row.rate * size
         np.exp(phi, out=phi)
         if row.offset is not None:
             phi -= row.offset
-    projection = row.W @ phi
+    projection = row.W.dot(phi)
     if not np.abs(projection).min() > error:
         return None
     return np.packbits(projection > 0, bitorder="little")[None]
