@@ -42,6 +42,7 @@ INNER = (
         "learning.linalg",
         "learning.reduction",
         "learning.graph",
+        "learning.numba_row",
         "learning.one_row",
         "learning.streaming",
         "learning.memory",
