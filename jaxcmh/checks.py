@@ -57,8 +57,8 @@ class Whole(NamedTuple):
     def __call__(self, value: Any, name: str) -> int:
         value = value if type(value) is int else _scalar(value)
         fits = type(value) is int or _is(value, numbers.Integral)
-        low, high = (-math.inf if self.least is None else self.least), (math.inf if self.most is None else self.most)
-        if not (fits and low <= value <= high):
+        least, most = self
+        if not (fits and (least is None or least <= value) and (most is None or value <= most)):
             raise ValueError(f"{name}: expected {self}; got {got(value)}")
         return int(value)
 

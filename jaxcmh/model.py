@@ -860,14 +860,21 @@ def encode(model: Model, x: Rows, view: int, mesh: Mesh | None = None, *, verbos
         >>> encode(model, split.query.views[1], 1).shape == (len(split.query.labels), 2)
         True
     """
+    return jax.device_put(encoded_with(model, x, view, mesh, verbose))
+
+
+def encoded_with(
+    model: Model, x: Any, view: int, mesh: Mesh | None = None, verbose: bool | None = None, name: str = "x"
+) -> np.ndarray:
+    """`encode` of rows that are checked already, on the host; `name` is what messages call them."""
     if model.codebooks is None or model.unlabelled is None:
-        return jax.device_put(_by_rows(model, x, view, pack_signs, mesh, verbose))
+        return _by_rows(model, x, view, pack_signs, mesh, verbose, name)
     words = everywhere((model.codebooks, model.unlabelled), mesh)
 
     def choose(phi: Array, _: Any) -> Array:
         return choose_words(phi, *words, view=view)
 
-    return jax.device_put(_by_rows(model, x, view, choose, mesh, verbose))
+    return _by_rows(model, x, view, choose, mesh, verbose, name)
 
 
 @checked
@@ -885,9 +892,9 @@ def query_vectors(model: Model, x: Rows, view: int, mesh: Mesh | None = None) ->
     return jax.device_put(asked_with(model, x, view, mesh))
 
 
-def asked_with(model: Model, x: Any, view: int, mesh: Mesh | None = None) -> np.ndarray:
-    """`query_vectors` of rows that are checked already, on the host."""
-    return _by_rows(model, x, view, pack_queries if model.codebooks is None else multiply, mesh)
+def asked_with(model: Model, x: Any, view: int, mesh: Mesh | None = None, name: str = "x") -> np.ndarray:
+    """`query_vectors` of rows that are checked already, on the host; `name` is what messages call them."""
+    return _by_rows(model, x, view, pack_queries if model.codebooks is None else multiply, mesh, name=name)
 
 
 def _encode_all(model: Model, views: Sequence[Any]) -> np.ndarray:
@@ -902,11 +909,17 @@ def _encode_all(model: Model, views: Sequence[Any]) -> np.ndarray:
 
 
 def _by_rows(
-    model: Model, x: Any, view: int, represent: Any, mesh: Mesh | None = None, verbose: bool | None = False
+    model: Model,
+    x: Any,
+    view: int,
+    represent: Any,
+    mesh: Mesh | None = None,
+    verbose: bool | None = False,
+    name: str = "x",
 ) -> np.ndarray:
     view = checks.Whole(0, len(model.maps) - 1)(view, "view")
     if x.shape[1] != model.info.dims[view]:
-        raise ValueError(f"x: expected {model.info.dims[view]} columns, as in training; got shape {x.shape}")
+        raise ValueError(f"{name}: expected {model.info.dims[view]} columns, as in training; got shape {x.shape}")
     wide = jax.config.jax_enable_x64  # pyright: ignore[reportAttributeAccessIssue]
     if x.shape[0] == 1 and not scipy.sparse.issparse(x) and not wide and mesh is None:
         row = model.row_hashes[view]

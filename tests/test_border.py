@@ -43,6 +43,7 @@ INNER = (
         "learning.reduction",
         "learning.graph",
         "learning.ones",
+        "learning.numba_row",
         "learning.one_row",
         "learning.streaming",
         "learning.memory",

@@ -23,7 +23,7 @@ from jax.sharding import Mesh
 from jaxcmh import brief, checks, store
 from jaxcmh.checks import Array, Books, Count, Natural, PathLike, checked
 from jaxcmh.learning.processes import by_rows
-from jaxcmh.model import Model, asked_with, encode, ranks
+from jaxcmh.model import Model, asked_with, encoded_with, ranks
 from jaxcmh.parsing import json_value
 from jaxcmh.progress import for_many, shown_while
 from jaxcmh.retrieval import topk
@@ -339,7 +339,7 @@ def search(
     shape = getattr(queries, "shape", None) or (0,)
     with for_many(shape[0], "searching", verbose):
         scores, at = _nearest(index, queries, k, model, view, mask, mesh)
-        return scores, index.ids.values[at]
+        return scores, index.ids.values.take(at)
 
 
 def _nearest(
@@ -593,7 +593,7 @@ def _encoded(items: Any, model: Model | None, view: int | None, verbose: bool | 
     if view is not None:
         if model is None:
             raise ValueError("view: expected with a model only; without one, items are codes")
-        return encode(model, _of_view(model, items, view, "items"), view, verbose=verbose)
+        return encoded_with(model, checks.rows(items, "items"), view, verbose=verbose, name="items")
     codes = checks.codes(items, "items")
     if model is not None and codes.shape[1] != model.codes.shape[-1]:
         raise ValueError(
@@ -603,19 +603,11 @@ def _encoded(items: Any, model: Model | None, view: int | None, verbose: bool | 
     return codes
 
 
-def _of_view(model: Model, x: Any, view: int, name: str) -> Any:
-    """Raw features of a view, or an error that has the name of the argument."""
-    rows, width = checks.rows(x, name), model.info.dims[checks.Whole(0, len(model.maps) - 1)(view, "view")]
-    if rows.shape[1] != width:
-        raise ValueError(f"{name}: expected {width} columns, as in training; got shape {rows.shape}")
-    return rows
-
-
 def _queries(index: Index, queries: Any, model: Model | None, view: int | None) -> Any:
     if model is not None:
         if view is None:
             raise ValueError("view: expected with a model, the view that the features are of")
-        return asked_with(model, _of_view(model, queries, view, "queries"), view)
+        return asked_with(model, checks.rows(queries, "queries"), view, name="queries")
     if view is not None:
         raise ValueError("view: expected with a model only; without one, queries are codes")
     if index.codebooks is None:

@@ -4,6 +4,8 @@ The two round in different ways, as programs for different numbers of rows do. S
 rounding gets no answer here, and the program is asked.
 """
 
+from collections.abc import Callable
+from functools import cache
 from typing import NamedTuple
 
 import jax
@@ -59,23 +61,37 @@ def code(row: RowHash, x: np.ndarray) -> np.ndarray | None:
         >>> code(row, np.ones((1, 1))).tolist(), code(row, np.zeros((1, 1)))
         ([[255]], None)
     """
-    phi = np.asarray(x[0], np.float32)
+    phi = np.array(x[0], np.float32)
     if row.mean is not None and row.scale is not None:
         phi = (phi - row.mean) / row.scale
-    size = float(phi @ phi)
+    size = float(phi.dot(phi))  # `dot` begins sooner than @
     if row.anchors is None:
         error = ROUNDING * size**0.5
     else:
         error = ROUNDING * (1 + row.rate * size + row.farthest)
         if not error < 1:  # what rounding leaves of an exponent below 0 could overflow
             return None
-        phi = row.anchors @ phi
+        phi = row.anchors.dot(phi)
         phi += row.squares
         phi -= row.rate * size
         np.exp(phi, out=phi)
         if row.offset is not None:
             phi -= row.offset
-    projection = row.W @ phi
+    return _packing()(row.W, phi, error)
+
+
+@cache
+def _packing() -> Callable[[np.ndarray, np.ndarray, float], np.ndarray | None]:
+    try:
+        from jaxcmh.learning import numba_row
+    except (ImportError, RuntimeError):  # it is not there, or finds no folder to keep its programs in
+        return _packed
+    return numba_row.packed
+
+
+def _packed(W: np.ndarray, phi: np.ndarray, error: float) -> np.ndarray | None:
+    """`numba_row.packed` without numba."""
+    projection = W.dot(phi)
     if not np.abs(projection).min() > error:
         return None
     return np.packbits(projection > 0, bitorder="little")[None]

@@ -96,7 +96,7 @@ def _nearest(words, n, queries, present, kind, distances, ids):
     near, rows = np.empty(size, np.int32), np.empty(size, np.int32)
     sorted_near, sorted_rows = np.empty(k, np.int32), np.empty(k, np.int32)
     merged_near, merged_rows = np.empty(k, np.int32), np.empty(k, np.int32)
-    counts = np.zeros(len(queries), np.int64)
+    counts, place = np.zeros(len(queries), np.int64), np.empty(away + 1, np.int64)
     flags = np.empty((columns, run // 8), np.uint8)
     for chunk in range(chunks):  # outside, so that a chunk stays in the cache for all queries
         start = chunk * size
@@ -111,7 +111,7 @@ def _nearest(words, n, queries, present, kind, distances, ids):
             limit = distances[q, k - 1] - 1 if counts[q] == k else _enough(distance, run, k, away)
             _flag(distance, limit, flags)
             many = _gather(flags, distance, start, near, rows)
-            new = _sort(near[:many], rows[:many], away, sorted_near, sorted_rows)
+            new = _sort(near[:many], rows[:many], place, sorted_near, sorted_rows)
             total = _merge(
                 distances[q, : counts[q]],
                 ids[q, : counts[q]],
@@ -129,6 +129,7 @@ def _nearest(words, n, queries, present, kind, distances, ids):
 def _nearest_of_few(words, n, queries, distances, ids):
     width, run = words.shape[1:3]
     codes, rows, near = np.empty((n, width), np.uint8), np.arange(n).astype(np.int32), np.empty(n, np.int32)
+    place = np.empty(8 * width + 2, np.int64)
     for i in range(n):
         codes[i] = words[0, :, i % run, i // run]
     for q in range(len(queries)):
@@ -137,7 +138,7 @@ def _nearest_of_few(words, n, queries, distances, ids):
             near[i] = 0
             for w in range(width):
                 near[i] += _bits_set(np.uint8(codes[i, w] ^ query[w]))
-        _sort(near, rows, 8 * width + 1, distances[q], ids[q])
+        _sort(near, rows, place, distances[q], ids[q])
 
 
 @njit(nogil=True, cache=True)
@@ -233,12 +234,15 @@ def _gather(flags, distance, start, near, rows):
 
 
 @njit(nogil=True, cache=True)
-def _sort(near, rows, away, sorted_near, sorted_rows):
-    """The nearest items in order, as many as fit; returns how many. A counting sort, so rows stay ascending."""
-    place = np.zeros(away + 1, np.int64)
+def _sort(near, rows, place, sorted_near, sorted_rows):
+    """The nearest items in order, as many as fit; returns how many. A counting sort, so rows stay ascending.
+
+    `place` is room to count in, one more than the distances that there are.
+    """
+    place[:] = 0
     for distance in near:
         place[distance + 1] += 1
-    for distance in range(1, away + 1):
+    for distance in range(1, len(place)):
         place[distance] += place[distance - 1]
     for i in range(len(near)):
         at = place[near[i]]
@@ -275,17 +279,19 @@ def _expand(near, number, rows, starts, distances, ids):
                 code = number[q, last]
                 many += min(starts[code + 1] - starts[code], k - total)
                 last += 1
-            together = np.empty(many, np.int32)
-            many = 0
-            for j in range(first, last):
-                code = number[q, j]
-                size = min(starts[code + 1] - starts[code], k - total)
-                together[many : many + size] = rows[starts[code] : starts[code] + size]
-                many += size
-            if last > first + 1:
+            if last == first + 1:
+                ids[q, total : total + many] = rows[starts[code] : starts[code] + many]
+            else:
+                together = np.empty(many, np.int32)
+                many = 0
+                for j in range(first, last):
+                    code = number[q, j]
+                    size = min(starts[code + 1] - starts[code], k - total)
+                    together[many : many + size] = rows[starts[code] : starts[code] + size]
+                    many += size
                 together.sort()
-            many = min(many, k - total)
+                many = min(many, k - total)
+                ids[q, total : total + many] = together[:many]
             distances[q, total : total + many] = near[q, first]
-            ids[q, total : total + many] = together[:many]
             total += many
             first = last

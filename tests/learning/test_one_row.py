@@ -8,7 +8,7 @@ import pytest
 from jax import random
 
 import jaxcmh
-from jaxcmh.learning import features, one_row
+from jaxcmh.learning import features, numba_row, one_row
 from jaxcmh.learning.encoders import project
 
 RNG = np.random.default_rng(0)
@@ -17,8 +17,10 @@ LABELS = np.eye(6, dtype=np.uint8)[CLASSES]
 IMAGES, TEXTS = ((LABELS @ RNG.normal(size=(6, d)) + RNG.normal(size=(300, d))).astype(np.float32) for d in (40, 7))
 
 
+@pytest.mark.parametrize("packed", [numba_row.packed, one_row._packed], ids=["numba", "numpy"])
 @pytest.mark.parametrize("kind", ["identity", "centre", "standardise", "rbf", "rbf_centred"])
-def test_a_row_has_the_signs_of_its_exact_projection(kind):
+def test_a_row_has_the_signs_of_its_exact_projection(kind, packed, monkeypatch):
+    monkeypatch.setattr(one_row, "_packing", lambda: packed)
     fitted, phi = features.fit(features.Features(kind, anchors=60), random.key(0), IMAGES)
     W = jnp.asarray(RNG.normal(size=(phi.shape[1], 32)).astype(np.float32))
     row = one_row.row_hash(fitted, W)
@@ -27,6 +29,17 @@ def test_a_row_has_the_signs_of_its_exact_projection(kind):
     decided = [i for i, code in enumerate(found) if code is not None]
     assert len(decided) > 280
     np.testing.assert_array_equal(np.concatenate([found[i] for i in decided]), expected[decided])
+
+
+@pytest.mark.parametrize("packed", [numba_row.packed, one_row._packed], ids=["numba", "numpy"])
+@pytest.mark.parametrize("off", [0.25, -1.0, np.nan])
+def test_no_code_is_packed_of_a_projection_within_its_error(packed, off):
+    W, phi = np.ones((16, 3), np.float32), np.float32([1, 1, 0])
+    assert packed(W, phi, 1.0).tolist() == [[255, 255]]
+    W[9] = -1
+    assert packed(W, phi, 1.0).tolist() == [[255, 253]]
+    W[9] = [off, 0, 0]
+    assert packed(W, phi, 1.0) is None
 
 
 def test_a_bit_that_rounding_decides_gets_no_answer_and_the_program_is_asked():
