@@ -13,10 +13,10 @@ evaluation, counts pages of the files too.  mAP is that of 1,000 new queries amo
 --compare, 184,577 pairs of NUS-WIDE's shape (500 and 1,000 features, 10 classes) are learned from arrays in memory
 ("memory"), from disk with the mapped features kept ("kept"), and from disk with these computed by blocks ("blocks"),
 and the ratios of the best times are printed.  With --processes, the pairs are learned by so many processes of one
-device each, and by one process of eight devices, with the mapped features kept.  Before that each trains on 10,000
-pairs: `data_gb` is what the peak of each process rises by after that, so that what does not grow with the pairs is not
-in it, and `bits_differ` the share of the bits of the learned codes that are others than with the first number of
-processes.  Lines go to experiments/results/bench_scale.jsonl; --table prints those that there are.
+device each, and by one process of eight devices, with the mapped features kept.  `data_gb` is what the peak of each
+process is above that of processes which train on 10,000 pairs, so that what does not grow with the pairs is not in it,
+and `bits_differ` the share of the bits of the learned codes that are others than with the first number of processes.
+Lines go to experiments/results/bench_scale.jsonl.
 """
 
 import argparse
@@ -39,6 +39,7 @@ from jaxcmh.results import environment
 
 RESULTS = Path(__file__).parent / "results" / "bench_scale.jsonl"
 BLOCK = 1 << 16  # pairs written at a time
+FEW = 10_000  # pairs whose training takes what does not grow with them
 QUERIES = 1 << 20  # the number of the block that queries come from
 SETS = 2_000  # distinct label sets at most
 SHAPE = {"dims": (64, 128), "classes": 24}
@@ -83,16 +84,13 @@ from jaxcmh.studies.lanes import peak_memory
 *views, labels = (np.load(f"{folder}/{name}.npy", mmap_mode="r") for name in ("image", "text", "labels"))
 mesh, features = row_mesh(), jaxcmh.methods.registry[method].features._replace(anchors=anchors)
 mesh, room = (mesh, None) if mesh.size > 1 else (None, 1e6)
-def train(n):
-    part = [x[:n] for x in views], np.array(labels[:n])
-    return jaxcmh.train(method, *part, bits=bits, features=features, room=room, mesh=mesh)
-train(min(n, 10_000))
-small, start = peak_memory(), time.perf_counter()
-model = train(n)
+start = time.perf_counter()
+part = [x[:n] for x in views], np.array(labels[:n])
+model = jaxcmh.train(method, *part, bits=bits, features=features, room=room, mesh=mesh)
 seconds, peak = time.perf_counter() - start, peak_memory()
 if count > 1:
     jax.distributed.shutdown()
-line = {"seconds": seconds, "peak_gb": peak, "data_gb": peak - small, "times": model.times}
+line = {"seconds": seconds, "peak_gb": peak, "times": model.times}
 if number == 0:
     np.save(f"{folder}/codes.npy", model.codes)
     some = dataclasses.replace(model, codes=model.codes[..., :sample, :], info=model.info._replace(n=min(n, sample)))
@@ -169,7 +167,7 @@ def train_together(
     each = [json.loads(lines[-1]) for lines in said]
     line = {"method": method, "mode": "together", "n": n, "bits": bits, "anchors": anchors, "processes": count}
     line |= {"devices": devices, **each[0], "seconds": max(one["seconds"] for one in each)}
-    line |= {name: [one[name] for one in each] for name in ("peak_gb", "data_gb")}
+    line["peak_gb"] = [one["peak_gb"] for one in each]
     codes = np.load(folder / "codes.npy")
     (folder / "codes.npy").unlink()
     return line, codes
@@ -181,8 +179,10 @@ def together(arguments: argparse.Namespace) -> Iterator[dict[str, Any]]:
     for method in arguments.methods:
         first = None
         for count, devices in [*((count, 1) for count in arguments.processes), (1, 8)]:
-            options = method, n, arguments.bits, arguments.anchors, count, devices
-            line, codes = train_together(arguments.folder / "pairs", *options)
+            options = arguments.bits, arguments.anchors, count, devices
+            few, _ = train_together(arguments.folder / "pairs", method, min(n, FEW), *options)
+            line, codes = train_together(arguments.folder / "pairs", method, n, *options)
+            line["data_gb"] = [peak - small for peak, small in zip(line["peak_gb"], few["peak_gb"])]
             first = codes if first is None else first
             line |= {"what": "together", "bits_differ": float(np.bitwise_count(first ^ codes).mean() / 8)}
             peaks = " ".join(f"{peak:.2f} ({data:.2f})" for peak, data in zip(line["peak_gb"], line["data_gb"]))

@@ -21,7 +21,6 @@ from jaxcmh.learning import reduction
 from jaxcmh.learning.compilation import options, quickly
 from jaxcmh.learning.features import Features
 from jaxcmh.learning.linalg import exact, lstsq, sign, unit_rows
-from jaxcmh.learning.processes import mesh_of, share
 from jaxcmh.learning.streaming import Labelled
 from jaxcmh.progress import shown_while
 
@@ -298,8 +297,7 @@ def prepared(
             sets, counts, member, mask = map(jnp.asarray, known)
             data = Data((), sets, sets, mask, sets, counts, member, mask, features)
             of_sets = label_columns(sets, *(name in label_rows for name in LABEL_ROWS))
-            mine = share(rows, mesh_of(features[0]))
-            columns = *features, Labelled(of_sets, member[mine], mask[mine])
+            columns = *features, Labelled(of_sets, member, mask)
         if known_R is None:
             R, turned = reduction.turn(columns, by_gram, across)
         else:

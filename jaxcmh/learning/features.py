@@ -20,7 +20,7 @@ Kind = Literal["identity", "centre", "standardise", "rbf", "laplace", "rbf_centr
 LINEAR = ("identity", "centre", "standardise")
 KERNELS = ("rbf", "laplace", "rbf_centred")
 __all__ = ["KERNELS", "LINEAR", "FeatureMap", "Features", "Kind", "apply", "fit"]
-BLOCK_ENTRIES = 1 << 26  # mapped entries computed at a time (256 MiB of float32)
+BLOCK_ENTRIES = 1 << 22  # mapped entries that a process computes at a time (16 MiB of float32)
 ENCODE_ROWS = 1 << 14  # rows mapped at a time where mapped rows are not kept
 
 
@@ -115,28 +115,19 @@ def fit_map(
         return fitted, mapped_over(fitted, x, mesh)
     drawn = np.sort(np.asarray(_drawn(key, n, min(features.anchors, n))))
     anchors = _standardised(_dense(x[drawn]), mean, scale)
-    step = _block_rows(len(anchors)) if keep else ENCODE_ROWS
-    blocks = ((i, _dense(x[i : i + step])) for i in range(0, n, step))
     if not keep:
-        distances = [_total_distance(block, mean, scale, anchors) for _, block in blocks]
+        blocks = [slice(i, i + ENCODE_ROWS) for i in range(0, n, ENCODE_ROWS)]
+        distances = [_total_distance(_dense(x[block]), mean, scale, anchors) for block in blocks]
         fitted = FeatureMap(mean, scale, anchors, _sigma(features.width, distances, n), features.kind)
         if features.kind == "rbf_centred":
-            fitted = replace(fitted, offset=sum(mapped(fitted, x[i : i + step]).sum(0) for i in range(0, n, step)) / n)
+            fitted = replace(fitted, offset=sum(mapped(fitted, x[block]).sum(0) for block in blocks) / n)
         return fitted, None
-    if mesh is None:
-        distances, phi = [], jnp.zeros((n, len(anchors)), anchors.dtype)
-        for i, block in blocks:
-            phi, distance = _fill(phi, block, i, mean, scale, anchors)
-            distances.append(distance)
-    else:
-        phi, distances = _squares_over(mesh, x, mean, scale, anchors)
+    phi, distances = _squares_over(mesh, x, mean, scale, anchors)
     fitted = FeatureMap(mean, scale, anchors, _sigma(features.width, distances, n), features.kind)
-    phi = _kernel(phi, fitted.sigma, features.kind)
-    phi = phi if mesh is None else _zeros_behind(phi, n)
+    phi = _zeros_behind(_kernel(phi, fitted.sigma, features.kind), n)
     if features.kind == "rbf_centred":
         fitted = replace(fitted, offset=phi.mean(0) * (len(phi) / n))
-        phi = _less(phi, fitted.offset)
-        phi = phi if mesh is None else _zeros_behind(phi, n)
+        phi = _zeros_behind(_less(phi, fitted.offset), n)
     return here(fitted, mesh), phi
 
 
@@ -161,15 +152,12 @@ def apply(fitted: FeatureMap, x: Rows) -> Array:
     """
     if x.shape[1] != len(fitted.mean):
         raise ValueError(f"x: expected {len(fitted.mean)} columns, as in training; got shape {x.shape}")
-    return mapped(fitted, x)
+    return mapped_over(fitted, x, None)
 
 
 def mapped(fitted: FeatureMap, x: Any, mesh: Mesh | None = None) -> Array:
-    """`apply` of rows that are checked already; on a mesh with more behind, up to a multiple of its devices."""
-    step = _block_rows(max(len(fitted.anchors), x.shape[1])) * (1 if mesh is None else mesh.size)
-    fitted = everywhere(fitted, mesh)
-    blocks = [map_rows(fitted, spread(x[i : i + step], mesh)) for i in range(0, max(x.shape[0], 1), step)]
-    return blocks[0] if len(blocks) == 1 else jnp.concatenate(blocks)
+    """`apply` of a block of rows; on a mesh with more behind, up to a multiple of its devices."""
+    return map_rows(everywhere(fitted, mesh), spread(x, mesh))
 
 
 def spread(x: Any, mesh: Mesh | None, first: int = 0, most: int | None = None) -> Array:
@@ -178,7 +166,7 @@ def spread(x: Any, mesh: Mesh | None, first: int = 0, most: int | None = None) -
     Of each share those from `first` on, at most so many.
     """
     if mesh is None:
-        return _dense(x)
+        return _dense(x if most is None else x[first : first + most])
     (n, d), dtype = x.shape, jnp.zeros(()).dtype
     x, rows = np.asarray(x) if isinstance(x, jax.Array) else x, rows_of_each(n, mesh)
     size = rows if most is None else most
@@ -187,41 +175,49 @@ def spread(x: Any, mesh: Mesh | None, first: int = 0, most: int | None = None) -
         start = (index[0].start or 0) // size * rows + first
         found = x[start : start + size]
         found = found.toarray() if scipy.sparse.issparse(found) else found
-        return np.pad(found.astype(dtype), ((0, size - len(found)), (0, 0)))
+        return np.pad(found.astype(dtype, copy=False), ((0, size - len(found)), (0, 0)))
 
     return jax.make_array_from_callback((size * mesh.size, d), by_rows(mesh), part)
 
 
 def mapped_over(fitted: FeatureMap, x: Any, mesh: Mesh | None) -> Array:
-    """`mapped`, of which on a mesh each device has its share, with zeros behind up to a multiple of the devices."""
-    if mesh is None:
-        return mapped(fitted, x)
+    """`mapped` of all rows, of which each device of a mesh has its share, with zeros behind up to a multiple."""
     fitted, phi = everywhere(fitted, mesh), _zeros_over(mesh, x.shape[0], len(fitted.anchors) or x.shape[1])
     for start, block in _blocks_over(mesh, x, phi.shape[1]):
-        phi = _write_each(phi, map_rows(fitted, block), start, devices=mesh.size)
+        phi = jax.block_until_ready(_write_each(phi, map_rows(fitted, block), start, devices=_devices(mesh)))
     return _zeros_behind(phi, x.shape[0])
 
 
-def _squares_over(mesh: Mesh, x: Any, mean: Array, scale: Array, anchors: Array) -> tuple[Array, list[Array]]:
+def _squares_over(mesh: Mesh | None, x: Any, mean: Array, scale: Array, anchors: Array) -> tuple[Array, list[Array]]:
     """Squared distances (n, q) to the anchors, as `mapped_over` has its rows; and sums of the rows' mean distances."""
     phi, distances = _zeros_over(mesh, x.shape[0], len(anchors)), []
     mean, scale, anchors = everywhere((mean, scale, anchors), mesh)
     for start, block in _blocks_over(mesh, x, len(anchors)):
-        phi, distance = _fill_each(phi, block, start, mean, scale, anchors, x.shape[0], devices=mesh.size)
-        distances.append(distance)
+        phi, distance = _fill_each(phi, block, start, mean, scale, anchors, x.shape[0], devices=_devices(mesh))
+        distances.append(jax.block_until_ready(distance))
     return phi, distances
 
 
-def _blocks_over(mesh: Mesh, x: Any, columns: int) -> Iterator[tuple[int, Array]]:
-    """A block of each device's rows at a time, and where in their shares it starts."""
-    rows, step = rows_of_each(x.shape[0], mesh), _block_rows(columns)
+def _blocks_over(mesh: Mesh | None, x: Any, columns: int) -> Iterator[tuple[int, Array]]:
+    """A block of each device's rows at a time, and where in their shares it starts.
+
+    Who takes them waits until one is mapped, or many would be read before.
+    """
+    rows, devices = rows_of_each(x.shape[0], mesh), max(1, _devices(mesh) // jax.process_count())
+    step = max(1, BLOCK_ENTRIES // devices // max(columns, x.shape[1]))
     for start in range(0, rows, step):
         yield start, spread(x, mesh, start, min(step, rows - start))
 
 
-def _zeros_over(mesh: Mesh, n: int, columns: int) -> Array:
+def _zeros_over(mesh: Mesh | None, n: int, columns: int) -> Array:
+    if mesh is None:
+        return jnp.zeros((n, columns))
     shape = rows_of_each(n, mesh) * mesh.size, columns
     return jax.jit(partial(jnp.zeros, shape), out_shardings=by_rows(mesh))()
+
+
+def _devices(mesh: Mesh | None) -> int:
+    return 1 if mesh is None else mesh.size
 
 
 @partial(jax.jit, static_argnames=("n", "k"))
@@ -269,13 +265,6 @@ def _total_distance(x: Array, mean: Array, scale: Array, anchors: Array) -> Arra
     return _distances(x, mean, scale, anchors)[1]
 
 
-@partial(jax.jit, donate_argnums=0)
-def _fill(squares: Array, x: Array, row: int, mean: Array, scale: Array, anchors: Array) -> tuple[Array, Array]:
-    """Writes the squared distances of some rows in place; and the sum of the rows' mean distances."""
-    block, total = _distances(x, mean, scale, anchors)
-    return lax.dynamic_update_slice_in_dim(squares, block, row, 0), total
-
-
 @partial(jax.jit, static_argnames="devices", donate_argnums=0)
 def _write_each(phi: Array, block: Array, start: Array, devices: int) -> Array:
     """Writes rows that are spread, some of each device's from `start` of its share on, in place."""
@@ -287,7 +276,7 @@ def _write_each(phi: Array, block: Array, start: Array, devices: int) -> Array:
 def _fill_each(
     squares: Array, x: Array, start: Array, mean: Array, scale: Array, anchors: Array, n: int, devices: int
 ) -> tuple[Array, Array]:
-    """`_fill` of rows that are spread, see `_write_each`; those from n on are none."""
+    """Writes squared distances as `_write_each`; and the sum of the rows' mean distances, but of those from n on."""
     block, _ = _distances(x, mean, scale, anchors)
     rows, size = len(squares) // devices, len(x) // devices
     numbers = (rows * jnp.arange(devices)[:, None] + start + jnp.arange(size)).ravel()
@@ -306,14 +295,14 @@ def _less(phi: Array, offset: Array) -> Array:
     return phi - offset
 
 
-@partial(jax.jit, donate_argnums=0)
 def _zeros_behind(phi: Array, n: int) -> Array:
     """Rows from n on become 0."""
+    return phi if len(phi) == n else _zeroed(phi, n)
+
+
+@partial(jax.jit, donate_argnums=0)
+def _zeroed(phi: Array, n: int) -> Array:
     return jnp.where(jnp.arange(len(phi))[:, None] < n, phi, 0)
-
-
-def _block_rows(columns: int) -> int:
-    return max(1, BLOCK_ENTRIES // max(columns, 1))
 
 
 def _dense(x: Any) -> Array:

@@ -47,7 +47,7 @@ def peak_gb(
     mapped = widths(chosen, dims, n)
     p = sum(mapped) + 2 * classes + 1
     workers = min(os.cpu_count() or 1, reduction.PROCESSORS)
-    step = min(n, features.BLOCK_ENTRIES // max(mapped) if kept else features.ENCODE_ROWS)
+    step = min(n, features.BLOCK_ENTRIES // max(*mapped, *dims) if kept else features.ENCODE_ROWS)
     of_row = [2 * d + q * (1 if f.kind in features.LINEAR else 3) for f, d, q in zip(chosen, dims, mapped)]
     block = 4 * step * (sum(of_row) if kept else max(of_row))  # where they are kept, views are mapped at once
     reduced = 8 * p * (p * (workers + SQUARES) + workers * reduction.BLOCK_ROWS) if n > p else 0

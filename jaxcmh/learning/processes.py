@@ -34,9 +34,9 @@ def by_rows(mesh: Mesh) -> NamedSharding:
     return NamedSharding(mesh, PartitionSpec(mesh.axis_names))
 
 
-def rows_of_each(n: int, mesh: Mesh) -> int:
+def rows_of_each(n: int, mesh: Mesh | None) -> int:
     """How many of n rows are on each device of a mesh, with what is behind the last of them."""
-    return -(-n // mesh.size)
+    return n if mesh is None else -(-n // mesh.size)
 
 
 def share(n: int, mesh: Mesh | None) -> slice:
@@ -47,10 +47,17 @@ def share(n: int, mesh: Mesh | None) -> slice:
     return slice(min(n, rows * mine[0]), min(n, rows * (mine[-1] + 1)))
 
 
+def parts(x: Array | np.ndarray) -> dict[tuple[int, int], np.ndarray]:
+    """The rows (k, ..) that each device of this process has, not copied, by the first of them and the one behind."""
+    if not isinstance(x, Array) or x.sharding.shard_shape(x.shape)[1:] != x.shape[1:]:  # no device has whole rows
+        return {(0, len(x)): np.asarray(x)}
+    found = {shard.index[0].indices(len(x))[:2]: shard.data for shard in x.addressable_shards}
+    return {rows: np.asarray(found[rows]) for rows in sorted(found)}
+
+
 def own(x: Array) -> np.ndarray:
     """The rows (k, ..) of an array over devices that are on those of this process."""
-    parts = {shard.index[0].start or 0: shard.data for shard in x.addressable_shards}
-    return np.concatenate([np.asarray(parts[start]) for start in sorted(parts)])
+    return np.concatenate(list(parts(x).values()))
 
 
 def total(x: np.ndarray, mesh: Mesh | None) -> np.ndarray:

@@ -39,7 +39,7 @@ from jaxcmh.learning.linalg import (
     upper_solve,
     upper_solve_transposed,
 )
-from jaxcmh.learning.processes import mesh_of, own, total
+from jaxcmh.learning.processes import mesh_of, parts, total
 
 BLOCK_ROWS = 1 << 12  # rows taken at a time, so that float64 copies of a large matrix stay small
 SHARES = 960  # a number of devices that divides it finds rows of its own in each block
@@ -84,6 +84,22 @@ def row_blocks(*columns: Any) -> Iterator[Any]:
     concatenate = np.concatenate if isinstance(first, np.ndarray) else jnp.concatenate
     for start in range(0, first.shape[0], BLOCK_ROWS):
         yield concatenate([a[start : start + BLOCK_ROWS] for a in columns], axis=1)
+
+
+def _blocks_here(columns: tuple[Any, ...]) -> Iterator[np.ndarray]:
+    """Blocks of the rows that this process has, on the host, device by device, where no array is copied as a whole.
+
+    NumPy cuts blocks of any size without compiling a program for each.
+    """
+    found = [parts(a) if in_memory(a) else None for a in columns]
+
+    def part(a: Any, of_each: dict | None, rows: tuple[int, int]) -> Any:
+        if of_each is None:
+            return a.part(*rows)
+        return of_each[rows] if rows in of_each else np.asarray(a)[slice(*rows)]
+
+    for rows in parts(columns[0]):
+        yield from row_blocks(*(part(a, of_each, rows) for a, of_each in zip(columns, found)))
 
 
 @partial(jax.jit, static_argnames=("devices", "rows"))
@@ -204,8 +220,7 @@ def turn(columns: tuple[Any, ...], by_gram: bool, across: bool = True) -> tuple[
     """Reduce the rows of Z = [columns[0], columns[1], ...].
 
     Args:
-        columns: (n, k) matrices; or what computes its rows when they are asked for, see `streaming`, of this process
-            alone where the matrices before it are spread over several.
+        columns: (n, k) matrices; or what computes its rows when they are asked for, see `streaming`.
         by_gram: by a float64 Gram matrix; else by QR in the precision of the columns.
         across: whether the products of two matrices that are not the last are wanted.  The Gram matrix of two views is
             found in half the time without.
@@ -221,11 +236,9 @@ def turn(columns: tuple[Any, ...], by_gram: bool, across: bool = True) -> tuple[
     p = sum(a.shape[1] for a in columns)
     if by_gram:
         ends = tuple(int(end) for end in np.cumsum([a.shape[1] for a in columns]))
-        # NumPy cuts blocks of any size without compiling a program for each.
         host = in_memory(columns[0]) and jax.default_backend() == "cpu"
-        mesh = mesh_of(columns[0]) if host else None
-        rows = [(np.asarray(a) if mesh is None else own(a)) if host and in_memory(a) else a for a in columns]
-        R = triangle_by_gram(row_blocks(*rows), ends[-2:] if across else ends, mesh)
+        blocks, mesh = (_blocks_here(columns), mesh_of(columns[0])) if host else (row_blocks(*columns), None)
+        R = triangle_by_gram(blocks, ends[-2:] if across else ends, mesh)
         return lax.convert_element_type(R, columns[0].dtype), Turn(R=R)
     if not in_memory(*columns):  # nor may Q be, so that this wants float64
         R = triangle_by_qr(row_blocks(*columns), p)

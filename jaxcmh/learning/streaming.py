@@ -144,6 +144,10 @@ class Labelled:
     def __getitem__(self, rows: slice) -> Array:
         return self.of_sets[self.member[rows]] * self.mask[rows, None]
 
+    def part(self, start: int, stop: int) -> "Labelled":
+        """Rows, outside of jit."""
+        return replace(self, member=self.member[start:stop], mask=self.mask[start:stop])
+
     def rows(self, start: Array | int, size: int) -> Array:
         member, mask = (lax.dynamic_slice_in_dim(a, start, size) for a in (self.member, self.mask))
         return self.of_sets[member] * mask[:, None]

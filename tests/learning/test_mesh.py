@@ -7,7 +7,7 @@ import scipy.sparse
 from jax import random
 from jax.sharding import NamedSharding, PartitionSpec
 
-from jaxcmh.learning import core, features, mesh, reduction
+from jaxcmh.learning import core, features, mesh, processes, reduction, streaming
 
 X = np.random.default_rng(0).normal(size=(150, 6)).astype(np.float32)  # no multiple of eight
 LABELS = np.eye(4, dtype=np.uint8)[np.arange(150) % 4]
@@ -41,6 +41,15 @@ def test_rows_that_are_spread_reduce_to_what_they_do_together(precision, monkeyp
     for views in ((expected.views, found.views), (expected.labels, found.labels)):
         for one, many in zip(*map(jax.tree.leaves, views)):
             np.testing.assert_allclose(many.T @ many, one.T @ one, rtol=1e-4, atol=1e-3)
+
+
+def test_a_gram_matrix_sums_up_the_rows_of_each_device():
+    rows, labels = mesh.row_mesh(), streaming.Labelled(np.float32(LABELS[:4]), np.arange(152) % 4, np.arange(152) < 150)
+    spread, whole = features.spread(X, rows), np.pad(X, ((0, 2), (0, 0)))
+    for views in ((spread, spread), (spread, processes.everywhere(whole, rows)), (whole, whole)):
+        R, _ = reduction.turn((*views, labels), by_gram=True)
+        Z = np.concatenate([whole, whole, np.pad(LABELS, ((0, 2), (0, 0)))], axis=1)
+        np.testing.assert_allclose(R.T @ R, Z.T @ Z, rtol=1e-5, atol=1e-4)
 
 
 def test_a_block_has_rows_of_every_device(monkeypatch):

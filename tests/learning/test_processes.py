@@ -81,6 +81,22 @@ def test_rows_are_shared_out_without_gaps():
     np.testing.assert_array_equal(processes.own(spread)[:, 0], np.arange(16.0))
 
 
+def test_rows_are_looked_at_where_the_devices_have_them():
+    spread = processes.over_rows(np.arange(1600.0, dtype=np.float32).reshape(80, 20), mesh.row_mesh())
+    found = processes.parts(spread)
+    assert list(found) == [(start, start + 10) for start in range(0, 80, 10)]
+    for shard in spread.addressable_shards:
+        rows = shard.index[0]
+        assert np.shares_memory(found[rows.start, rows.stop], np.asarray(shard.data))
+    np.testing.assert_array_equal(np.concatenate(list(found.values())), spread)
+
+
+def test_columns_of_devices_are_put_together():
+    columns = jax.NamedSharding(mesh.row_mesh(), jax.P(None, "rows"))
+    spread = jax.device_put(np.arange(24.0, dtype=np.float32).reshape(3, 8), columns)
+    np.testing.assert_array_equal(processes.parts(spread)[0, 3], spread)
+
+
 @pytest.mark.parametrize("over", [None, "devices"])
 @pytest.mark.parametrize("method", ["dcgh", "imads", "acqh"])
 def test_a_training_goes_on_after_its_last_finished_stage(tmp_path, monkeypatch, method, over):
