@@ -4,7 +4,7 @@ import numpy as np
 from numba import njit
 
 
-def packed(W: np.ndarray, phi: np.ndarray, error: float) -> np.ndarray | None:
+def packed(W: np.ndarray, phi: np.ndarray, error: float | np.floating) -> np.ndarray | None:
     """The packed code of a row of mapped features.
 
     Args:

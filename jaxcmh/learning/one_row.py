@@ -81,7 +81,7 @@ def code(row: RowHash, x: np.ndarray) -> np.ndarray | None:
 
 
 @cache
-def _packing() -> Callable[[np.ndarray, np.ndarray, float], np.ndarray | None]:
+def _packing() -> Callable[[np.ndarray, np.ndarray, float | np.floating], np.ndarray | None]:
     try:
         from jaxcmh.learning import numba_row
     except (ImportError, RuntimeError):  # it is not there, or finds no folder to keep its programs in
@@ -89,7 +89,7 @@ def _packing() -> Callable[[np.ndarray, np.ndarray, float], np.ndarray | None]:
     return numba_row.packed
 
 
-def _packed(W: np.ndarray, phi: np.ndarray, error: float) -> np.ndarray | None:
+def _packed(W: np.ndarray, phi: np.ndarray, error: float | np.floating) -> np.ndarray | None:
     """`numba_row.packed` without numba."""
     projection = W.dot(phi)
     if not np.abs(projection).min() > error:

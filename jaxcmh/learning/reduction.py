@@ -169,7 +169,7 @@ def _cholesky(G: Array, ends: tuple[int, ...]) -> Array:
         return upper_factor(G)
 
 
-def triangle_by_gram(blocks: Iterable[Array], ends: tuple[int, ...], mesh: Mesh | None = None) -> Array:
+def triangle_by_gram(blocks: Iterable[Any], ends: tuple[int, ...], mesh: Mesh | None = None) -> Array:
     """R (p, p) in float64 with RᵀR = ZᵀZ, by the Gram matrix and its Cholesky factor.
 
     Args:
