@@ -16,7 +16,7 @@ from jaxcmh.learning.features import LINEAR, FeatureMap
 
 # How far two programs may be apart, relative to the lengths of what they multiply: twice what either was ever seen to
 # be from the exact sum.
-ROUNDING = 16 * np.finfo(np.float32).eps
+ROUNDING = 16 * float(np.finfo(np.float32).eps)
 
 
 class RowHash(NamedTuple):

@@ -34,7 +34,7 @@ def test_a_row_has_the_signs_of_its_exact_projection(kind, packed, monkeypatch):
 @pytest.mark.parametrize("packed", [numba_row.packed, one_row._packed], ids=["numba", "numpy"])
 @pytest.mark.parametrize("off", [0.25, -1.0, np.nan])
 def test_no_code_is_packed_of_a_projection_within_its_error(packed, off):
-    W, phi = np.ones((16, 3), np.float32), np.float32([1, 1, 0])
+    W, phi = np.ones((16, 3), np.float32), np.array([1, 1, 0], np.float32)
     assert packed(W, phi, 1.0).tolist() == [[255, 255]]
     W[9] = -1
     assert packed(W, phi, 1.0).tolist() == [[255, 253]]
