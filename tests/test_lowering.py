@@ -119,7 +119,8 @@ def test_features(kind, platform):
     lowered(features.map_rows, platform, fitted, x, precision="HIGH")
     if anchors.shape[0]:
         moments = fitted.mean, fitted.scale, fitted.anchors
-        lowered(features._fill, platform, of_shape(N, 2500), x, of_shape(dtype=np.int32), *moments, precision="HIGH")
+        place = of_shape(N, 2500), x, of_shape(dtype=np.int32)
+        lowered(features._fill_each, platform, *place, *moments, of_shape(dtype=np.int32), devices=1, precision="HIGH")
         lowered(features._kernel, platform, of_shape(N, 2500), of_shape(), kind=kind)
 
 
