@@ -694,7 +694,9 @@ def grow(model: Model, views: Sources, labels: Labels, *, verbose: bool | None =
     start = time.perf_counter()
     read = [streaming.source(x, f"views[{m}]", keep=True) for m, x in enumerate(views)]
     features = [
-        Streamed(fitted, x, fitted.mean.dtype) if isinstance(x, streaming.Source) else feature_maps.mapped(fitted, x)
+        Streamed(fitted, x, fitted.mean.dtype)
+        if isinstance(x, streaming.Source)
+        else feature_maps.mapped_over(fitted, x, None)
         for fitted, x in zip(model.maps, read)
     ]
     summary = grown(model.summary, features, host, method.across)

@@ -70,6 +70,14 @@ def test_growing_twice_is_growing_once_and_rows_may_be_read():
     np.testing.assert_array_equal(once.summary.member, twice.summary.member)
 
 
+def test_new_rows_are_mapped_a_block_at_a_time(monkeypatch):
+    first, sizes, map_rows = trained("dcgh", *part(slice(OLD)), growing=True), [], features.map_rows
+    monkeypatch.setattr(features, "BLOCK_ENTRIES", 100 * 30)
+    monkeypatch.setattr(features, "map_rows", lambda fitted, x: sizes.append(len(x)) or map_rows(fitted, x))
+    jaxcmh.grow(first, *part(slice(OLD, None)))
+    assert sizes == [150] * 4 + [100] * 6  # views of 20 and 30 columns
+
+
 def test_mapped_features_that_are_not_kept_are_summarised_too():
     n = 2 * reduction.BLOCK_ROWS + 100
     more = jaxcmh.load_dataset("synthetic", train=n, query=30, dims=(20, 30), labels=6).train
