@@ -35,7 +35,7 @@ from jaxcmh.learning.growing import Summary, check_summary, data_of, grown, summ
 from jaxcmh.learning.linalg import exact, sign
 from jaxcmh.learning.memory import widths
 from jaxcmh.learning.mesh import shard_rows
-from jaxcmh.learning.processes import everywhere, here, several, share
+from jaxcmh.learning.processes import devices_of, everywhere, here, several, share
 from jaxcmh.learning.stages import Kept
 from jaxcmh.learning.streaming import Streamed
 from jaxcmh.methods import find, registry
@@ -429,7 +429,7 @@ def train(
             Path(stages).mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise ValueError(f"stages: expected a folder, or a name that is free; got {stages} ({error})") from None
-        told = {"precision": precision, "growing": growing, "devices": 1 if mesh is None else mesh.size}
+        told = {"precision": precision, "growing": growing, "devices": devices_of(mesh)}
         told |= {"x64": bool(jax.config.read("jax_enable_x64")), "labels": store.digest([("", host_labels)])}
         kept = Kept(Path(stages), json.loads(json.dumps(store.plain({"info": info, **told}))), mesh)
         done = finished_stages.reached(kept)
@@ -929,7 +929,7 @@ def _by_rows(
         if code is not None:
             return code
     blocks, encoder = [], everywhere(model.encoders[view], mesh)
-    step = ENCODE_ROWS * (1 if mesh is None else mesh.size)
+    step = ENCODE_ROWS * devices_of(mesh)
     with progress(-(-x.shape[0] // step), verbose) as steps:
         steps.step("encoding")
         for i in range(0, x.shape[0], step):

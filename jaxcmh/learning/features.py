@@ -14,7 +14,7 @@ from jax.sharding import Mesh
 
 from jaxcmh import brief, checks
 from jaxcmh.checks import Count, Key, Number, Rows, checked
-from jaxcmh.learning.processes import by_rows, everywhere, here, rows_of_each, several, share, total
+from jaxcmh.learning.processes import by_rows, devices_of, everywhere, here, rows_of_each, several, share, total
 
 Kind = Literal["identity", "centre", "standardise", "rbf", "laplace", "rbf_centred"]
 LINEAR = ("identity", "centre", "standardise")
@@ -184,7 +184,7 @@ def mapped_over(fitted: FeatureMap, x: Any, mesh: Mesh | None) -> Array:
     """`mapped` of all rows, of which each device of a mesh has its share, with zeros behind up to a multiple."""
     fitted, phi = everywhere(fitted, mesh), _zeros_over(mesh, x.shape[0], len(fitted.anchors) or x.shape[1])
     for start, block in _blocks_over(mesh, x, phi.shape[1]):
-        phi = jax.block_until_ready(_write_each(phi, map_rows(fitted, block), start, devices=_devices(mesh)))
+        phi = jax.block_until_ready(_write_each(phi, map_rows(fitted, block), start, devices=devices_of(mesh)))
     return _zeros_behind(phi, x.shape[0])
 
 
@@ -193,7 +193,7 @@ def _squares_over(mesh: Mesh | None, x: Any, mean: Array, scale: Array, anchors:
     phi, distances = _zeros_over(mesh, x.shape[0], len(anchors)), []
     mean, scale, anchors = everywhere((mean, scale, anchors), mesh)
     for start, block in _blocks_over(mesh, x, len(anchors)):
-        phi, distance = _fill_each(phi, block, start, mean, scale, anchors, x.shape[0], devices=_devices(mesh))
+        phi, distance = _fill_each(phi, block, start, mean, scale, anchors, x.shape[0], devices=devices_of(mesh))
         distances.append(jax.block_until_ready(distance))
     return phi, distances
 
@@ -203,7 +203,7 @@ def _blocks_over(mesh: Mesh | None, x: Any, columns: int) -> Iterator[tuple[int,
 
     Who takes them waits until one is mapped, or many would be read before.
     """
-    rows, devices = rows_of_each(x.shape[0], mesh), max(1, _devices(mesh) // jax.process_count())
+    rows, devices = rows_of_each(x.shape[0], mesh), max(1, devices_of(mesh) // jax.process_count())
     step = max(1, BLOCK_ENTRIES // devices // max(columns, x.shape[1]))
     for start in range(0, rows, step):
         yield start, spread(x, mesh, start, min(step, rows - start))
@@ -214,10 +214,6 @@ def _zeros_over(mesh: Mesh | None, n: int, columns: int) -> Array:
         return jnp.zeros((n, columns))
     shape = rows_of_each(n, mesh) * mesh.size, columns
     return jax.jit(partial(jnp.zeros, shape), out_shardings=by_rows(mesh))()
-
-
-def _devices(mesh: Mesh | None) -> int:
-    return 1 if mesh is None else mesh.size
 
 
 @partial(jax.jit, static_argnames=("n", "k"))

@@ -34,9 +34,14 @@ def by_rows(mesh: Mesh) -> NamedSharding:
     return NamedSharding(mesh, PartitionSpec(mesh.axis_names))
 
 
+def devices_of(mesh: Mesh | None) -> int:
+    """How many devices a mesh has; without one there is one."""
+    return 1 if mesh is None else mesh.size
+
+
 def rows_of_each(n: int, mesh: Mesh | None) -> int:
     """How many of n rows are on each device of a mesh, with what is behind the last of them."""
-    return n if mesh is None else -(-n // mesh.size)
+    return -(-n // devices_of(mesh))
 
 
 def share(n: int, mesh: Mesh | None) -> slice:

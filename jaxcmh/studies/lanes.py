@@ -27,7 +27,7 @@ from jaxcmh.learning.core import Data, Method
 from jaxcmh.learning.encoders import decomposed, of_view
 from jaxcmh.learning.features import Features
 from jaxcmh.learning.linalg import exact
-from jaxcmh.learning.processes import everywhere
+from jaxcmh.learning.processes import devices_of, everywhere
 from jaxcmh.retrieval import metrics
 
 LANES = 8  # in a call, side by side; twice as many were no faster on two cores
@@ -157,7 +157,7 @@ def compiled(
         params = type(method.params)(*(jnp.asarray(c, dtype) for c in columns))
         return everywhere((keys, params, jnp.asarray(tolerance, dtype)), mesh)
 
-    devices = 1 if mesh is None else mesh.size
+    devices = devices_of(mesh)
 
     def prepared(count: int) -> Any:
         every = count * devices
