@@ -196,7 +196,7 @@ def query(threads: int, sizes: tuple[int, ...] = QUERY_SIZES) -> list[dict[str, 
     widths, labels = (512, 1386), np.eye(24, dtype=np.uint8)[rng.integers(0, 24, 2500)]
     views = [(labels @ rng.random((24, d)) + 0.5 * rng.random((2500, d))).astype(np.float32) for d in widths]
     model = jaxcmh.train("dcgh", views, labels, bits=64, max_iterations=3)
-    numba, packing, lines = topk._numba, one_row._packing, []
+    numba, packing, lines = topk._numba, one_row._numba, []
     for n in sizes:
         codes = np.concatenate([clustered(min(1_000_000, n - i), 64, 2 + i) for i in range(0, n, 1_000_000)])
         index, heap, counting = indexes.build(codes, model=model), *both(codes)
@@ -213,7 +213,7 @@ def query(threads: int, sizes: tuple[int, ...] = QUERY_SIZES) -> list[dict[str, 
 
             def ours(k: int, jax_only: bool, index: Any = index, x: Any = x, view: int = view) -> Any:
                 topk._numba = (lambda: None) if jax_only else numba
-                one_row._packing = (lambda: one_row._packed) if jax_only else packing
+                one_row._numba = (lambda: None) if jax_only else packing
                 return indexes.search(index, x, k, model=model, view=view)
 
             for k in (10, 100):

@@ -5,13 +5,13 @@ rounding gets no answer here, and the program is asked.
 """
 
 from collections.abc import Callable
-from functools import cache
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jaxcmh.extras import if_compiled
 from jaxcmh.learning.features import LINEAR, FeatureMap
 
 # How far two programs may be apart, relative to the lengths of what they multiply: twice what either was ever seen to
@@ -77,15 +77,13 @@ def code(row: RowHash, x: np.ndarray) -> np.ndarray | None:
         np.exp(phi, out=phi)
         if row.offset is not None:
             phi -= row.offset
-    return _packing()(row.W, phi, error)
+    return (_numba() or _packed)(row.W, phi, error)
 
 
-@cache
-def _packing() -> Callable[[np.ndarray, np.ndarray, float | np.floating], np.ndarray | None]:
-    try:
-        from jaxcmh.learning import numba_row
-    except (ImportError, RuntimeError):  # it is not there, or finds no folder to keep its programs in
-        return _packed
+@if_compiled
+def _numba() -> Callable[[np.ndarray, np.ndarray, float | np.floating], np.ndarray | None]:
+    from jaxcmh.learning import numba_row
+
     return numba_row.packed
 
 

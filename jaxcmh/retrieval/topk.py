@@ -24,7 +24,7 @@ import math
 import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from functools import cache, partial
+from functools import partial
 from itertools import pairwise
 from typing import Any, Literal, NamedTuple
 
@@ -37,6 +37,7 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from jaxcmh import brief, checks
 from jaxcmh.checks import Books, Codes, Copies, Natural, checked
+from jaxcmh.extras import if_compiled
 
 # A chunk's codes, and a batch's distances to a chunk, should stay in the cache.
 CHUNK_BYTES, CHUNK_ITEMS, BATCH_PAIRS = 1 << 22, 1 << 18, 1 << 21
@@ -980,12 +981,10 @@ def _on_cpu(words: Any) -> bool:
     return not known or next(iter(words.sharding.device_set)).platform == "cpu"
 
 
-@cache
-def _numba() -> Callable | None:
-    try:
-        from jaxcmh.retrieval import numba_topk
-    except (ImportError, RuntimeError):  # it is not there, or finds no folder to keep its programs in
-        return None
+@if_compiled
+def _numba() -> Callable:
+    from jaxcmh.retrieval import numba_topk
+
     return numba_topk.nearest
 
 

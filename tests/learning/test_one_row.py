@@ -20,7 +20,7 @@ IMAGES, TEXTS = ((LABELS @ RNG.normal(size=(6, d)) + RNG.normal(size=(300, d))).
 @pytest.mark.parametrize("packed", [numba_row.packed, one_row._packed], ids=["numba", "numpy"])
 @pytest.mark.parametrize("kind", ["identity", "centre", "standardise", "rbf", "rbf_centred"])
 def test_a_row_has_the_signs_of_its_exact_projection(kind, packed, monkeypatch):
-    monkeypatch.setattr(one_row, "_packing", lambda: packed)
+    monkeypatch.setattr(one_row, "_numba", lambda: packed)
     fitted, phi = features.fit(features.Features(kind, anchors=60), random.key(0), IMAGES)
     W = jnp.asarray(RNG.normal(size=(phi.shape[1], 32)).astype(np.float32))
     row = one_row.row_hash(fitted, W)
