@@ -79,13 +79,13 @@ def places(sets: np.ndarray) -> Places | None:
     return Places(*(a.astype(np.int32) for a in found))
 
 
-def label_sets(data: Data) -> Ones:
+def labels_of_sets(data: Data) -> Ones:
     """L (u, c), of data whose method has `places` as its `links`."""
     return Ones(data.sets, data.linked)
 
 
-def unit_label_sets(data: Data) -> Ones:
+def unit_labels_of_sets(data: Data) -> Ones:
     """The same with rows of length 1."""
-    L = label_sets(data)
+    L = labels_of_sets(data)
     often = L @ jnp.ones((L.dense.shape[1], 1), L.dense.dtype)
     return L._replace(scale=1 / jnp.sqrt(jnp.maximum(often, 1)))

@@ -27,7 +27,7 @@ from jaxcmh.learning.core import Data, Method
 from jaxcmh.learning.encoders import Unlabelled, nearest_words, spanned
 from jaxcmh.learning.features import Features
 from jaxcmh.learning.linalg import least_norm, lstsq, product_gap, qr, refined, ridge_factor, sqnorm, sums_of_words
-from jaxcmh.learning.ones import label_sets, places
+from jaxcmh.learning.ones import labels_of_sets, places
 
 
 class Params(NamedTuple):
@@ -50,7 +50,7 @@ class Known(NamedTuple):
 
 def prepare(data: Data) -> Known:
     D = tuple(lstsq((1.0, X, data.labels[: len(X)])) for X in spanned(data))
-    return Known(D, label_sets(data).gram(data.counts[:, None]))
+    return Known(D, labels_of_sets(data).gram(data.counts[:, None]))
 
 
 def items(s: State) -> Array:
@@ -68,7 +68,7 @@ def targets(s: State, data: Data, p: Params) -> tuple[Array, Array, Array]:
     I, nothing, one = jnp.eye(K, dtype=XW.dtype), jnp.zeros((len(XW), 1), XW.dtype), jnp.ones((K, 1), XW.dtype)
     L = jnp.concatenate([data.labels[: len(X)] for X in views])
     N = lstsq((1.0, XW, jnp.hstack([L, nothing])), (p.lam, I, jnp.hstack([s.M.T, one]))).T
-    return label_sets(data) @ N[:-1] + jnp.outer(s.t, N[-1]), N, ridge_factor(XW, p.lam)
+    return labels_of_sets(data) @ N[:-1] + jnp.outer(s.t, N[-1]), N, ridge_factor(XW, p.lam)
 
 
 def init(key: Array, data: Data, p: Params, bits: int, books: int = 4, words: int = 256) -> State:
@@ -78,20 +78,20 @@ def init(key: Array, data: Data, p: Params, bits: int, books: int = 4, words: in
     key_M, key_C = random.split(key)
     M = data.gaussian(key_M, data.sets.shape[1], bits)
     C = data.gaussian(key_C, books, words, bits)
-    A = nearest_words(label_sets(data) @ M, C, jnp.eye(bits, dtype=M.dtype))
+    A = nearest_words(labels_of_sets(data) @ M, C, jnp.eye(bits, dtype=M.dtype))
     return update_W(State((), M, jnp.zeros(len(A), M.dtype), C, A), data, p)
 
 
 def update_W(s: State, data: Data, p: Params) -> State:
     """Eqs. 8 and 9; fewer label sets than K leave directions open in which W is 0."""
     Q, R_Z = qr(data.roots * items(s))
-    R = least_norm(R_Z, label_sets(data).transposed_times(data.roots * Q).T)
+    R = least_norm(R_Z, labels_of_sets(data).transposed_times(data.roots * Q).T)
     return s._replace(W=tuple(D @ R.T for D in data.extra.D))
 
 
 def update_M(s: State, data: Data, p: Params) -> State:
     """Eq. 11, with the sign that makes it a minimum."""
-    L, target, I = label_sets(data), items(s) - s.t[:, None], jnp.eye(len(s.M), dtype=s.M.dtype)
+    L, target, I = labels_of_sets(data), items(s) - s.t[:, None], jnp.eye(len(s.M), dtype=s.M.dtype)
 
     def undone(M: Array) -> Array:
         return p.lam * L.transposed_times(data.counts[:, None] * (target - L @ M)) - p.mu * M
@@ -101,7 +101,7 @@ def update_M(s: State, data: Data, p: Params) -> State:
 
 def update_t(s: State, data: Data, p: Params) -> State:
     """Eq. 12."""
-    return s._replace(t=(items(s) - label_sets(data) @ s.M).mean(1))
+    return s._replace(t=(items(s) - labels_of_sets(data) @ s.M).mean(1))
 
 
 def update_C(s: State, data: Data, p: Params) -> State:
@@ -138,13 +138,13 @@ def gaps(s: State, data: Data) -> list[Array]:
         return [product_gap(X @ W, Z, data.labels, data.roots * data.sets) for X, W in zip(data.views, s.W)]
     # S has more dimensions than Z: what of it is beside Z = Q R is no small part, and the same for all views.
     Q, R = qr(Z)
-    SQ = data.labels @ label_sets(data).transposed_times(data.roots * Q)
+    SQ = data.labels @ labels_of_sets(data).transposed_times(data.roots * Q)
     beside = sqnorm(data.extra.LTL) - sqnorm(SQ)
     return [beside + sqnorm(X @ (W @ R.T) - SQ) for X, W in zip(data.views, s.W)]
 
 
 def objective(s: State, data: Data, p: Params) -> Array:
-    rest = data.roots * (items(s) - label_sets(data) @ s.M - s.t[:, None])
+    rest = data.roots * (items(s) - labels_of_sets(data) @ s.M - s.t[:, None])
     return sum(gaps(s, data), p.lam * sqnorm(rest) + p.mu * sqnorm(s.M))
 
 

@@ -20,7 +20,7 @@ from jaxcmh.learning.core import Data, Method, by_rows, of_views, random_codes, 
 from jaxcmh.learning.encoders import SVD, decomposed, ridge_by_svd
 from jaxcmh.learning.features import Features
 from jaxcmh.learning.linalg import descend, sign, sqnorm
-from jaxcmh.learning.ones import label_sets, places, unit_label_sets
+from jaxcmh.learning.ones import labels_of_sets, places, unit_labels_of_sets
 from jaxcmh.methods import imads_mapping
 from jaxcmh.methods.imads_mapping import Params
 
@@ -41,7 +41,7 @@ class Known(NamedTuple):
 
 
 def prepare(data: Data) -> Known:
-    Y, counts = unit_label_sets(data), data.counts[:, None]
+    Y, counts = unit_labels_of_sets(data), data.counts[:, None]
     S_squared = 4 * sqnorm(Y.gram(counts)) - 4 * sqnorm(Y.transposed_times(counts)) + data.n**2
     return Known(decomposed(data), S_squared)
 
@@ -56,13 +56,13 @@ def init(key: Array, data: Data, p: Params, bits: int, stage_one: Method) -> Sta
 
 def UL(s: State, data: Data) -> tuple[Array, Array]:
     """V = L U (u, r), one row per label set, and G = VᵀV."""
-    V = label_sets(data) @ s.U
+    V = labels_of_sets(data) @ s.U
     return V, (data.roots * V).T @ (data.roots * V)
 
 
 def similar(V: Array, data: Data) -> Array:
     """S V (u, r) of V (u, r), one row per label set."""
-    Y = unit_label_sets(data)
+    Y = unit_labels_of_sets(data)
     return 2 * (Y @ Y.transposed_times(data.counts[:, None] * V)) - data.counts @ V
 
 
