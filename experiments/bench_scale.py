@@ -211,42 +211,43 @@ def scaled(arguments: argparse.Namespace) -> Iterator[dict[str, Any]]:
             print(f"{method}: slope {slope(lines):.2f}", flush=True)
 
 
-def rows(what: str, numbers: Sequence[int] = ()) -> list[str]:
-    """The lines of a kind ("scale" at these numbers of pairs, "compare", "together") as a table in Markdown."""
-    lines = [line for line in map(json.loads, RESULTS.read_text().splitlines()) if line["what"] == what]
-    if what == "together":
-        names = ("method", "processes", "devices of each", "s", "peak, GB", "of that data, GB", "bits that differ")
-        cells = [
-            [line["method"], str(line["processes"]), str(line["devices"]), f"{line['seconds']:.1f}"]
-            + [", ".join(f"{one:.2f}" for one in line[name]) for name in ("peak_gb", "data_gb")]
-            + [f"{line['bits_differ']:.5f}"]
-            for line in lines
-        ]
-    elif what == "compare":
-        names = ("method", *(f"{mode}, s" for mode in ROOM), "kept", "blocks", *(f"{mode}, GB" for mode in ROOM))
-        of = {(line["method"], line["mode"]): line for line in lines}
-        cells = [
-            [method]
-            + [f"{of[method, mode]['seconds']:.1f}" for mode in ROOM]
-            + [f"{of[method, mode]['ratio']:.2f}" for mode in ("kept", "blocks")]
-            + [f"{of[method, mode]['peak_gb']:.2f}" for mode in ROOM]
-            for method in dict.fromkeys(line["method"] for line in lines)
-        ]
-    else:
-        names = ("method", *(f"{n:,}, s" for n in numbers), "slope", *(f"{n:,}, GB" for n in numbers))
-        runs: list[list[dict]] = []
-        for line in lines:  # a run begins where the number of pairs does not rise
-            fresh = not runs or line["method"] != runs[-1][-1]["method"] or line["n"] <= runs[-1][-1]["n"]
-            runs = [*runs, [line]] if fresh else [*runs[:-1], [*runs[-1], line]]
-        runs = [[line for line in run if line["n"] in numbers] for run in runs]
-        cells = [
+def table(names: Sequence[str], cells: Sequence[Sequence[str]]) -> list[str]:
+    """Rows in Markdown."""
+    return [f"| {' | '.join(row)} |" for row in (names, ["---", *["--:"] * (len(names) - 1)], *cells)]
+
+
+def scale_table(lines: Sequence[dict], numbers: Sequence[int]) -> list[str]:
+    """The methods that have a line for each of these numbers of pairs, by the last of each."""
+    of = {(line["method"], line["n"]): line for line in lines if line["what"] == "scale"}
+    runs = [[of[method, n] for n in numbers if (method, n) in of] for method in jaxcmh.methods.registry]
+    return table(
+        ["method", *(f"{n:,}, s" for n in numbers), "slope", *(f"{n:,}, GB" for n in numbers)],
+        [
             [run[0]["method"], *(f"{line['first']:.1f}" for line in run), f"{slope(run):.2f}"]
             + [f"{line['peak_gb']:.2f}" for line in run]
             for run in runs
             if len(run) == len(numbers)
-        ]
-    rule = ["---", *["--:"] * (len(names) - 1)]
-    return [f"| {' | '.join(row)} |" for row in (names, rule, *cells)]
+        ],
+    )
+
+
+def together_table(lines: Sequence[dict]) -> list[str]:
+    return table(
+        ["method", "processes", "devices of each", "s", "peak, GB", "of that data, GB", "bits differ", "i2t / t2i"],
+        [
+            [line["method"], str(line["processes"]), str(line["devices"]), f"{line['seconds']:.1f}"]
+            + [", ".join(f"{one:.1f}" for one in line[name]) for name in ("peak_gb", "data_gb")]
+            + [f"{line['bits_differ']:.5f}", f"{line['i2t']:.3f} / {line['t2i']:.3f}"]
+            for line in lines
+            if line["what"] == "together"
+        ],
+    )
+
+
+def tables(path: Path = RESULTS) -> list[list[str]]:
+    """Tables of the lines of a file, but of those with --compare, which print their ratios."""
+    lines = list(map(json.loads, path.read_text().splitlines()))
+    return [*(scale_table(lines, numbers) for numbers in RUNS), together_table(lines)]
 
 
 def compared(arguments: argparse.Namespace) -> Iterator[dict[str, Any]]:
@@ -285,8 +286,7 @@ def main() -> None:
     parser.add_argument("--table", action="store_true", help="print the tables of the lines that there are")
     arguments = parser.parse_args()
     if arguments.table:
-        tables = *(rows("scale", numbers) for numbers in RUNS), rows("compare"), rows("together")
-        print("\n\n".join(map("\n".join, tables)))
+        print("\n\n".join(map("\n".join, tables(arguments.results))))
         return
     if arguments.folder is None:
         parser.error("--folder: expected a folder for the pairs")

@@ -9,6 +9,8 @@ from pathlib import Path
 
 import numpy as np
 
+from jaxcmh.methods import registry
+
 SCRIPT = Path(__file__).parents[1] / "experiments" / "bench_scale.py"
 
 
@@ -57,3 +59,10 @@ def test_ratios_to_the_time_in_memory(tmp_path):
     assert found[0]["ratio"] == 1
     assert np.ptp([line["i2t"] for line in found]) < 1e-3
     assert "times memory" in said
+
+
+def test_the_tables_are_those_of_the_committed_lines():
+    scales = runpy.run_path(str(SCRIPT))["tables"]()
+    assert [len(table) for table in scales] == [2 + 2, 2 + len(registry), 2 + 4]
+    text = (SCRIPT.parent / "README.md").read_text()
+    assert [row for table in scales for row in table if row not in text] == []
