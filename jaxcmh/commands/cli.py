@@ -127,19 +127,33 @@ def main(arguments: Sequence[str] | None = None) -> int:
 @contextmanager
 def _stopped_by_signals() -> Iterator[None]:
     """SIGTERM and SIGHUP end the block as Ctrl-C does, unless who started the process has other plans for them."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    ignored = sys.unraisablehook
 
     def stop(number: int, _: object) -> None:
         raise KeyboardInterrupt(f"stopped by {signal.Signals(number).name}", 128 + number)
 
+    def send_again(number: int) -> None:
+        if sys.unraisablehook is again:
+            signal.pthread_kill(threading.main_thread().ident or 0, number)
+
+    def again(unraisable: "sys.UnraisableHookArgs") -> None:
+        """Python drops what is raised within a finalizer or a callback of its garbage collector: send it once more."""
+        if not isinstance(error := unraisable.exc_value, KeyboardInterrupt):
+            return ignored(unraisable)
+        threading.Timer(0.05, send_again, [error.args[1] - 128 if error.args else signal.SIGINT]).start()
+
     caught = [number for name in ("SIGTERM", "SIGHUP") if (number := getattr(signal, name, None))]
-    if threading.current_thread() is not threading.main_thread():
-        caught = []
     caught = [number for number in caught if signal.getsignal(number) is signal.SIG_DFL]
     for number in caught:
         signal.signal(number, stop)
+    sys.unraisablehook = again
     try:
         yield
     finally:
+        sys.unraisablehook = ignored
         for number in caught:
             signal.signal(number, signal.SIG_DFL)
 

@@ -570,6 +570,36 @@ def test_a_signal_ends_a_command_at_once_and_leaves_nothing(tmp_path, number, co
     assert not (tmp_path / "runs").exists()
 
 
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)])
+def test_a_signal_that_comes_within_a_finalizer_is_not_lost(number, code):
+    program = f"""
+import os, signal, sys, time
+from jaxcmh.commands import cli, doctor
+
+class Finalized:
+    def __del__(self):
+        os.kill(os.getpid(), {int(number)})
+        time.sleep(1)  # the handler runs here, and Python drops what it raises
+
+def command():
+    held = Finalized()
+    del held
+    time.sleep(60)
+
+signal.signal(signal.SIGINT, signal.default_int_handler)
+signal.signal(signal.SIGHUP, signal.SIG_DFL)
+command.__module__ = doctor.__name__
+cli.app.command(command, name="wait")
+sys.exit(cli.main(["wait"]))
+"""
+    began = time.perf_counter()
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+    assert time.perf_counter() - began < 50
+    assert done.returncode == code, done.stderr
+    assert len(done.stderr.strip().splitlines()) == 1
+    assert "nothing unfinished was left behind" in done.stderr
+
+
 @pytest.mark.parametrize(
     ("streams", "code", "said"),
     [
