@@ -16,7 +16,7 @@ import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial, wraps
-from itertools import islice, repeat
+from itertools import islice, pairwise, repeat, starmap
 from math import gcd
 from typing import Any, NamedTuple
 
@@ -86,20 +86,27 @@ def row_blocks(*columns: Any) -> Iterator[Any]:
         yield concatenate([a[start : start + BLOCK_ROWS] for a in columns], axis=1)
 
 
-def _blocks_here(columns: tuple[Any, ...]) -> Iterator[np.ndarray]:
-    """Blocks of the rows that this process has, on the host, device by device, where no array is copied as a whole.
+def _blocks_here(columns: tuple[Any, ...]) -> Iterator[tuple[np.ndarray, Any]]:
+    """Blocks of the rows that this process has, on the host, device by device: features, and labels, perhaps sparse.
 
-    NumPy cuts blocks of any size without compiling a program for each.
+    No array is copied as a whole.  NumPy cuts blocks of any size without compiling a program for each.
     """
-    found = [parts(a) if in_memory(a) else None for a in columns]
+    *features, labels = columns
+    labels = labels if in_memory(labels) else labels.on_host()
+    found = [parts(a) if in_memory(a) else None for a in (*features, labels)]
 
     def part(a: Any, of_each: dict | None, rows: tuple[int, int]) -> Any:
         if of_each is None:
             return a.part(*rows)
         return of_each[rows] if rows in of_each else np.asarray(a)[slice(*rows)]
 
-    for rows in parts(columns[0]):
-        yield from row_blocks(*(part(a, of_each, rows) for a, of_each in zip(columns, found)))
+    for rows in parts(features[0]):
+        *here, of_labels = (part(a, of_each, rows) for a, of_each in zip((*features, labels), found))
+        many = rows[1] - rows[0]
+        size = -(-many // (_processors() * -(-many // (_processors() * BLOCK_ROWS))))  # each has equally many blocks
+        for start in range(0, many, size):
+            block = slice(start, start + size)
+            yield np.concatenate([a[block] for a in here], axis=1), of_labels[block]
 
 
 @partial(jax.jit, static_argnames=("devices", "rows"))
@@ -129,27 +136,35 @@ def _add_on_device(G: Array, z: Array, ends: tuple[int, ...]) -> Array:
         return G
 
 
-def _add_on_host(G: np.ndarray, z: Array, ends: tuple[int, ...]) -> None:
+def _add_on_host(G: np.ndarray, block: Any, ends: tuple[int, ...]) -> None:
     """The same in place: BLAS multiplies float64 on CPU twice as fast as XLA.
 
     Of labels of many classes almost all are 0: where the last part is like that, its products take time for the rest.
     """
-    x, last = np.asarray(z), (0, *ends)[-2]
-    sparse = np.count_nonzero(x[:, last:]) < SPARSE * x[:, last:].size
-    labels = scipy.sparse.csr_array(x[:, last:], dtype=np.float64) if sparse else None
-    x = np.asarray(x[:, :last] if sparse else x, np.float64)
-    for rows, columns in _wanted(ends):
-        if labels is None or columns.start < last:
-            G[rows, columns] += x[:, rows].T @ x[:, columns]
-        elif rows.start < last:
-            G[rows, columns] += (labels.T @ x[:, rows]).T
-        else:
-            G[rows, columns] += (labels.T @ labels).toarray()
+    last = (0, *ends)[-2]
+    x, labels = block if isinstance(block, tuple) else np.split(np.asarray(block), [last], axis=1)
+    x, labels = np.asarray(x, np.float64), of_few(labels).astype(np.float64)
+    for part in starmap(slice, pairwise((0, *ends[:-1]))):
+        G[part, part] += x[:, part].T @ x[:, part]
+    G[:last, last:] += (labels.T @ x).T
+    together = labels.T @ labels
+    G[last:, last:] += together.toarray() if scipy.sparse.issparse(together) else together
+
+
+def of_few(labels: Any) -> Any:
+    """Labels (n, k) with the zeros left out, if most are 0."""
+    if scipy.sparse.issparse(labels) or np.count_nonzero(labels) >= SPARSE * labels.size:
+        return labels
+    return scipy.sparse.csr_array(labels)
+
+
+def _processors() -> int:
+    return min(os.cpu_count() or 1, PROCESSORS)
 
 
 def _gram_on_host(blocks: Iterable[Array], ends: tuple[int, ...]) -> np.ndarray:
     """Blocks go to the processors in turn, each of which adds to a sum of its own with one BLAS thread."""
-    blocks, sums = iter(blocks), [np.zeros((ends[-1],) * 2) for _ in range(min(os.cpu_count() or 1, PROCESSORS))]
+    blocks, sums = iter(blocks), [np.zeros((ends[-1],) * 2) for _ in range(_processors())]
     with threadpool_limits(1, "blas"), ThreadPoolExecutor(len(sums)) as pool:
         while group := list(islice(blocks, len(sums))):
             list(pool.map(_add_on_host, sums, group, repeat(ends)))

@@ -133,9 +133,9 @@ def some(phi: Any, rows: np.ndarray) -> Any:
 class Labelled:
     """Rows (n, k) of which all samples of a label set have the same, in place of the array."""
 
-    of_sets: Array  # (u, k)
-    member: Array  # (n,)
-    mask: Array  # (n,)
+    of_sets: Any  # (u, k)
+    member: Any  # (n,)
+    mask: Any  # (n,)
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -143,6 +143,10 @@ class Labelled:
 
     def __getitem__(self, rows: slice) -> Array:
         return self.of_sets[self.member[rows]] * self.mask[rows, None]
+
+    def on_host(self) -> "Labelled":
+        """The same of NumPy's arrays; of sets that are nearly all 0, of a sparse matrix, and so are the rows."""
+        return Labelled(reduction.of_few(np.asarray(self.of_sets)), np.asarray(self.member), np.asarray(self.mask))
 
     def part(self, start: int, stop: int) -> "Labelled":
         """Rows, outside of jit."""

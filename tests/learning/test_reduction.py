@@ -5,6 +5,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import scipy.sparse
 from jax import random
 
 from jaxcmh.learning import core, encoders, mesh, reduction
@@ -95,6 +96,14 @@ def test_without_products_between_views_all_others_are_there():
     assert far > 1e-3 * np.abs(expected).max()
     B = jnp.where(random.normal(random.key(0), (90, 8)) > 0, 1.0, -1.0)
     np.testing.assert_allclose(R.T @ data.coordinates(B), Z.T @ np.asarray(B), atol=1e-3)
+
+
+def test_labels_of_many_classes_have_every_inner_product_too():
+    labels = np.eye(150, dtype=np.uint8)[np.random.default_rng(0).integers(140, size=600)]
+    data = core.prepare([labels[:, :7] + np.float32(1), labels[:, 3:9] * np.float32(0.1)], labels)
+    assert scipy.sparse.issparse(reduction.of_few(np.asarray(core.label_columns(data.sets))))
+    Z, R = columns(data)
+    np.testing.assert_allclose(R.T @ R, Z.T @ Z, atol=1e-6 * np.abs(Z.T @ Z).max())
 
 
 @pytest.mark.parametrize(

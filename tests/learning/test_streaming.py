@@ -36,6 +36,15 @@ def share_of_other_bits(first, second):
     return np.bitwise_count(codes[0] ^ codes[1]).mean() / 8
 
 
+@pytest.mark.parametrize("classes", [3, 90])
+def test_rows_of_labels_are_the_same_on_the_host(classes):
+    of_sets = np.eye(classes, dtype=np.float32)[:3] * np.float32([[1], [0.5], [2]])
+    rows = streaming.Labelled(jnp.asarray(of_sets), jnp.arange(20) % 3, (jnp.arange(20) < 17).astype(jnp.float32))
+    part = rows.on_host().part(5, 20)[slice(2, 15)]
+    assert scipy.sparse.issparse(part) == (classes == 90)
+    np.testing.assert_array_equal(part.toarray() if scipy.sparse.issparse(part) else part, rows[7:20])
+
+
 @pytest.mark.parametrize("method", methods.registry)
 def test_codes_are_those_learned_in_memory(method):
     first, second = trained(method), trained(method, room=NOTHING)
