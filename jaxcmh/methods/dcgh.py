@@ -108,7 +108,7 @@ def objective(s: State, data: Data, p: Params) -> Array:
     _, H = of_sets(s, data)
     loss = p.alpha * sqnorm(H - s.E @ s.U)
     for X, B, W, F in zip(data.views, s.B, s.W, s.F):
-        loss += sqnorm(B) - 2 * jnp.vdot(B, X @ W) + sqnorm(X)
+        loss += sqnorm(B) - 2 * jnp.vdot(X.T @ B, W) + sqnorm(X)
         loss += p.alpha * sqnorm(B - F @ s.U) + p.beta * label_gap(s, B, data)
     return loss
 
