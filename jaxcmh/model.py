@@ -468,6 +468,7 @@ def train(
         finished_stages.keep(kept, "features", _parts_of(maps) | R)
     summary = summarised(data) if growing else None
     data = jax.block_until_ready(data if mesh is None else shard_rows(data, mesh))
+    data = core.linked(method, data)
     del host_labels, known_labels
     mapped = time.perf_counter()
     ends = {"max_iterations": max_iterations, "tolerance": tolerance}

@@ -53,6 +53,17 @@ def test_sparse_views_train_the_same_model(trained):
     )
 
 
+def test_what_links_label_sets_is_found_once_for_a_training():
+    asked = []
+
+    def links(sets):
+        asked.append(sets.shape)
+        return registry["acqh"].links(sets)
+
+    jaxcmh.train(registry["acqh"]._replace(links=links), *pairs(n=400, c=300), bits=8)
+    assert len(asked) == 1
+
+
 @pytest.mark.parametrize("method", ["dcgh", "imads", "acqh", "amsh"])
 def test_eight_devices_train_the_model_of_one(method):
     views, labels = pairs(n=150)

@@ -348,7 +348,7 @@ def parted(R: Array, widths: tuple[int, ...]) -> list[Array]:
 
 def linked(method: Method, data: Data) -> Data:
     """Data with what the method's `links` says of the label sets, whose size depends on their numbers: before `jit`."""
-    if method.links is None or isinstance(data.sets, Tracer):
+    if method.links is None or data.linked is not None or isinstance(data.sets, Tracer):
         return data
     return data._replace(linked=method.links(np.asarray(data.sets)))
 
