@@ -216,9 +216,18 @@ def table(names: Sequence[str], cells: Sequence[Sequence[str]]) -> list[str]:
     return [f"| {' | '.join(row)} |" for row in (names, ["---", *["--:"] * (len(names) - 1)], *cells)]
 
 
+def last_of_each(lines: Sequence[dict], what: str, *names: str) -> dict[tuple, dict]:
+    """Lines of a kind by the values of these names, the last of each."""
+    return {tuple(line[name] for name in names): line for line in lines if line["what"] == what}
+
+
+def both_ways(line: dict) -> str:
+    return f"{line['i2t']:.3f} / {line['t2i']:.3f}"
+
+
 def scale_table(lines: Sequence[dict], numbers: Sequence[int]) -> list[str]:
-    """The methods that have a line for each of these numbers of pairs, by the last of each."""
-    of = {(line["method"], line["n"]): line for line in lines if line["what"] == "scale"}
+    """The methods that have a line for each of these numbers of pairs."""
+    of = last_of_each(lines, "scale", "method", "n")
     runs = [[of[method, n] for n in numbers if (method, n) in of] for method in jaxcmh.methods.registry]
     return table(
         ["method", *(f"{n:,}, s" for n in numbers), "slope", *(f"{n:,}, GB" for n in numbers)],
@@ -231,23 +240,33 @@ def scale_table(lines: Sequence[dict], numbers: Sequence[int]) -> list[str]:
     )
 
 
+def compare_table(lines: Sequence[dict]) -> list[str]:
+    return table(
+        ["method", "mapped features", "s", "times that in memory", "peak, GB", "i2t / t2i"],
+        [
+            [line["method"], line["mode"], f"{line['seconds']:.1f}", f"{line['ratio']:.2f}"]
+            + [f"{line['peak_gb']:.2f}", both_ways(line)]
+            for line in last_of_each(lines, "compare", "method", "mode").values()
+        ],
+    )
+
+
 def together_table(lines: Sequence[dict]) -> list[str]:
     return table(
         ["method", "processes", "devices of each", "s", "peak, GB", "of that data, GB", "bits differ", "i2t / t2i"],
         [
             [line["method"], str(line["processes"]), str(line["devices"]), f"{line['seconds']:.1f}"]
-            + [", ".join(f"{one:.1f}" for one in line[name]) for name in ("peak_gb", "data_gb")]
-            + [f"{line['bits_differ']:.5f}", f"{line['i2t']:.3f} / {line['t2i']:.3f}"]
-            for line in lines
-            if line["what"] == "together"
+            + [", ".join(f"{one:.2f}" for one in line[name]) for name in ("peak_gb", "data_gb")]
+            + [f"{line['bits_differ']:.5f}", both_ways(line)]
+            for line in last_of_each(lines, "together", "method", "processes", "devices").values()
         ],
     )
 
 
 def tables(path: Path = RESULTS) -> list[list[str]]:
-    """Tables of the lines of a file, but of those with --compare, which print their ratios."""
+    """Tables of the lines of a file; where something was measured more than once, of the last."""
     lines = list(map(json.loads, path.read_text().splitlines()))
-    return [*(scale_table(lines, numbers) for numbers in RUNS), together_table(lines)]
+    return [*(scale_table(lines, numbers) for numbers in RUNS), compare_table(lines), together_table(lines)]
 
 
 def compared(arguments: argparse.Namespace) -> Iterator[dict[str, Any]]:
