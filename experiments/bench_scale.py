@@ -241,11 +241,11 @@ def scale_table(lines: Sequence[dict], numbers: Sequence[int]) -> list[str]:
 
 
 def compare_table(lines: Sequence[dict]) -> list[str]:
+    shown = {"seconds": ".1f", "ratio": ".2f", "peak_gb": ".2f"}
     return table(
         ["method", "mapped features", "s", "times that in memory", "peak, GB", "i2t / t2i"],
         [
-            [line["method"], line["mode"], f"{line['seconds']:.1f}", f"{line['ratio']:.2f}"]
-            + [f"{line['peak_gb']:.2f}", both_ways(line)]
+            [line["method"], line["mode"], *(f"{line[name]:{spec}}" for name, spec in shown.items()), both_ways(line)]
             for line in last_of_each(lines, "compare", "method", "mode").values()
         ],
     )
