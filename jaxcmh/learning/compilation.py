@@ -44,7 +44,9 @@ def options() -> dict[str, Any] | None:
     if jax.default_backend() != "cpu":
         return None
     flags = os.environ.get("XLA_FLAGS", "")
-    return {name: value for name, value in QUICK.items() if name not in flags and _knows({name: value})} or None
+    wanted = {name: value for name, value in QUICK.items() if name not in flags}
+    known = wanted if _knows(wanted) else {name: value for name, value in wanted.items() if _knows({name: value})}
+    return known or None
 
 
 def _knows(option: dict[str, Any]) -> bool:
@@ -74,7 +76,7 @@ def quickly(function: Callable[..., Any], *arguments: Any, **static: Any) -> Any
         >>> float(quickly(power, jnp.float32(3), times=2))
         9.0
     """
-    within_another_jit = isinstance(jnp.add(0, 0), Tracer)  # where options can no longer be chosen
+    within_another_jit = isinstance(jax.device_put(0), Tracer)  # where options can no longer be chosen
     if within_another_jit or not options():
         return function(*arguments, **static)
     return _quick(function, tuple(static))(*arguments, **static)

@@ -128,6 +128,7 @@ class Data(NamedTuple):
         return *self.features, Labelled(of_sets, self.member, self.mask)
 
 
+@partial(jax.jit, static_argnames=("labels", "unit_labels"))
 def label_columns(sets: Array, labels: bool = True, unit_labels: bool = True) -> Array:
     """[L, Y, 1] (u, 2c + 1) of label sets (u, c), or those of L and Y that are wanted."""
     return jnp.column_stack([sets] * labels + [unit_rows(sets)] * unit_labels + [jnp.ones(len(sets), sets.dtype)])
@@ -294,9 +295,9 @@ def prepared(
             if few:
                 return data
         else:  # a Gram matrix on the host takes labels a block of rows at a time, which may be many columns
-            sets, counts, member, mask = map(jnp.asarray, known)
+            sets, counts, member, mask = jax.device_put(known)
             data = Data((), sets, sets, mask, sets, counts, member, mask, features)
-            of_sets = label_columns(sets, *(name in label_rows for name in LABEL_ROWS))
+            of_sets = label_columns(sets, **{name: name in label_rows for name in LABEL_ROWS})
             columns = *features, Labelled(of_sets, member, mask)
         if known_R is None:
             R, turned = reduction.turn(columns, by_gram, across)

@@ -103,7 +103,7 @@ def fit_map(
 ) -> tuple[FeatureMap, Any]:
     """`fit` of rows that are checked already or read block by block; mapped rows are None where they are not kept."""
     n, d = x.shape
-    zeros, ones = jnp.zeros(d), jnp.ones(d)
+    zeros, ones = jax.device_put((np.zeros(d), np.ones(d)))  # which compiles nothing
     mean, scale = zeros, ones
     if features.standardise or features.kind in ("centre", "standardise"):
         mean, deviation = (jnp.asarray(a, float) for a in _moments(x, mesh))
