@@ -16,7 +16,7 @@ import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial, wraps
-from itertools import islice, pairwise, repeat, starmap
+from itertools import combinations, islice, pairwise, repeat, starmap
 from math import gcd
 from typing import Any, NamedTuple
 
@@ -179,8 +179,9 @@ def _cholesky(G: Array, ends: tuple[int, ...]) -> Array:
         if len(ends) > 2:  # between the parts, only what the last one explains: then no part needs another's rows
             last = ends[-2]
             along = upper_solve_transposed(upper_factor(G[last:, last:]), G[last:, :last])
-            part = np.repeat(np.arange(len(ends) - 1), np.diff((0, *ends[:-1])))
-            G = G.at[:last, :last].set(jnp.where(part[:, None] == part, G[:last, :last], along.T @ along))
+            for one, other in combinations(starmap(slice, pairwise((0, *ends[:-1]))), 2):
+                between = along[:, one].T @ along[:, other]
+                G = G.at[one, other].set(between).at[other, one].set(between.T)
         return upper_factor(G)
 
 
