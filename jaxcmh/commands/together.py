@@ -5,6 +5,7 @@ the child in its own way, at once or after a minute, and what watches over it sa
 """
 
 import atexit
+import ipaddress
 import json
 import os
 import re
@@ -39,16 +40,25 @@ def place(coordinator: str | None, num_processes: int | None, process_id: int | 
     if missing or coordinator is None or num_processes is None or process_id is None:
         raise ValueError(f"{missing[0]}: expected with {', '.join(name for name in given if name not in missing)}")
     host, _, port = coordinator.rpartition(":")
-    try:
-        named = bool(host.encode("idna"))
-    except UnicodeError:
-        named = False
-    if not named or not re.fullmatch("[0-9]{1,5}", port) or not 0 < int(port) < 65536:
+    if not _is_host(host) or not re.fullmatch("[0-9]{1,5}", port) or not 0 < int(port) < 65536:
         given_short = coordinator if len(coordinator) < 80 else coordinator[:80] + "..."
-        raise ValueError(f"--coordinator: expected host:port, such as 10.0.0.1:7000; got {given_short!r}")
+        raise ValueError(f"--coordinator: expected host:port, such as 10.0.0.1:7000 or [::1]:7000; got {given_short!r}")
     if process_id >= num_processes:
         raise ValueError(f"--process-id: expected 0 to {num_processes - 1}, as --num-processes says; got {process_id}")
     return coordinator, num_processes, process_id
+
+
+def _is_host(host: str) -> bool:
+    """Whether this is a name, an IPv4 address, or an IPv6 address in brackets."""
+    try:
+        if host.startswith("["):
+            return host.endswith("]") and bool(ipaddress.IPv6Address(host[1:-1]))
+        labels = host.encode("idna").decode().removesuffix(".").split(".")
+        if labels[-1].isdecimal():
+            return bool(ipaddress.IPv4Address(host))
+    except ValueError:  # a UnicodeError too
+        return False
+    return all(re.fullmatch(r"[A-Za-z0-9_]([A-Za-z0-9_-]*[A-Za-z0-9_])?", label) for label in labels)
 
 
 def _address(coordinator: str) -> tuple[str, int]:

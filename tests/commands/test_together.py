@@ -166,6 +166,8 @@ def test_a_mistake_is_said_in_one_line_by_each(tmp_path):
         assert "nowhere.npz" in line or "has ended" in line
 
 
+NO_HOSTS = ("", "a..b", "[::1", "::1]", "::1", "[]", "[10.0.0.1]", "[h]", "http://h", "me@h", "a/b", "a b", "a-", "h:1")
+NO_HOSTS += ("10.0.0.256", "10.0.1", "a" * 64)
 TWO = ["--coordinator", "localhost:7000", "--num-processes", "2", "--process-id", "1"]
 
 
@@ -175,9 +177,12 @@ TWO = ["--coordinator", "localhost:7000", "--num-processes", "2", "--process-id"
         (TWO[:4], "--process-id: expected with --coordinator, --num-processes"),
         (TWO[2:], "--coordinator: expected with --num-processes, --process-id"),
         ([*TWO[:5], "2"], "--process-id: expected 0 to 1, as --num-processes says; got 2"),
-        (["--coordinator", "here", *TWO[2:]], "--coordinator: expected host:port, such as 10.0.0.1:7000; got 'here'"),
+        (
+            ["--coordinator", "here", *TWO[2:]],
+            "--coordinator: expected host:port, such as 10.0.0.1:7000 or [::1]:7000; got 'here'",
+        ),
         (["--coordinator", "here:0", *TWO[2:]], "--coordinator: expected host:port"),
-        (["--coordinator", "a..b:7000", *TWO[2:]], "--coordinator: expected host:port"),
+        *((["--coordinator", f"{host}:7000", *TWO[2:]], "--coordinator: expected host:port") for host in NO_HOSTS),
         (["--coordinator", "here:" + "1" * 5000, *TWO[2:]], "--coordinator: expected host:port"),
         ([*TWO[:3], "1", *TWO[4:]], "--num-processes: expected an integer of at least 2; got 1"),
         ([*TWO, "--devices", "2"], "--devices: expected without --coordinator"),
@@ -191,6 +196,11 @@ TWO = ["--coordinator", "localhost:7000", "--num-processes", "2", "--process-id"
 def test_options_that_do_not_fit_are_refused(words, said, capsys):
     assert cli.main(["train", "dcgh", *words]) == 2
     assert capsys.readouterr().err.startswith(f"jaxcmh: {said}")
+
+
+@pytest.mark.parametrize("host", ["here", "my_host-2.lan", "host.", "10.0.0.1", "[::1]", "[fe80::1%eth0]", "bücher.de"])
+def test_a_coordinator_is_a_name_or_an_address(host):
+    assert together.place(f"{host}:7000", 2, 1) == (f"{host}:7000", 2, 1)
 
 
 def test_nobody_is_waited_for_for_ever(monkeypatch, capsys):
