@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import shutil
 import signal
 import socket
 import subprocess
@@ -284,14 +285,27 @@ def test_process_0_waits_on_when_somebody_else_calls(monkeypatch):
     thread.join()
 
 
-def test_data_that_differ_between_processes_are_refused(pairs, tmp_path):
-    for name in NAMES:
-        array = np.load(pairs / f"{name}.npy")
-        np.save(tmp_path / f"{name}.npy", -array if name == "I_tr" else array)
-    words = ("dcgh", "--data", ".", "--bits", 16, "--anchors", 60, "--out", tmp_path / "run")
-    found = ended(started([pairs, tmp_path], 2, *words), 120)
+MINE = """
+from jaxcmh.methods import registry
+method = registry["dcgh"]._replace(name="mine", params=registry["dcgh"].params._replace(alpha={alpha}))
+"""
+
+
+@pytest.mark.parametrize("differs", ["--data", "mine:method"])
+def test_what_differs_between_processes_is_refused(pairs, tmp_path, differs):
+    """Be it one row, or the file of a method of one's own."""
+    folders = [tmp_path / "0", tmp_path / "1"]
+    for number, folder in enumerate(folders):
+        shutil.copytree(pairs, folder)
+        (folder / "mine.py").write_text(MINE.format(alpha=10 + number * (differs == "mine:method")))
+    if differs == "--data":
+        image = np.load(folders[1] / "I_tr.npy", mmap_mode="r+")
+        image[300] *= -1
+        image.flush()
+    words = ("mine:method", "--data", ".", "--bits", 16, "--anchors", 60, "--out", tmp_path / "run")
+    found = ended(started(folders, 2, *words), 120)
     assert [code for code, _, _ in found] == [2, 2]
-    wanted = "--data: expected the same in all processes; other than in process 0 in 1"
+    wanted = f"{differs}: expected the same in all processes; other than in process 0 in 1"
     assert any(wanted in said for _, _, said in found), found
 
 
