@@ -4,6 +4,8 @@
     python experiments/bench_accelerator.py --shape M       # 18,015 pairs
     python experiments/bench_accelerator.py --small         # a few hundred pairs, within a minute: does it run here?
     python experiments/bench_accelerator.py --parts search evaluation --repeats 10
+    python experiments/bench_accelerator.py --shape M --accounts     # of programs alone, none of which is timed
+    python experiments/bench_accelerator.py --shape M --table        # of the accounts that there are
 
 The same command runs on CPU, GPU and TPU.  The roofline is measured in the same run: products of square matrices in
 each precision, and copies.  Each line has the seconds of every call but the first, which compiles, and their median;
@@ -53,8 +55,8 @@ _step = jax.jit(exact(core.step), static_argnums=0)
 
 
 def times(function: Callable[[], Any], repeats: int) -> tuple[list[float], Any]:
-    """Seconds of the calls after the first, each until its result is there, and the last result."""
-    value, seconds = jax.block_until_ready(function()), []
+    """Seconds of the calls after the first, each until its result is there, and the last result; none of no calls."""
+    value, seconds = jax.block_until_ready(function()) if repeats else None, []
     for _ in range(repeats):
         start = time.perf_counter()
         value = jax.block_until_ready(function())
@@ -129,7 +131,7 @@ def training(split: Split, name: str, bits: int, repeats: int, most: int | None)
     method, views, labels = registry[name], split.train.views, split.train.labels
     options = {"bits": bits, "max_iterations": most, "tolerance": 0.0}
     seconds, _ = times(partial(_stages, name, views, labels, options), repeats)
-    stages = _stages(name, views, labels, options)
+    stages = _stages(name, views, labels, options) if repeats else None
     phi = [features.fit(method.features, random.key(0), x)[1] for x in views]
     data = core.prepare(phi, labels, across=method.across)
     rounds = most or method.max_iterations
@@ -255,6 +257,8 @@ def measured(part: str, split: Split, arguments: argparse.Namespace) -> Iterator
 
 def shares(line: dict[str, Any], roof: dict[str, Any]) -> dict[str, Any]:
     """The median of the seconds, and of what the device can do at most the share that the work comes to."""
+    if not line["seconds"]:
+        return {}
     median = statistics.median(line["seconds"])
     found: dict[str, Any] = {"median": median}
     if "flops" in line:
@@ -263,6 +267,23 @@ def shares(line: dict[str, Any], roof: dict[str, Any]) -> dict[str, Any]:
         found["of_copy"] = line["bytes"] / median / roof["copy_bytes_per_s"]
     stats = jax.local_devices()[0].memory_stats()
     return found | {"memory": {name: stats.get(name) for name in MEMORY} if stats else None}
+
+
+def table(lines: list[dict[str, Any]], shape: str) -> str:
+    """Markdown: the last account of each program at a shape, compiled for a CPU, in MB and GFLOP."""
+    found = {}
+    for line in lines:
+        wanted = line["shape"] == shape and line["environment"]["device"].startswith("cpu")
+        what = " ".join(str(line[name]) for name in ("method", "what", "k") if name in line)
+        for program, said in line.get("programs", {}).items() if wanted else ():
+            sizes = [f"{said['bytes'][name] / 1e6:,.1f}" for name in ("argument", "output", "temp")]
+            work = said["flops"], *(said["products"][platform] for platform in ELSEWHERE)
+            gflop = [f"{count / 1e9:,.2f}" if isinstance(count, int | float) else "" for count in work]
+            found[line["part"], what, program] = sizes + gflop
+    names = ["part", "of", "program", "arguments", "results", "in between", "operations"]
+    names += [f"products, {platform}" for platform in ELSEWHERE]
+    rows = [names, ["---"] * 3 + ["--:"] * (len(names) - 3), *([*key, *cells] for key, cells in found.items())]
+    return "\n".join(f"| {' | '.join(row)} |" for row in rows)
 
 
 MEMORY = ("bytes_in_use", "peak_bytes_in_use", "bytes_limit")
@@ -278,20 +299,31 @@ def main(words: list[str] | None = None) -> None:
     parser.add_argument("--repeats", type=int, default=5, help="calls after the first, which compiles (default: 5)")
     parser.add_argument("--max-iterations", type=int, help="of trainings; the methods' own by default")
     parser.add_argument("--small", action="store_true", help="sizes and numbers of a trial")
+    parser.add_argument("--accounts", action="store_true", help="compile and count, but time nothing")
+    parser.add_argument("--table", action="store_true", help="print the accounts that there are of this shape")
     parser.add_argument("--output", type=Path, default=RESULTS)
     arguments = parser.parse_args(words)
+    if arguments.table:
+        print(table([json.loads(line) for line in arguments.output.read_text().splitlines()], arguments.shape))
+        return
     sizes: dict[str, Any] = {"train": 200, "query": 40} if arguments.small else {}
     if arguments.small:
         arguments.bits, arguments.repeats, arguments.max_iterations = 16, 1, 1
+    if arguments.accounts:  # the program of a sweep is that of its trainings
+        arguments.repeats, arguments.parts = 0, [part for part in arguments.parts if part != "sweep"]
     split = jaxcmh.load_dataset("synthetic" if arguments.small else f"synthetic:{arguments.shape}", **sizes)
     shape = "small" if arguments.small else arguments.shape
     where = {"shape": shape, "bits": arguments.bits, "environment": environment()}
     arguments.output.parent.mkdir(parents=True, exist_ok=True)
     with arguments.output.open("a") as lines:
-        roof = roofline(arguments.small, arguments.repeats)
-        lines.write(json.dumps({**roof, **where}) + "\n")
-        rates = ", ".join(f"{name} {rate / 1e12:.2f}" for name, rate in roof["matmul_flops_per_s"].items())
-        print(f"{where['environment']['device']}: {rates} TFLOP/s; copies {roof['copy_bytes_per_s'] / 1e9:.1f} GB/s")
+        roof: dict[str, Any] = {}
+        if arguments.repeats:
+            roof = roofline(arguments.small, arguments.repeats)
+            lines.write(json.dumps({**roof, **where}) + "\n")
+            rates = ", ".join(f"{name} {rate / 1e12:.2f}" for name, rate in roof["matmul_flops_per_s"].items())
+            print(
+                f"{where['environment']['device']}: {rates} TFLOP/s; copies {roof['copy_bytes_per_s'] / 1e9:.1f} GB/s"
+            )
         for part in arguments.parts:
             for line in measured(part, split, arguments):
                 line |= shares(line, roof)
@@ -300,7 +332,8 @@ def main(words: list[str] | None = None) -> None:
                 said = [str(line[name]) for name in ("method", "what", "k") if name in line]
                 ofs = {"float32 products": line.get("of_matmul", {}).get("highest"), "copies": line.get("of_copy")}
                 tail = ", ".join(f"{share:.1%} of {name}" for name, share in ofs.items() if share is not None)
-                print(f"{part:10} {' '.join(said):28} {line['median']:9.4f} s  {tail}", flush=True)
+                spent = f"{line['median']:9.4f} s  " if "median" in line else ""
+                print(f"{part:10} {' '.join(said):28} {spent}{tail}", flush=True)
 
 
 if __name__ == "__main__":

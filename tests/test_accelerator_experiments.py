@@ -48,6 +48,37 @@ def test_every_part_of_the_benchmark_runs_here(bench, tmp_path, capsys):
     assert step["cuda"] > 0
 
 
+def test_accounts_time_nothing_and_have_a_table(bench, tmp_path, capsys):
+    path = tmp_path / "lines.jsonl"
+    bench.main(["--small", "--accounts", "--methods", "dcgh", "--output", str(path)])
+    lines = [json.loads(line) for line in path.read_text().splitlines()]
+    assert len(lines) == 1 + 1 + 3 + 3
+    assert not any(line["seconds"] or {"median", "of_copy", "of_matmul"} & set(line) for line in lines)
+    capsys.readouterr()
+    bench.main(["--table", "--shape", "M", "--output", str(path)])
+    assert len(capsys.readouterr().out.splitlines()) == 2
+    names, _, *rows = (
+        [cell.strip() for cell in row.split("|")[1:-1]] for row in bench.table(lines, "small").splitlines()
+    )
+    of = {tuple(row[:3]): dict(zip(names, row)) for row in rows}
+    assert set(of) >= {
+        ("training", "dcgh", "fit"),
+        ("search", "hamming 10", "search"),
+        ("evaluation", "hamming, stable ties", "count"),
+    }
+    assert (
+        float(of["training", "dcgh", "fit"]["products, cuda"]) > 0 < float(of["training", "dcgh", "fit"]["arguments"])
+    )
+
+
+def test_the_table_of_accounts_is_that_of_the_committed_lines(bench):
+    lines = [json.loads(line) for line in bench.RESULTS.read_text().splitlines()]
+    assert all("+" not in line["environment"]["commit"] for line in lines)
+    table = bench.table(lines, "M")
+    assert {line["method"] for line in lines if line["part"] == "training"} == set(bench.METHODS)
+    assert table in (EXPERIMENTS / "README.md").read_text()
+
+
 def test_the_table_of_precisions_is_that_of_the_committed_lines():
     lines = [json.loads(line) for line in (EXPERIMENTS / "results" / "precision.jsonl").read_text().splitlines()]
     assert all("+" not in line["environment"]["commit"] for line in lines)  # made by a committed state of the package

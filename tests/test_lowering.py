@@ -192,6 +192,28 @@ def test_accelerators_rank_in_forms_of_their_own(platform):
     assert text.count("stablehlo.while") == 2  # over batches and over chunks, not over queries
 
 
+def test_what_has_a_row_for_each_sample_is_written_in_place():
+    """The first argument is given away, and nothing else."""
+    phi, block, few, one = of_shape(N, 400), of_shape(400, 400), of_shape(400), of_shape()
+    x, start = of_shape(400, 20), of_shape(dtype=np.int32)
+    moments = of_shape(20), of_shape(20), of_shape(400, 20), start
+    imads = methods.find("imads")
+    data = jax.eval_shape(lambda data: core.ready(imads, data, BITS), data_for("cuda", 400))
+    state = jax.eval_shape(lambda data, key: imads.init(key, data, imads.params, BITS), data, KEY)
+    for lowered in (
+        features._write_each.lower(phi, block, start, devices=1),
+        features._fill_each.lower(phi, x, start, *moments, devices=1),
+        features._kernel.lower(phi, one, kind="rbf"),
+        features._less.lower(phi, few),
+        features._zeroed.lower(phi, start),
+        reduction._below.lower(of_shape(20, 20), x),
+        core._advance().lower(state, data, imads.params, method=core.bare(imads)),
+    ):
+        first, *others = lowered.args_info[0]
+        assert all(info.donated for info in jax.tree.leaves(first))
+        assert not any(info.donated for info in jax.tree.leaves(others))
+
+
 def test_sums_of_precisions():
     """In float64, so not for a TPU: there they are NumPy's."""
     counts, hits = of_shape(64, BITS + 1, 2, dtype=np.int32), of_shape(64, 1, dtype=np.int32)

@@ -5,6 +5,7 @@ the child in its own way, at once or after a minute, and what watches over it sa
 """
 
 import atexit
+import ipaddress
 import json
 import os
 import re
@@ -17,7 +18,10 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
+from functools import partial
 from typing import Any
+
+from jaxcmh.commands import asked
 
 MEMBER = "JAXCMH_MEMBER"  # in the environment of a child: how it finds the others
 PATIENCE = 60.0  # seconds to wait for the others to come
@@ -39,16 +43,25 @@ def place(coordinator: str | None, num_processes: int | None, process_id: int | 
     if missing or coordinator is None or num_processes is None or process_id is None:
         raise ValueError(f"{missing[0]}: expected with {', '.join(name for name in given if name not in missing)}")
     host, _, port = coordinator.rpartition(":")
-    try:
-        named = bool(host.encode("idna"))
-    except UnicodeError:
-        named = False
-    if not named or not re.fullmatch("[0-9]{1,5}", port) or not 0 < int(port) < 65536:
+    if not _is_host(host) or not re.fullmatch("[0-9]{1,5}", port) or not 0 < int(port) < 65536:
         given_short = coordinator if len(coordinator) < 80 else coordinator[:80] + "..."
-        raise ValueError(f"--coordinator: expected host:port, such as 10.0.0.1:7000; got {given_short!r}")
+        raise ValueError(f"--coordinator: expected host:port, such as 10.0.0.1:7000 or [::1]:7000; got {given_short!r}")
     if process_id >= num_processes:
         raise ValueError(f"--process-id: expected 0 to {num_processes - 1}, as --num-processes says; got {process_id}")
     return coordinator, num_processes, process_id
+
+
+def _is_host(host: str) -> bool:
+    """Whether this is a name, an IPv4 address, or an IPv6 address in brackets."""
+    try:
+        if host.startswith("["):
+            return host.endswith("]") and bool(ipaddress.IPv6Address(host[1:-1]))
+        labels = host.encode("idna").decode().removesuffix(".").split(".")
+        if labels[-1].isdecimal():
+            return bool(ipaddress.IPv4Address(host))
+    except ValueError:  # a UnicodeError too
+        return False
+    return all(re.fullmatch(r"[A-Za-z0-9_]([A-Za-z0-9_-]*[A-Za-z0-9_])?", label) for label in labels)
 
 
 def _address(coordinator: str) -> tuple[str, int]:
@@ -334,26 +347,50 @@ def shared(make: Callable[[], Any]) -> Any:
     return json.loads(bytes(multihost_utils.broadcast_one_to_all(np.frombuffer(text.ljust(size), np.uint8))))
 
 
-def agree(split: Any, mesh: Any) -> None:
-    """Refuse data of which other processes have others, as far as labels and a few rows of each view tell.
+def agree(split: Any, method: str, mesh: Any) -> None:
+    """Refuse what is not the same in all processes: the data that each learns from, and a method of one's own.
+
+    Of the views, a process reads its own rows and a few of all; process 0 reads all, and has the others' rows too.
+
+    Args:
+        split: the data set.
+        method: as it was asked for.
+        mesh: devices of all processes.
 
     Raises:
-        ValueError: some have others than process 0.
+        ValueError: some have others than process 0; the message names them.
     """
+    import jax
     import numpy as np
-    import scipy.sparse
 
     from jaxcmh import store
-    from jaxcmh.learning.processes import of_each
+    from jaxcmh.learning.processes import of_each, share
 
-    n = len(split.train.labels)
-    some = (x[np.unique(np.linspace(0, n - 1, 100).astype(int))] for x in split.train.views)
-    rows = [x.toarray() if scipy.sparse.issparse(x) else np.asarray(x) for x in some]
-    named = [("labels", split.train.labels), *((f"view {m}", x) for m, x in enumerate(rows))]
-    own = int(store.digest(named, str([x.shape for x in split.train.views]))[:12], 16)  # a float64 holds it
-    each = of_each(own, mesh)
-    if others := np.flatnonzero(each != each[0]).tolist():
-        raise ValueError(f"--data: expected the same in all processes; other than in process 0 in {str(others)[1:-1]}")
+    views, labels, source = split.train.views, split.train.labels, _number(asked.source(method) or "0")
+    n, known = len(labels), store.digest([("", labels)], str([(x.shape, str(x.dtype)) for x in views]))
+    some = np.unique(np.linspace(0, n - 1, 100).astype(int))
+
+    def digest(process: int) -> int:
+        parts = [part for rows in (some, share(n, mesh, process)) for x in views for part in _numbers(x[rows])]
+        return _number(store.digest((("", part) for part in parts), known))
+
+    number, count = jax.process_index(), jax.process_count()
+    digests = [digest(process) for process in ([number] if number else range(count))]
+    for what, own, wanted in ((method, source, [source] * count), ("--data", digests[0], digests)):
+        if others := np.flatnonzero(of_each(own, mesh) != shared(partial(list, wanted))).tolist():
+            raise ValueError(
+                f"{what}: expected the same in all processes; other than in process 0 in {str(others)[1:-1]}"
+            )
+
+
+def _numbers(rows: Any) -> list[Any]:
+    """What rows of a view are stored as."""
+    return [rows.data, rows.indices, rows.indptr] if hasattr(rows, "indptr") else [rows]
+
+
+def _number(digest: str) -> int:
+    """What tells digests apart and a float64 holds."""
+    return int(digest[:12], 16)
 
 
 def _end_with_the_watch(pipe: int) -> None:

@@ -180,10 +180,10 @@ def train(
         refused. A bound from the shapes of the data, not a limit that is watched; `jaxcmh plan` measures.
     coordinator
         Train by several processes, on one machine or many, each started with this command and a --process-id of its
-        own: host:port, where process 0 is and the others find it. Each has its share of the items, and reads only
-        these of training views in .npy files of their own (I_tr.npy, T_tr.npy, ...); other data are read whole by each.
-        Process 0 evaluates and keeps the run. When one ends the others end too, and all started again go on after the
-        last finished stage, which is kept beside the run folder until the run is.
+        own: host:port, where process 0 is and the others find it. Each has its share of the items, and reads only these
+        of training views in .npy files of their own (I_tr.npy, T_tr.npy, ...); other data are read whole by each.
+        Process 0 reads all once, to compare, evaluates and keeps the run. When one ends the others end too, and all
+        started again go on after the last finished stage, which is kept beside the run folder until the run is.
     num_processes
         With --coordinator, how many there are.
     process_id
@@ -254,7 +254,7 @@ def train(
             arrays = (room or memory or beside) is not None and any(Path(data).expanduser().glob("*.npy"))
             split = load_data(data, root, stages, steps, **({"on_disk": True} if arrays else {}))
             if beside:
-                together.agree(split, mesh)
+                together.agree(split, method, mesh)
             told: Callable[..., Any] = together.shared if beside else lambda make: make()
             hashes = tuple(told(lambda: [data_hash(split), split_hash(split)]))
             wanted = {**config, **asked.info(chosen, split, hash_function, options), "version": jaxcmh.__version__}

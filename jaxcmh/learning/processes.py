@@ -44,11 +44,12 @@ def rows_of_each(n: int, mesh: Mesh | None) -> int:
     return -(-n // devices_of(mesh))
 
 
-def share(n: int, mesh: Mesh | None) -> slice:
-    """Which of n rows are on devices of this process: equally many on each device of the mesh, the last ones fewer."""
+def share(n: int, mesh: Mesh | None, process: int | None = None) -> slice:
+    """Which of n rows are on devices of a process, this one if None: equally many on each, on the last ones fewer."""
     if mesh is None:
         return slice(0, n)
-    rows, mine = rows_of_each(n, mesh), [i for i, d in enumerate(mesh.devices.flat) if d in mesh.local_devices]
+    process = jax.process_index() if process is None else process
+    rows, mine = rows_of_each(n, mesh), [i for i, d in enumerate(mesh.devices.flat) if d.process_index == process]
     return slice(min(n, rows * mine[0]), min(n, rows * (mine[-1] + 1)))
 
 

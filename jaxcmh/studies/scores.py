@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Annotated, Any, NamedTuple
 
 import numpy as np
+from jax.sharding import Mesh
 
 from jaxcmh import brief, checks, extras, results
 from jaxcmh.checks import Bits, Copies, Count, Iterations, PathLike, Positive, Weight, checked, filled
@@ -141,6 +142,7 @@ def study(
     at: Count | None = None,
     path: PathLike | None = None,
     memory: Positive | None = None,
+    mesh: Mesh | None = None,
     verbose: bool | None = None,
 ) -> Scores:
     """Train and evaluate a method with many hyper-parameters, code lengths and seeds, several side by side.
@@ -159,6 +161,7 @@ def study(
         ties, at: as for `jaxcmh.evaluate`.
         path: file of result lines (.jsonl) to keep; what it has already is not computed again.
         memory: GB that the process may have at its peak: fewer runs go side by side, down to one; no bound if None.
+        mesh: compute on these devices, each its share of the runs, see `jaxcmh.mesh.row_mesh`.
         verbose: as for `jaxcmh.train`.
 
     Returns:
@@ -209,7 +212,14 @@ def study(
         split, name = data, f"{data.name} in memory".strip()
     else:
         split, name = load_dataset(data, verbose=verbose), str(data)
-    options: dict[str, Any] = {"data": name, "ties": ties, "at": at, "databases": databases, "memory": memory}
+    options: dict[str, Any] = {
+        "data": name,
+        "ties": ties,
+        "at": at,
+        "databases": databases,
+        "memory": memory,
+        "mesh": mesh,
+    }
     with tempfile.TemporaryDirectory() as folder:
         lines = run(described, split, path or Path(folder, "lines.jsonl"), **options, verbose=verbose)
     if not lines:

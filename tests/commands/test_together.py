@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import shutil
 import signal
 import socket
 import subprocess
@@ -166,6 +167,8 @@ def test_a_mistake_is_said_in_one_line_by_each(tmp_path):
         assert "nowhere.npz" in line or "has ended" in line
 
 
+NO_HOSTS = ("", "a..b", "[::1", "::1]", "::1", "[]", "[10.0.0.1]", "[h]", "http://h", "me@h", "a/b", "a b", "a-", "h:1")
+NO_HOSTS += ("10.0.0.256", "10.0.1", "a" * 64)
 TWO = ["--coordinator", "localhost:7000", "--num-processes", "2", "--process-id", "1"]
 
 
@@ -175,9 +178,12 @@ TWO = ["--coordinator", "localhost:7000", "--num-processes", "2", "--process-id"
         (TWO[:4], "--process-id: expected with --coordinator, --num-processes"),
         (TWO[2:], "--coordinator: expected with --num-processes, --process-id"),
         ([*TWO[:5], "2"], "--process-id: expected 0 to 1, as --num-processes says; got 2"),
-        (["--coordinator", "here", *TWO[2:]], "--coordinator: expected host:port, such as 10.0.0.1:7000; got 'here'"),
+        (
+            ["--coordinator", "here", *TWO[2:]],
+            "--coordinator: expected host:port, such as 10.0.0.1:7000 or [::1]:7000; got 'here'",
+        ),
         (["--coordinator", "here:0", *TWO[2:]], "--coordinator: expected host:port"),
-        (["--coordinator", "a..b:7000", *TWO[2:]], "--coordinator: expected host:port"),
+        *((["--coordinator", f"{host}:7000", *TWO[2:]], "--coordinator: expected host:port") for host in NO_HOSTS),
         (["--coordinator", "here:" + "1" * 5000, *TWO[2:]], "--coordinator: expected host:port"),
         ([*TWO[:3], "1", *TWO[4:]], "--num-processes: expected an integer of at least 2; got 1"),
         ([*TWO, "--devices", "2"], "--devices: expected without --coordinator"),
@@ -191,6 +197,11 @@ TWO = ["--coordinator", "localhost:7000", "--num-processes", "2", "--process-id"
 def test_options_that_do_not_fit_are_refused(words, said, capsys):
     assert cli.main(["train", "dcgh", *words]) == 2
     assert capsys.readouterr().err.startswith(f"jaxcmh: {said}")
+
+
+@pytest.mark.parametrize("host", ["here", "my_host-2.lan", "host.", "10.0.0.1", "[::1]", "[fe80::1%eth0]", "bücher.de"])
+def test_a_coordinator_is_a_name_or_an_address(host):
+    assert together.place(f"{host}:7000", 2, 1) == (f"{host}:7000", 2, 1)
 
 
 def test_nobody_is_waited_for_for_ever(monkeypatch, capsys):
@@ -274,14 +285,27 @@ def test_process_0_waits_on_when_somebody_else_calls(monkeypatch):
     thread.join()
 
 
-def test_data_that_differ_between_processes_are_refused(pairs, tmp_path):
-    for name in NAMES:
-        array = np.load(pairs / f"{name}.npy")
-        np.save(tmp_path / f"{name}.npy", -array if name == "I_tr" else array)
-    words = ("dcgh", "--data", ".", "--bits", 16, "--anchors", 60, "--out", tmp_path / "run")
-    found = ended(started([pairs, tmp_path], 2, *words), 120)
+MINE = """
+from jaxcmh.methods import registry
+method = registry["dcgh"]._replace(name="mine", params=registry["dcgh"].params._replace(alpha={alpha}))
+"""
+
+
+@pytest.mark.parametrize("differs", ["--data", "mine:method"])
+def test_what_differs_between_processes_is_refused(pairs, tmp_path, differs):
+    """Be it one row, or the file of a method of one's own."""
+    folders = [tmp_path / "0", tmp_path / "1"]
+    for number, folder in enumerate(folders):
+        shutil.copytree(pairs, folder)
+        (folder / "mine.py").write_text(MINE.format(alpha=10 + number * (differs == "mine:method")))
+    if differs == "--data":
+        image = np.load(folders[1] / "I_tr.npy", mmap_mode="r+")
+        image[300] *= -1
+        image.flush()
+    words = ("mine:method", "--data", ".", "--bits", 16, "--anchors", 60, "--out", tmp_path / "run")
+    found = ended(started(folders, 2, *words), 120)
     assert [code for code, _, _ in found] == [2, 2]
-    wanted = "--data: expected the same in all processes; other than in process 0 in 1"
+    wanted = f"{differs}: expected the same in all processes; other than in process 0 in 1"
     assert any(wanted in said for _, _, said in found), found
 
 

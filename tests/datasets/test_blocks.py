@@ -5,6 +5,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+import scipy.sparse
 
 from jaxcmh.datasets import load_dataset, rows
 
@@ -28,10 +29,11 @@ def files(folder):
         "named": rows(parquet(folder / "two.parquet", {"x": lists, "y": lists}), "y"),
         "columns": rows(parquet(folder / "columns.parquet", {f"f{i}": X[:, i] for i in range(3)})),
         "blocks": rows([X[:7], X[7:7], X[7:1900], X[1900:]]),
+        "sparse": rows([scipy.sparse.csr_array(X[:7]), scipy.sparse.csr_matrix(X[7:])]),
     }
 
 
-@pytest.mark.parametrize("kind", ["npy", "h5", "lists", "named", "columns", "blocks"])
+@pytest.mark.parametrize("kind", ["npy", "h5", "lists", "named", "columns", "blocks", "sparse"])
 def test_rows_are_those_that_were_written(kind, tmp_path):
     found = files(tmp_path)[kind]
     assert found.shape == X.shape

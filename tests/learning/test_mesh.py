@@ -1,5 +1,7 @@
 """Rows over devices: eight of them, each a share of one processor."""
 
+import re
+
 import jax
 import numpy as np
 import pytest
@@ -71,3 +73,16 @@ def test_sums_over_blocks_gather_no_rows_of_other_devices():
         np.testing.assert_array_equal(program(X, B), np.full((5, 3), n))
     assert "all-reduce" in program.as_text()
     assert "all-gather" not in program.as_text()
+
+
+def test_each_device_draws_its_own_codes_by_chance(monkeypatch):
+    """With the values that one device draws, and no array of all rows on any."""
+    monkeypatch.setattr(core, "DRAWN", 300)
+    n, rows, keys = 2400, mesh.row_mesh(), random.split(random.key(3), 1)
+    views = [np.random.default_rng(m).normal(size=(n, 3)) for m in range(2)]
+    data = core.prepare(views, np.arange(n) % 3)
+    spread = mesh.shard_rows(data, rows)
+    program = jax.jit(core.random_codes, static_argnums=2).lower(keys, spread, 16).compile()
+    shapes = re.findall(r"\w+\[(\d+)[\d,]*\]", program.as_text().split("ENTRY")[1])
+    assert n // 8 <= max(map(int, shapes)) <= n // 2
+    np.testing.assert_array_equal(program(keys, spread)[0], core.random_codes(keys, data, 16)[0])

@@ -8,6 +8,7 @@ import socket
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import jax
 import numpy as np
@@ -16,7 +17,7 @@ import scipy.sparse
 from jax import random
 
 import jaxcmh
-from jaxcmh.learning import core, features, mesh, processes, reduction, stages
+from jaxcmh.learning import core, features, mesh, processes, reduction, stages, streaming
 
 METHODS = ("dcgh", "imads", "acqh", "amsh")
 ROOT = Path(jaxcmh.__file__).parents[1]
@@ -79,6 +80,25 @@ def test_rows_are_shared_out_without_gaps():
     assert processes.share(150, None) == slice(0, 150)
     spread = processes.over_rows(np.arange(16.0)[:, None], rows)
     np.testing.assert_array_equal(processes.own(spread)[:, 0], np.arange(16.0))
+
+
+def test_of_rows_that_are_read_a_process_reads_its_own():
+    """Of two processes with two devices each."""
+    x, asked = np.zeros((150, 3), np.float32), []
+    devices = np.array([SimpleNamespace(process_index=number // 2) for number in range(4)])
+
+    class Read:
+        shape, dtype = x.shape, x.dtype
+
+        def __getitem__(self, rows):
+            asked.extend(range(150)[rows])
+            return x[rows]
+
+    for process in range(2):
+        mine = processes.share(150, SimpleNamespace(devices=devices, size=4), process)
+        streaming.source(Read(), "x", mine=mine)
+        assert asked == list(range(76) if process == 0 else range(76, 150))
+        asked.clear()
 
 
 def test_rows_are_looked_at_where_the_devices_have_them():

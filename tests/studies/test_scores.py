@@ -2,11 +2,13 @@
 
 import json
 
+import jax
 import numpy as np
 import pytest
 
 import jaxcmh
 from jaxcmh import results
+from jaxcmh.learning import mesh
 from jaxcmh.methods import registry
 from jaxcmh.results import figures, importance
 from jaxcmh.studies import Study, run
@@ -41,6 +43,13 @@ def test_the_table_holds_what_a_study_of_the_same_runs_gives(split, scores, tmp_
     assert (table["seconds"] > 0).all()
     assert scores.varied == ("alpha", "bits")
     assert {line["data"] for line in scores.lines} == {f"{split.name} in memory"}
+
+
+def test_runs_that_are_spread_over_devices_score_what_they_do_on_one(split, scores):
+    options = SMALL | {"seeds": 2, "bits": [8, 16], "mesh": mesh.row_mesh(jax.devices()[:3])}
+    spread = jaxcmh.study("dcgh", split, **options, params={"alpha": [1, 100], "lam": 0.1})
+    np.testing.assert_allclose(spread.table["map"], scores.table["map"], atol=1e-5)
+    assert [line["key"] for line in spread.lines] == [line["key"] for line in scores.lines]
 
 
 def test_what_a_file_has_is_not_computed_again(split, tmp_path, monkeypatch):
