@@ -230,15 +230,13 @@ def rows(x: Any, name: str) -> Any:
         Traceback (most recent call last):
         ValueError: views[0]: expected finite numbers; row 0 holds NaN or infinity (drop the row or fill the gap)
     """
-    import numpy as np
-
     sparse = _is_sparse(x)
     if sparse:
         not_forked()
         x = x.tocsr()
         values = x.data
-        if values.dtype == np.float16:
-            x = x.astype(np.float32)
+        if values.dtype.name == "float16":
+            x = x.astype("float32")
             values = x.data
     else:
         x = values = array(x, name)
@@ -304,9 +302,7 @@ def source(x: Any, name: str) -> Any:
 
 
 def _is_sparse(x: Any) -> bool:
-    import numpy as np
-
-    if type(x) is np.ndarray:  # sooner said than asked of scipy
+    if not hasattr(x, "tocsr"):  # sooner said than asked of scipy
         return False
     import scipy.sparse
 

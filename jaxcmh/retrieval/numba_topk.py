@@ -45,22 +45,21 @@ def nearest(
         [[32, 33]]
     """
     present, kind = ALL if present is None else present, NARROW if words.shape[1] < 32 else WIDE
-    distances, ids = np.empty((len(queries), k), np.int32), np.empty((len(queries), k), np.int32)
-    threads = max(1, min(threads, len(queries), len(queries) * n // THREAD_PAIRS))
-
-    def run(queries: np.ndarray, distances: np.ndarray, ids: np.ndarray) -> None:
-        if repeats is None:
-            _nearest(words, n, queries, present, kind, distances, ids)
-        else:
-            _nearest_items(words, n, queries, present, kind, repeats.rows, repeats.starts, distances, ids)
-
+    asked = len(queries)
+    distances, ids = np.empty((asked, k), np.int32), np.empty((asked, k), np.int32)
+    search, items = (_nearest, ()) if repeats is None else (_nearest_items, repeats)
+    threads = max(1, min(threads, asked, asked * n // THREAD_PAIRS))
     if threads == 1:
-        run(queries, distances, ids)
+        search(words, n, present, kind, *items, queries, distances, ids)
         return distances, ids
-    share = -(-len(queries) // threads)
-    parts = [slice(i, i + share) for i in range(0, len(queries), share)]
+    share = -(-asked // threads)
+    parts = [slice(i, i + share) for i in range(0, asked, share)]
+
+    def run(part: slice) -> None:
+        search(words, n, present, kind, *items, queries[part], distances[part], ids[part])
+
     with ThreadPoolExecutor(threads) as pool:
-        list(pool.map(lambda part: run(queries[part], distances[part], ids[part]), parts))
+        list(pool.map(run, parts))
     return distances, ids
 
 
@@ -77,19 +76,19 @@ def _differing(words, at, byte):
 
 
 @njit(nogil=True, cache=True)
-def _nearest_items(words, n, queries, present, kind, rows, starts, distances, ids):
+def _nearest_items(words, n, present, kind, rows, starts, queries, distances, ids):
     """The nearest items, of the nearest codes."""
     codes = min(distances.shape[1], n)
     near, number = np.empty((len(queries), codes), np.int32), np.empty((len(queries), codes), np.int32)
     if len(present) == 0 and n <= FEW:
         _nearest_of_few(words, n, queries, near, number)
     else:
-        _nearest(words, n, queries, present, kind, near, number)
+        _nearest(words, n, present, kind, queries, near, number)
     _expand(near, number, rows, starts, distances, ids)
 
 
 @njit(nogil=True, cache=True)
-def _nearest(words, n, queries, present, kind, distances, ids):
+def _nearest(words, n, present, kind, queries, distances, ids):
     (chunks, width, run, columns), k = words.shape, distances.shape[1]
     size, away = run * columns, 8 * width + 1
     distance = np.empty(size, kind.dtype)
@@ -97,7 +96,7 @@ def _nearest(words, n, queries, present, kind, distances, ids):
     sorted_near, sorted_rows = np.empty(k, np.int32), np.empty(k, np.int32)
     merged_near, merged_rows = np.empty(k, np.int32), np.empty(k, np.int32)
     counts, place = np.zeros(len(queries), np.int64), np.empty(away + 1, np.int64)
-    flags = np.empty((columns, run // 8), np.uint8)
+    flags, some = np.empty((run // 8, columns), np.uint8), np.empty(columns, np.uint8)
     for chunk in range(chunks):  # outside, so that a chunk stays in the cache for all queries
         start = chunk * size
         for q in range(len(queries)):
@@ -108,9 +107,9 @@ def _nearest(words, n, queries, present, kind, distances, ids):
             if len(present):
                 _hide(present[chunk].reshape(-1), away, distance)
             # Later items must be nearer than the k-th so far; of the first, enough must be in.
-            limit = distances[q, k - 1] - 1 if counts[q] == k else _enough(distance, run, k, away)
-            _flag(distance, limit, flags)
-            many = _gather(flags, distance, start, near, rows)
+            limit = distances[q, k - 1] - 1 if counts[q] == k else _enough(distance, k, away)
+            _flag(distance, limit, flags, some)
+            many = _gather(flags, some, distance, start, near, rows)
             new = _sort(near[:many], rows[:many], place, sorted_near, sorted_rows)
             total = _merge(
                 distances[q, : counts[q]],
@@ -174,22 +173,18 @@ def _hide(present, away, distance):
 
 
 @njit(nogil=True, cache=True)
-def _enough(distance, run, k, away):
+def _enough(distance, k, away):
     """A distance within which there are at least k items, if there are so many: the k-th smallest of group minima."""
-    columns = len(distance) // run
-    group = run
-    while group > 1 and len(distance) // group < 2 * k:
-        group = max(1, group // 4)
+    minima = distance.copy()
+    while len(minima) >= 4 * k:
+        half = (len(minima) + 1) // 2
+        low, high = minima[:half], minima[half:]
+        for i in range(len(high)):
+            low[i] = min(low[i], high[i])
+        minima = low
     counts = np.zeros(away + 1, np.int64)
-    minima = np.empty(columns, distance.dtype)
-    for first in range(0, run, group):
-        minima[:] = distance[first * columns : (first + 1) * columns]
-        for r in range(first + 1, first + group):
-            row = distance[r * columns : (r + 1) * columns]
-            for s in range(columns):
-                minima[s] = min(minima[s], row[s])
-        for s in range(columns):
-            counts[minima[s]] += 1
+    for least in minima:
+        counts[least] += 1
     limit, total = 0, counts[0]
     while total < k and limit < away - 1:
         limit += 1
@@ -198,13 +193,15 @@ def _enough(distance, run, k, away):
 
 
 @njit(nogil=True, cache=True)
-def _flag(distance, limit, flags):
-    """Bit r % 8 of flags[s, r // 8] where item r of column s is within the limit."""
-    columns, groups = flags.shape
-    byte, bound = np.empty(columns, np.uint8), np.empty(1, distance.dtype)
+def _flag(distance, limit, flags, some):
+    """Bit r % 8 of flags[r // 8, s] where item r of column s is within the limit; some[s] is not 0 if any is."""
+    groups, columns = flags.shape
+    bound = np.empty(1, distance.dtype)
     bound[0] = limit
     bound = bound[0]  # as narrow as the distances, or the loop is not vectorised
+    some[:] = 0
     for group in range(groups):
+        byte = flags[group]
         byte[:] = 0
         for r in range(8):
             row = distance[(8 * group + r) * columns : (8 * group + r + 1) * columns]
@@ -212,24 +209,24 @@ def _flag(distance, limit, flags):
             for s in range(columns):
                 byte[s] |= bit if row[s] <= bound else np.uint8(0)
         for s in range(columns):
-            flags[s, group] = byte[s]
+            some[s] |= byte[s]
 
 
 @njit(nogil=True, cache=True)
-def _gather(flags, distance, start, near, rows):
+def _gather(flags, some, distance, start, near, rows):
     """Distances and rows of the flagged items, rows ascending; returns how many."""
-    columns, groups = flags.shape
-    run, many = 8 * groups, 0
-    words = flags.reshape(-1).view(np.uint32)
-    for i in range(len(words)):
-        word = words[i]
-        while word:
-            rest = word & np.uint32(word - 1)
-            row = 32 * i + _bits_set(np.uint32((word ^ rest) - 1))
-            near[many] = distance[row % run * columns + row // run]
-            rows[many] = start + row
-            many += 1
-            word = rest
+    groups, columns = flags.shape
+    many = 0
+    for s in range(columns):
+        if some[s]:
+            for group in range(groups):
+                byte = flags[group, s]
+                while byte:
+                    rest = byte & np.uint8(byte - 1)
+                    r = 8 * group + _bits_set(np.uint8((byte ^ rest) - 1))
+                    near[many], rows[many] = distance[r * columns + s], start + s * 8 * groups + r
+                    many += 1
+                    byte = rest
     return many
 
 

@@ -76,7 +76,7 @@ class Blocks(NamedTuple):
         [[1, 2]]
     """
 
-    words: jax.Array  # (chunks, bytes, C, S) uint8; zeros behind the last item
+    words: Any  # (chunks, bytes, C, S) uint8; zeros behind the last item; NumPy's where `arrange` put them on a CPU
     n: Any  # () int32, number of items, or of different codes
     repeats: Any = None  # Repeats
 
@@ -194,7 +194,13 @@ def arrange(codes: Codes, devices: Copies = 1) -> Blocks:
     if _concrete(codes):
         codes = filled_up(np.asarray(codes), math.prod(shape))
     # NumPy's integer, because JAX's would have to be waited for.
-    return Blocks(_spread(codes, shape), np.int32(n))
+    return Blocks(_in_place(_spread(codes, shape)), np.int32(n))
+
+
+def _in_place(words: Any) -> Any:
+    """Words as NumPy sees them where they lie, if on a CPU: NumPy and JAX both search there without a copy, and to ask
+    an array of JAX for it takes a good part of a search."""
+    return np.asarray(words) if _concrete(words) and _on_cpu(words) else words
 
 
 def _arrangement(n: int, width: int, devices: int = 1) -> tuple[int, int, int]:
@@ -297,7 +303,7 @@ def extended(blocks: Blocks, codes: np.ndarray, anew: Callable[[Any], Blocks] = 
         return anew(np.concatenate([codes_of(blocks), codes]))
     words, row = np.array(blocks.words), np.arange(n - len(codes), n)
     words[row // (run * columns), :, row % run, row // run % columns] = codes
-    return Blocks(jax.device_put(words), np.int32(n))
+    return Blocks(_in_place(jax.device_put(words)), np.int32(n))
 
 
 def _repeated(blocks: Blocks, codes: np.ndarray) -> Blocks:

@@ -407,6 +407,16 @@ def test_accelerators_find_the_same(k, monkeypatch):
     jax.clear_caches()
 
 
+def test_words_on_a_cpu_are_numpys_in_place_and_of_jax_where_it_works_elsewhere(monkeypatch):
+    blocks = arrange(codes(0, 100, 16))
+    for grown in (blocks, topk.extended(blocks, codes(1, 3, 16))):
+        assert isinstance(grown.words, np.ndarray)
+        assert not grown.words.flags.owndata
+    monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
+    for grown in (arrange(codes(0, 100, 16)), topk.extended(blocks, codes(1, 3, 16))):
+        assert isinstance(grown.words, jax.Array)
+
+
 def test_nothing_is_searched_on_the_host_where_jax_works_elsewhere_numba(monkeypatch):
     def called():
         raise AssertionError("numba")
