@@ -47,7 +47,8 @@ def nearest(
     present, kind = ALL if present is None else present, NARROW if words.shape[1] < 32 else WIDE
     asked = len(queries)
     distances, ids = np.empty((asked, k), np.int32), np.empty((asked, k), np.int32)
-    search, items = (_nearest, ()) if repeats is None else (_nearest_items, repeats)
+    search: Any = _nearest if repeats is None else _nearest_items
+    items = () if repeats is None else repeats
     threads = max(1, min(threads, asked, asked * n // THREAD_PAIRS))
     if threads == 1:
         search(words, n, present, kind, *items, queries, distances, ids)
