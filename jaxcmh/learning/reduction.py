@@ -117,9 +117,14 @@ def _of_each(columns: tuple[Array, ...], start: Array, devices: int, rows: int) 
     return jnp.concatenate(parts, axis=2).reshape(devices * rows, -1)
 
 
+def _slices(ends: tuple[int, ...]) -> list[slice]:
+    """The parts that end there."""
+    return list(starmap(slice, pairwise((0, *ends))))
+
+
 def _wanted(ends: tuple[int, ...]) -> Iterator[tuple[slice, slice]]:
     """Rows and columns of a Gram matrix: of the parts that end there, each with itself and with the last."""
-    *parts, last = (slice(start, end) for start, end in zip((0, *ends), ends))
+    *parts, last = _slices(ends)
     for part in parts:
         yield part, part
         yield part, last
@@ -141,14 +146,14 @@ def _add_on_host(G: np.ndarray, block: Any, ends: tuple[int, ...]) -> None:
 
     Of labels of many classes almost all are 0: where the last part is like that, its products take time for the rest.
     """
-    last = (0, *ends)[-2]
-    x, labels = block if isinstance(block, tuple) else np.split(np.asarray(block), [last], axis=1)
+    *parts, last = _slices(ends)
+    x, labels = block if isinstance(block, tuple) else np.split(np.asarray(block), [last.start], axis=1)
     x, labels = np.asarray(x, np.float64), of_few(labels).astype(np.float64)
-    for part in starmap(slice, pairwise((0, *ends[:-1]))):
+    for part in parts:
         G[part, part] += x[:, part].T @ x[:, part]
-    G[:last, last:] += (labels.T @ x).T
+    G[: last.start, last] += (labels.T @ x).T
     together = labels.T @ labels
-    G[last:, last:] += together.toarray() if scipy.sparse.issparse(together) else together
+    G[last, last] += together.toarray() if scipy.sparse.issparse(together) else together
 
 
 def of_few(labels: Any) -> Any:
@@ -177,9 +182,9 @@ def _cholesky(G: Array, ends: tuple[int, ...]) -> Array:
         jitter = JITTER * jnp.trace(G) + jnp.finfo(jnp.float64).tiny
         G = jnp.triu(G) + jnp.triu(G, 1).T + jitter * jnp.eye(len(G), dtype=G.dtype)
         if len(ends) > 2:  # between the parts, only what the last one explains: then no part needs another's rows
-            last = ends[-2]
-            along = upper_solve_transposed(upper_factor(G[last:, last:]), G[last:, :last])
-            for one, other in combinations(starmap(slice, pairwise((0, *ends[:-1]))), 2):
+            *parts, last = _slices(ends)
+            along = upper_solve_transposed(upper_factor(G[last, last]), G[last, : last.start])
+            for one, other in combinations(parts, 2):
                 between = along[:, one].T @ along[:, other]
                 G = G.at[one, other].set(between).at[other, one].set(between.T)
         return upper_factor(G)
