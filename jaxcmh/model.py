@@ -620,7 +620,7 @@ def _like_the_state(method: Method, data: core.Data, key: Array, params: Any, bi
         return method.init(key, core.ready(method, data, bits), params, bits)
 
     with jax.enable_x64(data.mask.dtype == jnp.float64):
-        return jax.eval_shape(start, core.linked(method, data))
+        return jax.eval_shape(start, data)
 
 
 def _finished(state: Any, data: core.Data, params: Any, method: Method, bits: int) -> tuple[Any, Array | None]:
@@ -701,7 +701,7 @@ def grow(model: Model, views: Sources, labels: Labels, *, verbose: bool | None =
         for fitted, x in zip(model.maps, read)
     ]
     summary = grown(model.summary, features, host, method.across)
-    data = data_of(summary, [phi.shape[1] for phi in features], max(info.bits, c) + 1)
+    data = core.linked(method, data_of(summary, [phi.shape[1] for phi in features], max(info.bits, c) + 1))
     mapped = time.perf_counter()
     key, ends = random.key(info.seed), {"max_iterations": info.max_iterations, "tolerance": info.tolerance}
     fit = _fit(method, data, random.fold_in(key, len(views)), params, info.bits, read, **ends)
