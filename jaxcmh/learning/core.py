@@ -297,7 +297,7 @@ def prepared(
         else:  # a Gram matrix on the host takes labels a block of rows at a time, which may be many columns
             sets, counts, member, mask = jax.device_put(known)
             data = Data((), sets, sets, mask, sets, counts, member, mask, features)
-            of_sets = label_columns(sets, **{name: name in label_rows for name in LABEL_ROWS})
+            of_sets = label_columns(sets, *(name in label_rows for name in LABEL_ROWS))
             columns = *features, Labelled(of_sets, member, mask)
         if known_R is None:
             R, turned = reduction.turn(columns, by_gram, across)

@@ -212,16 +212,9 @@ def study(
         split, name = data, f"{data.name} in memory".strip()
     else:
         split, name = load_dataset(data, verbose=verbose), str(data)
-    options: dict[str, Any] = {
-        "data": name,
-        "ties": ties,
-        "at": at,
-        "databases": databases,
-        "memory": memory,
-        "mesh": mesh,
-    }
+    options: dict[str, Any] = {"data": name, "ties": ties, "at": at, "databases": databases, "memory": memory}
     with tempfile.TemporaryDirectory() as folder:
-        lines = run(described, split, path or Path(folder, "lines.jsonl"), **options, verbose=verbose)
+        lines = run(described, split, path or Path(folder, "lines.jsonl"), **options, mesh=mesh, verbose=verbose)
     if not lines:
         raise ValueError(f"params: {method.name} found no finite solution for any of them on these features")
     varied = [name for name, values in several.items() if len(set(values)) > 1]
