@@ -11,6 +11,8 @@ every view; X are kernel features, Y labels with rows of length 1.  As in the pa
 |X^v W^v|² counts as the constant |X^v|², which it is with no fewer bits than features.
 Each block is then minimised exactly given the others; an unseen x gets the code sgn(x P^v), eq. 21.
 
+With more classes than bits F and E lack the part that is orthogonal to B, H and U, which no term sees.
+
 X, Y, B and F are reduced rows.  Labels are all that an update of H and E knows of a sample, so samples with equal
 labels have equal codes: H and E have one row per label set, and with the square roots of the counts, `data.roots`,
 these are reduced rows too.
@@ -88,20 +90,24 @@ def update_U(s: State, data: Data, p: Params) -> State:
 
 
 def update_F(s: State, data: Data, p: Params) -> State:
-    """Eqs. 16-17."""
-    return s._replace(F=jax.vmap(polar)(s.B @ s.U.T))
+    """Eqs. 16-17: P(B Uᵀ), and BᵀB = nI."""
+    return s._replace(F=s.B @ s.U.T / jnp.sqrt(data.n))
 
 
 def update_E(s: State, data: Data, p: Params) -> State:
-    """Eq. 18."""
-    _, H = of_sets(s, data)
-    return s._replace(E=polar(H @ s.U.T))
+    """Eq. 18: P(H Uᵀ)."""
+    (_, H), (c, r) = of_sets(s, data), s.U.shape
+    return s._replace(E=polar(H @ s.U.T) if c <= r else polar(H) @ s.U.T)
 
 
 def label_gap(s: State, B: Array, data: Data) -> Array:
     """|H Bᵀ - r Y Yᵀ|²."""
-    (Y_u, H), r = of_sets(s, data), s.H.shape[1]
-    return product_gap(H, B, r * Y_u, data.unit_labels)
+    (Y_u, H), Y, (c, r) = of_sets(s, data), data.unit_labels, s.U.shape
+    if c <= r:
+        return product_gap(H, B, r * Y_u, Y)
+    # Y Yᵀ has more dimensions than B: what of it is beside B is no small part.  BᵀB = nI.
+    along = r * Y_u @ (Y.T @ B) / jnp.sqrt(data.n)
+    return sqnorm(jnp.sqrt(data.n) * H - along) + r**2 * sqnorm(Y.T @ Y) - sqnorm(along)
 
 
 def objective(s: State, data: Data, p: Params) -> Array:

@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from jax import random
+from reference import dcgh as reference
 
 import jaxcmh
 from jaxcmh.learning import core, features
@@ -32,10 +33,11 @@ def each_its_own_set(data):
     )
 
 
-def test_the_objective_is_the_printed_one():
-    """Eq. 4 over all rows and pairs, but for |X W|, which is |X| (eq. 13)."""
+@pytest.mark.parametrize("classes", [5, 11])
+def test_the_objective_is_the_printed_one(classes):
+    """Eq. 4 over all rows and pairs, but for |X W|, which is |X| (eq. 13); with fewer and more classes than bits."""
     with jax.enable_x64(True):
-        data = core.prepare(*problem(n=30), "float64")
+        data = core.prepare(*problem(n=30, c=classes), "float64")
         assert data.turned is None
         p = dcgh.Params(alpha=0.3, beta=0.2)
         s, _, _ = core.fit(dcgh.method, data, random.key(0), p, bits=8, max_iterations=2)
@@ -58,6 +60,19 @@ def test_every_sample_as_a_label_set_of_its_own_changes_nothing():
             s, t = core.step(dcgh.method, s, data, p), core.step(dcgh.method, t, alone, p)
         np.testing.assert_array_equal(dcgh.codes(t, alone, p), dcgh.codes(s, data, p))
         np.testing.assert_allclose(dcgh.objective(t, alone, p), dcgh.objective(s, data, p), rtol=1e-9)
+
+
+def test_with_more_classes_than_bits_its_codes_are_those_of_whole_polar_factors():
+    """F and E with all the columns that the paper gives them, by singular value decompositions."""
+    views, labels = problem(n=120, c=20)
+    with jax.enable_x64(True):
+        data = core.ready(dcgh.method, core.prepare(views, labels, "float64"), 8)
+        s = start = dcgh.init(random.key(0), data, dcgh.Params(), 8)
+        for _ in range(5):
+            s = core.step(dcgh.method, s, data, dcgh.Params())
+        started = jax.tree.map(np.asarray, start._asdict()) | {"F": [np.asarray(data.rows(F)) for F in start.F]}
+        expected = reference.run(views, labels.astype(float), started, dcgh.Params(), 5)
+        np.testing.assert_array_equal(expected, dcgh.codes(s, data, dcgh.Params()))
 
 
 def test_representations_are_balanced_and_uncorrelated_rows():
