@@ -468,7 +468,7 @@ def train(
         finished_stages.keep(kept, "features", _parts_of(maps) | R)
     summary = summarised(data) if growing else None
     data = jax.block_until_ready(data if mesh is None else shard_rows(data, mesh))
-    data = core.linked(method, data)
+    data = jax.block_until_ready(core.known(method, data, bits))
     del host_labels, known_labels
     mapped = time.perf_counter()
     ends = {"max_iterations": max_iterations, "tolerance": tolerance}
@@ -701,7 +701,8 @@ def grow(model: Model, views: Sources, labels: Labels, *, verbose: bool | None =
         for fitted, x in zip(model.maps, read)
     ]
     summary = grown(model.summary, features, host, method.across)
-    data = core.linked(method, data_of(summary, [phi.shape[1] for phi in features], max(info.bits, c) + 1))
+    data = data_of(summary, [phi.shape[1] for phi in features], max(info.bits, c) + 1)
+    data = core.known(method, data, info.bits)
     mapped = time.perf_counter()
     key, ends = random.key(info.seed), {"max_iterations": info.max_iterations, "tolerance": info.tolerance}
     fit = _fit(method, data, random.fold_in(key, len(views)), params, info.bits, read, **ends)

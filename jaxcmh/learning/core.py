@@ -56,7 +56,7 @@ class Data(NamedTuple):
     mask: Array  # (n,) 1 for a sample, 0 for padding
     features: tuple[Any, ...]  # (n, q_m) mapped features of each view, every sample: arrays, or `streaming.Streamed`
     turned: reduction.Turn | None = None  # between rows and reduced rows; None where they are the same
-    extra: Any = ()  # what a method's `prepare` adds
+    extra: Any = None  # what a method's `prepare` adds; None until it is `ready`
     svd: tuple[tuple[Array, Array, Array], ...] = ()  # of the views, where it saves many solves
     linked: Any = None  # what a method's `links` says of the label sets
 
@@ -354,6 +354,15 @@ def linked(method: Method, data: Data) -> Data:
     return data._replace(linked=method.links(np.asarray(data.sets)))
 
 
+def known(method: Method, data: Data, bits: int) -> Data:
+    """Data `linked`, and where the method has a `prepare` `ready`, so that it is done once for all that follows."""
+    data = linked(method, data)
+    if method.prepare is None:
+        return data
+    with jax.enable_x64(data.mask.dtype == jnp.float64):
+        return quickly(_ready, data, method=bare(method), bits=bits)
+
+
 @exact
 def ready(method: Method, data: Data, bits: int) -> Data:
     """Data as a training of this many bits sees them: room for codes, and what the method's `prepare` adds.
@@ -361,6 +370,8 @@ def ready(method: Method, data: Data, bits: int) -> Data:
     Reduced rows get `bits` more of zeros: directions that views and labels do not span, for codes that lie outside, and
     for factors that are to have more columns than the span has dimensions.
     """
+    if data.extra is not None:
+        return data
     if data.turned is not None:
 
         def room(x: Array) -> Array:
@@ -369,7 +380,7 @@ def ready(method: Method, data: Data, bits: int) -> Data:
         reduced = data.views, data.labels, data.unit_labels, data.ones
         views, labels, unit_labels, ones = jax.tree.map(room, reduced)
         data = data._replace(views=views, labels=labels, unit_labels=unit_labels, ones=ones)
-    return data._replace(extra=method.prepare(data)) if method.prepare else data
+    return data._replace(extra=method.prepare(data) if method.prepare else ())
 
 
 def step(method: Method, state: Any, data: Data, params: Any) -> Any:
