@@ -8,6 +8,7 @@ import numpy as np
 from jax import Array
 
 from jaxcmh.learning.core import Data
+from jaxcmh.learning.reduction import places_of_others_than_0
 
 DENSER = 100  # numbers of a matrix that are multiplied in the time of one that is gathered and scattered
 
@@ -65,11 +66,10 @@ class Ones(NamedTuple):
 
 def places(sets: np.ndarray) -> Places | None:
     """Of zeros and ones (u, c), on the host; None where products with all of the numbers cost less."""
-    (u, c), full = sets.shape, sets != 0
-    often = full.sum(1)
+    (u, c), often = sets.shape, np.count_nonzero(sets, axis=1)
     if DENSER * often.sum() > u * c or (often**2).sum() > u * c:
         return None
-    row, column_of = np.nonzero(full)
+    row, column_of = places_of_others_than_0(sets)
     by_column = np.argsort(column_of, kind="stable")
     times = often[row]
     first = np.repeat(np.cumsum(often) - often, often)  # of the ones of the row of each
