@@ -309,13 +309,14 @@ def refined(G: Array, undone: Callable[[Array], Array], k: int) -> Array:
     """
     # With less than 1e-8 rounding would fill in float64 what is open, and rows in another order learn other words.
     small = max(4 * float(jnp.finfo(G.dtype).eps), 1e-8) * jnp.trace(G) + jnp.finfo(G.dtype).tiny
-    return solved(upper_factor(G + small * jnp.eye(len(G), dtype=G.dtype)), undone, k)
+    return solved(upper_factor(G + small * jnp.eye(len(G), dtype=G.dtype)), undone, k, small)
 
 
-def solved(T: Array, undone: Callable[[Array], Array], k: int) -> Array:
+def solved(T: Array, undone: Callable[[Array], Array], k: int, ridge: Array | None = None) -> Array:
     """The X (q, k) for which `undone` is 0, a linear function (q, k) to (q, k) with about the derivative -TᵀT.
 
-    What a first step leaves undone is solved for again, twice.
+    What a first step leaves undone is solved for again, twice.  Where a ridge is all of TᵀT, rounding is large in the
+    first step, and one more takes it back.
 
     Example:
         >>> T, target = jnp.array([[2.0, 1.0], [0.0, 1.0]]), jnp.ones((2, 1))
@@ -323,10 +324,11 @@ def solved(T: Array, undone: Callable[[Array], Array], k: int) -> Array:
         [[0.0], [0.5]]
     """
 
-    def again(_: Any, X: Array) -> Array:
-        return X + upper_solve(T, upper_solve_transposed(T, undone(X)))
+    def again(step: Array, X: Array) -> Array:
+        rest = undone(X) if ridge is None else undone(X) - jnp.where(step == 1, ridge, 0) * X
+        return X + upper_solve(T, upper_solve_transposed(T, rest))
 
-    return lax.fori_loop(0, 3, again, jnp.zeros((len(T), k), T.dtype))
+    return lax.fori_loop(0, 3 if ridge is None else 4, again, jnp.zeros((len(T), k), T.dtype))
 
 
 def sums_of_words(A: Array, words: int, counts: Array, target: Array) -> Array:
