@@ -280,11 +280,22 @@ def digest(arrays: Iterable[tuple[str, Any]], text: str = "") -> str:
     sha256 = hashlib.sha256(text.encode())
     for tag, array in arrays:
         sha256.update(tag.encode())
-        content = np.ascontiguousarray(array).reshape(-1).view(np.uint8)
-        for start in range(0, len(content), PIECE):
-            sha256.update(content[start : start + PIECE].data)
-            forget(array)
+        for part in parts(array):
+            content = np.ascontiguousarray(part).reshape(-1).view(np.uint8)
+            for start in range(0, len(content), PIECE):
+                sha256.update(content[start : start + PIECE].data)
+                forget(array)
     return sha256.hexdigest()
+
+
+def parts(array: Any, rows: slice | None = None) -> Iterator[Any]:
+    """An array, or some of its rows; of what is read when it is asked for, block by block."""
+    if isinstance(array, np.memmap) or not checks.is_read(array):
+        yield array if rows is None else array[rows]
+    else:
+        start, stop, _ = (rows or slice(None)).indices(len(array))
+        step = max(1, PIECE // (array.shape[1] * array.dtype.itemsize))
+        yield from (array[i : min(i + step, stop)] for i in range(start, stop, step))
 
 
 def forget(array: Any) -> None:

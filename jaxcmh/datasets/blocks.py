@@ -1,8 +1,10 @@
 """Rows of features that stay in their file: arrays to train on that need not fit into memory."""
 
 import threading
-from collections.abc import Callable, Iterable, Iterator
+from bisect import bisect_right
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -11,21 +13,24 @@ import numpy as np
 from jaxcmh.checks import array, checked, got, path
 from jaxcmh.extras import require
 from jaxcmh.parsing import UnfitError, naming, npy_header
+from jaxcmh.store import forget
 
-from .files import HDF5, parquet_lists
+from .files import HDF5, inside, parquet_groups, parquet_lists
 
-Blocks = Callable[[], Iterator[Any]]
+Blocks = Callable[[int], Iterator[Any]]  # those from a row on
+STEP = 4096  # rows at a time
+CHUNK_BYTES = 1 << 25  # a chunk of an HDF5 file that is not larger is unpacked once for the blocks that it has rows of
 
 
 class InOrder:
     """Rows (n, d) of blocks that come one after the other: a pass over them in order reads each block once.
 
-    To ask for rows before those asked for last begins anew.
+    To ask for rows before those asked for last begins anew, at the last of the rows `begins` where that is possible.
     """
 
-    def __init__(self, blocks: Blocks, shape: tuple[int, int], dtype: np.dtype) -> None:
+    def __init__(self, blocks: Blocks, shape: tuple[int, int], dtype: np.dtype, begins: Sequence[int] = (0,)) -> None:
         self.shape, self.dtype = shape, dtype
-        self._blocks, self._lock = blocks, threading.Lock()
+        self._blocks, self._begins, self._lock = blocks, begins, threading.Lock()
         self._rest, self._held, self._first = iter(()), np.empty((0, shape[1]), dtype), shape[0]
 
     def __len__(self) -> int:
@@ -40,8 +45,9 @@ class InOrder:
             return np.concatenate([self._read(row, row + 1) for row in np.asarray(rows).tolist()])
 
     def _read(self, start: int, stop: int) -> np.ndarray:
-        if start < self._first:
-            self._rest, self._held, self._first = self._blocks(), self._held[:0], 0
+        begin = self._begins[bisect_right(self._begins, start) - 1]
+        if start < self._first or begin > self._first + len(self._held):
+            self._rest, self._held, self._first = self._blocks(begin), self._held[:0], begin
         parts = [self._held[:0]]
         while start < stop:
             part = self._held[start - self._first : stop - self._first]
@@ -55,6 +61,38 @@ class InOrder:
                     raise ValueError(f"expected {self.shape[0]} rows, as in the first pass; row {start} is not there")
                 self._held = block
         return np.concatenate(parts)
+
+
+class Some:
+    """Some rows (k, d) of what is read when it is asked for: those of ascending numbers."""
+
+    def __init__(self, array: Any, chosen: np.ndarray) -> None:
+        self.shape, self.dtype = (len(chosen), array.shape[1]), array.dtype
+        self._array, self._chosen = array, chosen
+
+    def __len__(self) -> int:
+        return self.shape[0]
+
+    def __getitem__(self, rows: Any) -> np.ndarray:
+        """The rows of a slice, which are read with those between them, or of ascending numbers."""
+        chosen = self._chosen[rows]
+        if isinstance(rows, slice) and len(chosen):
+            found = self._array[chosen[0] : chosen[-1] + 1][chosen - chosen[0]]
+        else:
+            found = self._array[chosen]
+        forget(self._array)
+        return found
+
+
+def picked(array: Any, chosen: np.ndarray) -> np.ndarray:
+    """Rows of ascending numbers, into memory, by one pass over an array that is read when it is asked for."""
+    cuts = np.searchsorted(chosen, range(0, len(array) + STEP, STEP))
+    parts = [np.empty((0, array.shape[1]), array.dtype)]
+    for start, (low, high) in zip(range(0, len(array), STEP), pairwise(cuts)):
+        if high > low:
+            parts.append(array[start : start + STEP][chosen[low:high] - start])
+            forget(array)
+    return np.concatenate(parts)
 
 
 @checked
@@ -86,7 +124,7 @@ def rows(source: Any, name: str | None = None) -> Any:
     return _counted(partial(_checked_blocks, source))
 
 
-def _checked_blocks(source: Iterable[Any]) -> Iterator[np.ndarray]:
+def _checked_blocks(source: Iterable[Any], _: int) -> Iterator[np.ndarray]:
     width = None
     for number, block in enumerate(source):
         block = array(block.toarray() if hasattr(block, "toarray") else block, f"source: block {number}")
@@ -99,7 +137,7 @@ def _checked_blocks(source: Iterable[Any]) -> Iterator[np.ndarray]:
 def _counted(blocks: Blocks) -> InOrder:
     """Blocks with the shape that a pass over them finds."""
     n, first = 0, None
-    for block in blocks():
+    for block in blocks(0):
         first = block if first is None else first
         n += len(block)
     if first is None or not n:
@@ -132,7 +170,7 @@ def _hdf5(path: Path, name: str | None) -> Any:
     require("files", "h5py")
     import h5py
 
-    file, found = h5py.File(path, "r"), {}
+    file, found = h5py.File(path, "r", rdcc_nbytes=CHUNK_BYTES), {}
 
     def visit(key: str, item: Any) -> None:
         if (
@@ -144,6 +182,8 @@ def _hdf5(path: Path, name: str | None) -> Any:
             found[key] = item
 
     file.visititems(visit)
+    if name is not None and name in file and inside(file, name):  # by a second name too, which no visit comes by
+        visit(name, file[name])
     return found[_chosen(name, list(found))]
 
 
@@ -156,8 +196,21 @@ def _parquet(path: Path, name: str | None) -> InOrder:
     lists = [field.name for field in schema if pa.types.is_nested(field.type)]
     plain = [f.name for f in schema if pa.types.is_integer(f.type) or pa.types.is_floating(f.type)]
     if name is None and plain and not lists:
-        return _counted(partial(_side_by_side, path, plain))
-    return _counted(partial(_lists, path, _chosen(name, lists)))
+        return _of_groups(path, partial(_side_by_side, path, plain))
+    return _of_groups(path, partial(_lists, path, _chosen(name, lists)))
+
+
+def _of_groups(path: Path, blocks: Blocks) -> InOrder:
+    """Blocks of a Parquet file, which can begin with each of its row groups."""
+    first, begins = next(blocks(0), None), parquet_groups(path)
+    if first is None:
+        raise UnfitError("expected at least one row; got none")
+    return InOrder(partial(_naming, path, blocks), (begins[-1], first.shape[1]), first.dtype, begins[:-1])
+
+
+def _naming(path: Path, blocks: Blocks, first: int) -> Iterator[np.ndarray]:
+    with naming(path, "Parquet"):
+        yield from blocks(first)
 
 
 def _chosen(name: str | None, names: list[str]) -> str:
@@ -168,9 +221,9 @@ def _chosen(name: str | None, names: list[str]) -> str:
     return name
 
 
-def _lists(path: Path, name: str) -> Iterator[np.ndarray]:
+def _lists(path: Path, name: str, first: int) -> Iterator[np.ndarray]:
     width = None
-    for start, values, lengths in parquet_lists(path, name):
+    for start, values, lengths in parquet_lists(path, name, first):
         lengths = np.zeros(0, int) if lengths is None else lengths
         width = int(lengths[0]) if width is None else width
         if (lengths != width).any():
@@ -179,6 +232,6 @@ def _lists(path: Path, name: str) -> Iterator[np.ndarray]:
         yield values.reshape(-1, width)
 
 
-def _side_by_side(path: Path, names: list[str]) -> Iterator[np.ndarray]:
-    for columns in zip(*(parquet_lists(path, name) for name in names)):
+def _side_by_side(path: Path, names: list[str], first: int) -> Iterator[np.ndarray]:
+    for columns in zip(*(parquet_lists(path, name, first) for name in names)):
         yield np.column_stack([values for _, values, _ in columns])

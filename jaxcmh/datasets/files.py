@@ -13,6 +13,7 @@ import zipfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
+from itertools import accumulate
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -51,6 +52,7 @@ class Stored(NamedTuple):
         outer: that axis: 0 for rows, 1 for columns.
         turn: its axes may as well be the other way round (HDF5 does not say).
         classes: returns lists of class numbers, of any lengths, as labels: 0/1 (n, c); None for what are no lists.
+        place: the name by which `blocks.rows` finds it, rows of numbers that can be read one by one; else None.
     """
 
     file: Path
@@ -63,6 +65,7 @@ class Stored(NamedTuple):
     outer: int = 0
     turn: bool = False
     classes: Callable[[], Any] | None = None
+    place: str | None = None
 
     @property
     def usable(self) -> bool:
@@ -173,7 +176,8 @@ def _numpy_blocks(open_: Open, size: int, out: np.ndarray | None, strand: int) -
 
 
 def _npy(path: Path) -> Iterator[Stored]:
-    yield _numpy_stored(path, path.stem, partial(path.open, "rb"), path.stat().st_size)
+    stored = _numpy_stored(path, path.stem, partial(path.open, "rb"), path.stat().st_size)
+    yield stored._replace(place=path.stem if stored.blocks and not stored.outer else None)
 
 
 @contextmanager
@@ -284,7 +288,7 @@ def _hdf5_group(path: Path, group: Any, place: str, prefix: str, seen: set[int])
     seen.add(h5o.get_info(group.id).addr)
     for name in group:
         inner, key = f"{place}{name}", f"{prefix}{name}"
-        if name.startswith("#") or not _inside(group.file, inner):
+        if name.startswith("#") or not inside(group.file, inner):
             continue
         item: Any = group.file[inner]
         matlab = "MATLAB_class" in item.attrs
@@ -311,10 +315,11 @@ def _hdf5_group(path: Path, group: Any, place: str, prefix: str, seen: set[int])
             strands = 1 if _place(item) is None else 2
             blocks = partial(_hdf5_blocks, path, inner, strands) if number and shape else None
             outer, turn = int(matlab and item.ndim > 1), item.ndim == 2
-            yield Stored(path, key, shape, elsewhere or str(item.dtype), None, blocks, strands, outer, turn)
+            stored = Stored(path, key, shape, elsewhere or str(item.dtype), None, blocks, strands, outer, turn)
+            yield stored._replace(place=inner if blocks and not outer else None)
 
 
-def _inside(file: Any, place: str, depth: int = 0) -> bool:
+def inside(file: Any, place: str, depth: int = 0) -> bool:
     """Whether a path leads to something in this file: by hard links, and by soft ones that lead to such a path."""
     import h5py
 
@@ -324,7 +329,7 @@ def _inside(file: Any, place: str, depth: int = 0) -> bool:
         if isinstance(link, h5py.SoftLink) and depth < 8:
             above = "" if link.path.startswith("/") else "/".join(names[: end - 1])
             rest = "/".join([os.path.normpath(f"/{above}/{link.path}").strip("/"), *names[end:]])
-            return rest != "" and rest in file and _inside(file, rest, depth + 1)
+            return rest != "" and rest in file and inside(file, rest, depth + 1)
         if not isinstance(link, h5py.HardLink):
             return False
     return True
@@ -364,7 +369,7 @@ def _hdf5_sparse(path: Path, key: str, place: str, group: Any) -> Stored:
     import h5py
 
     names = ("data", "ir", "jc") if "data" in group and "ir" in group else ("jc",)
-    parts: list[Any] = [group[name] if _inside(group.file, f"{place}/{name}") else None for name in names]
+    parts: list[Any] = [group[name] if inside(group.file, f"{place}/{name}") else None for name in names]
     whole = all(isinstance(p, h5py.Dataset) and p.ndim == 1 and p.dtype.kind in "biuf" for p in parts)
     if not whole or any(map(_elsewhere, parts)):
         return Stored(path, key, (), "sparse, with parts elsewhere", None)
@@ -405,18 +410,30 @@ def _parquet(path: Path) -> Iterator[Stored]:
         read = partial(_parquet_column, path, field.name) if number or text else None
         whole_numbers = pa.types.is_integer(inner) and listed
         classes = partial(_parquet_classes, path, field.name) if whole_numbers else None
-        shape = (rows, width) if listed else (rows,)
-        yield Stored(path, field.name, shape, str(inner), read, classes=classes)
+        shape, place = ((rows, width), field.name) if listed else ((rows,), None)
+        yield Stored(path, field.name, shape, str(inner), read, classes=classes, place=place if number else None)
 
 
-def parquet_lists(path: Path, name: str) -> Iterator[tuple[int, np.ndarray, np.ndarray | None]]:
-    """Batches of a column, for memory: number of its first row; its numbers or texts; of lists also their lengths."""
+def parquet_groups(path: Path) -> list[int]:
+    """Where the row groups begin, and how many rows there are."""
+    import pyarrow.parquet as pq
+
+    known = pq.read_metadata(path)
+    return list(accumulate((known.row_group(group).num_rows for group in range(known.num_row_groups)), initial=0))
+
+
+def parquet_lists(path: Path, name: str, first: int = 0) -> Iterator[tuple[int, np.ndarray, np.ndarray | None]]:
+    """Batches of a column, for memory: number of its first row; its numbers or texts; of lists also their lengths.
+
+    They begin with the row group that begins at row `first`.
+    """
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    start = 0
+    start, begins = first, parquet_groups(path)
+    groups = range(begins.index(first), len(begins) - 1)
     with pq.ParquetFile(path, buffer_size=1 << 20) as file:
-        for batch in file.iter_batches(batch_size=512, columns=[name]):
+        for batch in file.iter_batches(batch_size=512, columns=[name], row_groups=groups):
             column: Any = batch.column(0)
             if column.null_count:
                 raise UnfitError(f"row {start + int(np.argmax(column.is_null()))} has no value")

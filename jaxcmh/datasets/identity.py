@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 
 import numpy as np
 
-from jaxcmh.checks import Shares, checked, classes
+from jaxcmh.checks import Shares, checked, classes, is_read
 from jaxcmh.store import digest
 
 from .split import Split
@@ -57,7 +57,7 @@ def _digest(values: Iterable[Any]) -> str:
 
 def _numbers(value: Any) -> np.ndarray:
     """The array itself; ids may be strings, which are told apart by content, whatever their padding."""
-    array = value if isinstance(value, np.memmap) else np.ascontiguousarray(value)
+    array = value if is_read(value) else np.ascontiguousarray(value)
     if array.dtype.kind not in "OU":
         return array
     return np.frombuffer("\0".join(map(str, array.ravel().tolist())).encode(), np.uint8)

@@ -145,7 +145,7 @@ def _whole(arrays: list[Stored]) -> Stored:
         return np.concatenate([values(array) for array in arrays])
 
     return first._replace(
-        key=normal_key(first), shape=(n, *first.shape[1:]), read=read, blocks=None, strands=1, outer=0
+        key=normal_key(first), shape=(n, *first.shape[1:]), read=read, blocks=None, strands=1, outer=0, place=None
     )
 
 
@@ -218,4 +218,5 @@ def turned(array: Stored) -> Stored:
         value: Any = read() if read else None
         return value.T.tocsr() if sparse.issparse(value) else value.T
 
-    return array._replace(shape=array.shape[::-1], read=transposed if read else None, outer=1 - array.outer)
+    outer = 1 - array.outer
+    return array._replace(shape=array.shape[::-1], read=transposed if read else None, outer=outer, place=None)

@@ -11,6 +11,7 @@ from scipy import sparse
 from jaxcmh.checks import Count, PathLike, Positive, Seed, checked, filled
 from jaxcmh.parsing import json_value
 
+from . import blocks as stored_rows
 from .files import MOST_CLASSES, Blocks, Stored
 from .layouts import ROLES, Recognised, files_of, normal_key, recognise, turned
 from .raw import KINDS
@@ -58,8 +59,9 @@ def load_files(
         name: what the data set is called; by default the name of the file or folder.
         halves: a kind (text, image) whose even and odd columns become the two views, where only one view is at hand.
         select: from text and labels of the whole set to the rows and columns to keep, for files without a split.
-        on_disk: leave the training items' views in their .npy files (I_tr.npy, T_tr.npy, ...), mapped into memory;
-            their numbers are looked at when they are read, see `jaxcmh.train`.
+        on_disk: leave the training items' views in their .npy, HDF5 or Parquet files where these have rows that can
+            be read one by one, and the training items are the database or in arrays of their own; their numbers are
+            looked at when they are read, see `jaxcmh.train`. With `query` or `train`, of arrays of the whole set only.
     Returns:
         A `Split`; `notes` says what was recognised and decided.
     Raises:
@@ -89,10 +91,10 @@ def load_files(
     if parts["valid"]:
         notes.append(f"validation rows ({', '.join(a.key for a in parts['valid'].values())}) are not used")
     if any(_views(parts[part]) for part in PARTS):
-        split = _from_parts(recognised, parts, halves, on_disk)
+        split = _from_parts(recognised, parts, halves, on_disk and query is None and train is None)
     else:
         pictures = facts["items"].get("pictures", []) if facts else []
-        split = _from_whole(recognised, parts, halves, select, query, train, seed, pictures)
+        split = _from_whole(recognised, parts, halves, select, query, train, seed, pictures, on_disk)
         query = train = None
     split = split._replace(name=name, notes=(*notes, *split.notes))
     if facts:
@@ -263,11 +265,13 @@ def _finite(numbers: np.ndarray) -> bool:
         return numbers.dtype.kind != "f" or bool(np.isfinite(np.dot(flat, flat)) or np.isfinite(flat).all())
 
 
-def _not_finite(array: Stored, value: Any) -> ValueError:
+def _not_finite(array: Stored, value: Any, numbers: Any = None) -> ValueError:
+    """The error for values of an array, all of its rows or those of these numbers."""
     if sparse.issparse(value):
         return ValueError(f"{_where(array)}: {(~np.isfinite(value.data)).sum()} values are not finite")
     wrong = ~np.isfinite(value)
     row = np.flatnonzero(wrong.reshape(len(wrong), -1).any(1))[0]
+    row = row if numbers is None else numbers[row]
     return ValueError(f"{_where(array)}: {wrong.sum()} values are not finite, the first in row {row}")
 
 
@@ -382,10 +386,18 @@ def _halved(views: list[Any], kinds: list[str], halves: str | None) -> tuple[tup
     return (even, odd), (f"{halves}, even columns", f"{halves}, odd columns")
 
 
-def _mapped(array: Stored) -> Any:
-    """An array (n, d) that lies in a .npy file row by row, left there; else None."""
-    plain = array.blocks is not None and array.outer == 0 and len(array.shape) == 2 and array.file.suffix == ".npy"
-    return np.load(array.file, mmap_mode="r") if plain else None
+def _left(array: Stored) -> Any:
+    """An array (n, d) that lies row by row in a .npy, HDF5 or Parquet file, left there; else None."""
+    left = stored_rows.rows(array.file, array.place) if array.place is not None and len(array.shape) == 2 else None
+    return left if left is not None and left.dtype.isnative else None
+
+
+def _picked(array: Stored, left: Any, chosen: np.ndarray) -> np.ndarray:
+    """Some rows of an array that is left in its file, all of their values finite."""
+    values = stored_rows.picked(left, chosen)
+    if not _finite(values):
+        raise _not_finite(array, values, chosen)
+    return values
 
 
 def _from_parts(
@@ -403,7 +415,7 @@ def _from_parts(
                 raise ValueError(f"{_where(group[kind])}: expected {usual}, got {group[kind].shape[1]}")
     views: dict[str, list[Any]] = {}
     for part, group in groups.items():
-        left = [_mapped(group[kind]) if on_disk and part == trained and not halves else None for kind in kinds]
+        left = [_left(group[kind]) if on_disk and part == trained and not halves else None for kind in kinds]
         read = iter(_read_all([group[kind] for kind, view in zip(kinds, left) if view is None]))
         views[part] = [next(read) if view is None else view for view in left]
     raw = {part: _labels(group, views[part][0].shape[0]) for part, group in groups.items()}
@@ -429,6 +441,7 @@ def _from_whole(
     train: int | None,
     seed: int,
     pictures: Sequence[str],
+    on_disk: bool,
 ) -> Split:
     """Files with the whole set in one array a kind, with or without a list of which rows belong where.
 
@@ -455,7 +468,11 @@ def _from_whole(
     database_rows = np.sort(np.concatenate([train_rows, rest]))
     pieces = query_rows, database_rows
     fresh = [kind for kind in kinds if kind != "text" or text is None]
-    views = dict(zip(fresh, _read_all([group[kind] for kind in fresh], pieces)))
+    left = {kind: _left(group[kind]) if on_disk and not halves and not len(rest) else None for kind in fresh}
+    loaded = [kind for kind in fresh if left[kind] is None]
+    views = dict(zip(loaded, _read_all([group[kind] for kind in loaded], pieces)))
+    for kind in (kind for kind in fresh if left[kind] is not None):
+        views[kind] = [_picked(group[kind], left[kind], query_rows), stored_rows.Some(left[kind], database_rows)]
     if text is not None:
         views["text"] = _rows_of(text, pieces)
     (first, names), (second, _) = (_halved([views[kind][i] for kind in kinds], kinds, halves) for i in range(2))

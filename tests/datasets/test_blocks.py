@@ -7,7 +7,9 @@ import pyarrow.parquet as pq
 import pytest
 import scipy.sparse
 
-from jaxcmh.datasets import load_dataset, rows
+from jaxcmh import checks
+from jaxcmh.datasets import blocks, load_dataset, rows
+from jaxcmh.datasets.identity import data_hash
 
 X = np.random.default_rng(0).normal(size=(2500, 3)).astype(np.float32)
 
@@ -125,6 +127,82 @@ def vector(path):
 def test_what_is_no_rows_is_named(made, said, tmp_path):
     with pytest.raises(type(said), match=str(said)):
         rows(made(tmp_path))
+
+
+def test_a_pass_that_begins_later_reads_no_row_groups_before(tmp_path, monkeypatch):
+    lists = pa.FixedSizeListArray.from_arrays(X.ravel(), 3)
+    found, first = rows(parquet(tmp_path / "x.parquet", {"x": lists}, row_group_size=300)), []
+    lists_of = blocks.parquet_lists
+    monkeypatch.setattr(blocks, "parquet_lists", lambda *words: first.append(words[2]) or lists_of(*words))
+    for start, stop in [(1400, 1600), (1600, 1700), (2450, 2500), (1000, 2500), (0, 10)]:
+        np.testing.assert_array_equal(found[start:stop], X[start:stop])
+    assert first == [1200, 2400, 900, 0]
+
+
+LABELS = np.eye(4, dtype=np.uint8)[np.arange(2500) % 4]
+
+
+def whole_h5(folder):
+    with h5py.File(folder / "set.h5", "w") as file:
+        file["data/images"], file["data/LAll"] = X, LABELS
+        file.create_dataset("data/YAll", data=X[:, :2], chunks=(999, 1))
+
+
+def parts_h5(folder):
+    with h5py.File(folder / "set.h5", "w") as file:
+        for part, n in (("tr", 2500), ("te", 50)):
+            file[f"I_{part}"], file[f"T_{part}"], file[f"L_{part}"] = X[:n], X[:n, :2], LABELS[:n]
+        del file["T_tr"]
+        file["other/name"], file["T_tr"] = X[:, :2], h5py.SoftLink("/other/name")
+
+
+def whole_parquet(folder):
+    columns = {name: list(x) for name, x in (("image", X), ("text", X[:, :2]), ("label", LABELS))}
+    parts = ["query" if row % 50 == 7 else "train" for row in range(2500)]
+    parquet(folder / "set.parquet", {**columns, "split": parts}, row_group_size=400)
+
+
+def parts_parquet(folder):
+    for part, n in (("tr", 2500), ("te", 50)):
+        columns = {f"I_{part}": list(X[:n]), f"T_{part}": list(X[:n, :2]), f"L_{part}": list(LABELS[:n])}
+        parquet(folder / f"{part}.parquet", columns)
+
+
+@pytest.mark.parametrize("write", [whole_h5, parts_h5, whole_parquet, parts_parquet])
+def test_training_views_that_stay_in_their_files_are_those_that_are_loaded(write, tmp_path):
+    write(tmp_path)
+    split, usual = load_dataset(tmp_path, on_disk=True), load_dataset(tmp_path)
+    assert split.database is split.train
+    assert [*map(checks.is_read, (*split.train.views, *split.query.views))] == [True, True, False, False]
+    assert data_hash(split) == data_hash(usual)
+    for part, expected in zip(split, usual[:2]):
+        for x, y in zip(part.views, expected.views):
+            assert x.dtype == y.dtype
+            np.testing.assert_array_equal(x[:], y)
+        np.testing.assert_array_equal(part.labels, expected.labels)
+    some = np.array([3, 4, 700, 2000])
+    np.testing.assert_array_equal(split.train.views[1][some], usual.train.views[1][some])
+
+
+def test_a_database_of_its_own_is_loaded_and_so_are_rows_that_are_drawn_anew(tmp_path):
+    parts_h5(tmp_path)
+    for options in ({"query": 5}, {"train": 9}):
+        split, usual = (load_dataset(tmp_path, on_disk=on_disk, **options) for on_disk in (True, False))
+        assert data_hash(split) == data_hash(usual)
+    (tmp_path / "set.h5").unlink()
+    whole_h5(tmp_path)
+    split, usual = (load_dataset(tmp_path, on_disk=on_disk, train=50) for on_disk in (True, False))
+    assert not checks.is_read(split.database.views[0])
+    assert data_hash(split) == data_hash(usual)
+
+
+def test_a_query_that_is_not_finite_is_named_by_its_row_in_the_file(tmp_path):
+    damaged = X.copy()
+    damaged[157, 1] = np.nan
+    columns = {"image": list(damaged), "text": list(X), "label": list(LABELS)}
+    parquet(tmp_path / "x.parquet", {**columns, "split": ["query" if i % 50 == 7 else "train" for i in range(2500)]})
+    with pytest.raises(ValueError, match="image: 1 values are not finite, the first in row 157"):
+        load_dataset(tmp_path, on_disk=True)
 
 
 def test_training_views_in_files_of_their_own_can_stay_there(tmp_path):
