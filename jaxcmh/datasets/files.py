@@ -432,7 +432,7 @@ def parquet_lists(path: Path, name: str, first: int = 0) -> Iterator[tuple[int, 
 
     start, begins = first, parquet_groups(path)
     groups = range(begins.index(first), len(begins) - 1)
-    with pq.ParquetFile(path, buffer_size=1 << 20) as file:
+    with pq.ParquetFile(path, buffer_size=1 << 20, pre_buffer=False) as file:  # or it would hold the whole column
         for batch in file.iter_batches(batch_size=512, columns=[name], row_groups=groups):
             column: Any = batch.column(0)
             if column.null_count:

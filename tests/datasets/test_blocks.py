@@ -139,6 +139,18 @@ def test_a_pass_that_begins_later_reads_no_row_groups_before(tmp_path, monkeypat
     assert first == [1200, 2400, 900, 0]
 
 
+def test_a_pass_over_a_parquet_file_holds_a_part_of_a_column(tmp_path):
+    wide = np.random.default_rng(0).random((50_000, 64), np.float32)  # which cannot be compressed
+    lists = pa.FixedSizeListArray.from_arrays(wide.ravel(), 64)
+    parquet(tmp_path / "x.parquet", {"x": lists}, row_group_size=5000, use_dictionary=False)
+    del lists
+    found, before, most = rows(tmp_path / "x.parquet"), pa.total_allocated_bytes(), 0
+    for start in range(0, len(wide), 1000):
+        np.testing.assert_array_equal(found[start : start + 1000], wide[start : start + 1000])
+        most = max(most, pa.total_allocated_bytes() - before)
+    assert most < wide.nbytes / 2
+
+
 LABELS = np.eye(4, dtype=np.uint8)[np.arange(2500) % 4]
 
 
