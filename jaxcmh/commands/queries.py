@@ -26,6 +26,14 @@ def load_data(
         return None
 
 
+def are_arrays(name: str) -> bool:
+    """Whether a data set is of files with arrays, which may be left where they are."""
+    from jaxcmh.datasets.folder import lists_of
+
+    folder = Path(name).expanduser()
+    return name.partition(":")[0] not in ("icons", "synthetic") and not (folder.is_dir() and lists_of(folder))
+
+
 def stored_root(config: dict) -> Path | None:
     """Where the data of a run were, as its configuration says."""
     return Path(config["root"]) if config.get("root") else None

@@ -371,8 +371,9 @@ def agree(split: Any, method: str, mesh: Any) -> None:
     some = np.unique(np.linspace(0, n - 1, 100).astype(int))
 
     def digest(process: int) -> int:
-        parts = [part for rows in (some, share(n, mesh, process)) for x in views for part in _numbers(x[rows])]
-        return _number(store.digest((("", part) for part in parts), known))
+        mine = share(n, mesh, process)
+        rows = (part for x in views for part in (x[some], *store.parts(x, mine)))
+        return _number(store.digest((("", part) for own in rows for part in _numbers(own)), known))
 
     number, count = jax.process_index(), jax.process_count()
     digests = [digest(process) for process in ([number] if number else range(count))]

@@ -33,7 +33,7 @@ from jaxcmh.commands.asked import (
     Ties,
     Tracker,
 )
-from jaxcmh.commands.queries import knowing, load_data, read_queries, stored_root
+from jaxcmh.commands.queries import are_arrays, knowing, load_data, read_queries, stored_root
 from jaxcmh.extras import require
 from jaxcmh.progress import Stages, progress, say, shown
 
@@ -174,14 +174,14 @@ def train(
         the queries; on one by default.
     room
         GB that mapped features may take; where they take more, they are computed block by block whenever they are
-        wanted. With it, training views in .npy files of their own (I_tr.npy, T_tr.npy, ...) are not loaded but read so.
+        wanted. With it, training views in .npy, HDF5 and Parquet files are not loaded but read so.
     memory
         GB that the training may take: mapped features are kept if all fits, else computed as with --room, else it is
         refused. A bound from the shapes of the data, not a limit that is watched; `jaxcmh plan` measures.
     coordinator
         Train by several processes, on one machine or many, each started with this command and a --process-id of its
         own: host:port, where process 0 is and the others find it. Each has its share of the items, and reads only these
-        of training views in .npy files of their own (I_tr.npy, T_tr.npy, ...); other data are read whole by each.
+        of training views in .npy, HDF5 and Parquet files; other data are read whole by each.
         Process 0 reads all once, to compare, evaluates and keeps the run. When one ends the others end too, and all
         started again go on after the last finished stage, which is kept beside the run folder until the run is.
     num_processes
@@ -251,8 +251,8 @@ def train(
             require("icons", "PIL", "jinja2")
         with progress() as steps:
             asked.start(steps)
-            arrays = (room or memory or beside) is not None and any(Path(data).expanduser().glob("*.npy"))
-            split = load_data(data, root, stages, steps, **({"on_disk": True} if arrays else {}))
+            left = (room or memory or beside) is not None and are_arrays(data)
+            split = load_data(data, root, stages, steps, **({"on_disk": True} if left else {}))
             if beside:
                 together.agree(split, method, mesh)
             told: Callable[..., Any] = together.shared if beside else lambda make: make()
@@ -355,7 +355,7 @@ def plan(
     anchors
         Anchors of the kernels rbf, laplace and rbf_centred.
     ways
-        memory: all in memory. room: views in .npy files of their own, mapped features computed block by block, as with
+        memory: all in memory. room: views left in their files, mapped features computed block by block, as with
         `jaxcmh train --room`. [default: both]
     devices
         Say what a training takes on each of so many devices too; an estimate.

@@ -2,9 +2,14 @@
 
 import json
 
+import h5py
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
-from jaxcmh import progress
+import jaxcmh
+from jaxcmh import checks, progress
 from jaxcmh.commands import cli
 from jaxcmh.results import runs
 from jaxcmh.studies import forecasts
@@ -54,3 +59,28 @@ def test_training_within_a_memory_keeps_features_or_is_refused_with_what_is_enou
     assert runs.read_run("run").records[0]["bits"] == 8
     assert "--room: expected without --memory" in call(*words, "4", "--room", "1", code=2).err
     assert "--devices: expected without --memory" in call(*words, "4", "--devices", "1", code=2).err
+
+
+def test_views_in_files_are_left_there_and_their_codes_are_those_of_memory(call, monkeypatch):
+    split, train, left = jaxcmh.load_dataset("synthetic", train=300, query=20, dims=(8, 12)), jaxcmh.train, []
+    columns = dict(
+        zip(("image", "text", "label"), map(np.concatenate, zip(*([*p.views, p.labels] for p in split[:2]))))
+    )
+    with h5py.File("pairs.h5", "w") as file:
+        file.update(columns)
+    pq.write_table(pa.table({name: list(x) for name, x in columns.items()}), "pairs.parquet", row_group_size=100)
+
+    def seen(method, views, *words, **options):
+        left.append([checks.is_read(x) for x in views])
+        return train(method, views, *words, **options)
+
+    monkeypatch.setattr(jaxcmh, "train", seen)
+    for words in (["pairs.h5"], ["pairs.h5", "--room", "1e-9"], ["pairs.parquet", "--memory", "4"]):
+        words += ["--anchors", "20", "--bits", "16", "--out", f"run{len(left)}"]
+        call("train", "random_codewords", "--data", *words)
+    assert left == [[False, False], [True, True], [True, True]]
+    usual, *others = (np.load(f"run{i}/codes.npz") for i in range(3))
+    for codes in others:
+        for name in ("learned", "encoded_0", "query_1"):
+            assert np.unpackbits(codes[name] ^ usual[name]).mean() <= 1e-3
+    assert len({runs.read_run(f"run{i}").records[0]["data_hash"] for i in range(3)}) == 1
