@@ -196,6 +196,7 @@ def search(
     view: str | None = None,
     k: Count = 10,
     radius: checks.Natural | None = None,
+    devices: checks.Count | None = None,
     root: Root = None,
     as_json: Json = False,
 ) -> None:
@@ -219,6 +220,8 @@ def search(
         Answers per query.
     radius
         All items within this Hamming distance, instead of the nearest.
+    devices
+        Search on the first of so many devices, each with its share of the items; on one by default.
     root
         Folder with the files of the data set the run was trained on. [default: that of the training, or $JAXCMH_DATA]
     as_json
@@ -228,10 +231,14 @@ def search(
     from jaxcmh.results import runs
 
     asked.one_query(text, image, query)
+    if radius is not None and devices is not None:
+        raise ValueError("--devices: expected without --radius, within which one device searches")
+    mesh = asked.mesh(devices)
     with progress() as steps:
         asked.start(steps)
         steps.step(f"reading {index}")
         items = jaxcmh.index.load(index)
+        items = items if mesh is None else jaxcmh.index.spread(items, mesh)
         encoder, number = None if model is None else jaxcmh.load(model), None
         if query is not None:
             rows = read_rows(query, "--query")
@@ -247,7 +254,7 @@ def search(
             number, rows, names = read_queries(encoder, text, image, None, view)
         steps.step("searching")
         most = k if radius is None else None
-        found = jaxcmh.index.answers(items, rows, most, radius=radius, model=encoder, view=number)
+        found = jaxcmh.index.answers(items, rows, most, radius=radius, model=encoder, view=number, mesh=mesh)
     word = "distance" if items.codebooks is None else "score"
     for name, own in zip(names, found):
         answers: list[dict[str, Any]] = []

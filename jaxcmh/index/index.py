@@ -414,12 +414,13 @@ def answers(
     radius: Natural | None = None,
     model: Model | None = None,
     view: int | None = None,
+    mesh: Mesh | None = None,
 ) -> list[list[Answer]]:
     """`search`, or `search_range`, with ranks and with what the index keeps of the items.
 
     Args:
         index: the index to search.
-        queries, model, view: as for `search`.
+        queries, model, view, mesh: as for `search`; no mesh with a radius.
         k: items per query; None with a radius.
         radius: the largest distance, instead of k.
 
@@ -427,18 +428,21 @@ def answers(
         For each query its answers, best first.
 
     Raises:
-        ValueError: k and radius are both given, or neither is; otherwise as for the two functions.
+        ValueError: k and radius are both given, or neither is, or a mesh with a radius; otherwise as for the two
+            functions.
 
     Example:
         >>> index = build(np.uint8([[0], [7]]), ["a", "b"], details=Details(texts=["the sea", "the sun"]))
         >>> [(answer.rank, answer.item, answer.text) for answer in answers(index, np.uint8([[7]]), 1)[0]]
         [(1, 'b', 'the sun')]
     """
+    if radius is not None and mesh is not None:
+        raise ValueError("mesh: expected without a radius, within which one device searches")
     if radius is not None and k is None:
         ends, *within = _within(index, queries, radius, model, view)
         scores, rows = (np.split(values, ends[1:-1]) for values in within)
     elif k is not None and radius is None:
-        scores, rows = _nearest(index, queries, k, model, view)
+        scores, rows = _nearest(index, queries, k, model, view, mesh=mesh)
     else:
         raise ValueError("k: expected either k or a radius")
     return [_answers(index, own, at) for own, at in zip(scores, rows)]

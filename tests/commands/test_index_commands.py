@@ -77,6 +77,7 @@ def test_codes_are_built_added_and_searched(capsys, here):
     assert [a["rank"] for a in listed] == [1 + int((own < d).sum()) for own in distances for d in own]
     assert [a["distance"] for a in listed] == distances.ravel().tolist()
     assert [a["item"] for a in listed] == ids.ravel().tolist()
+    assert answers(capsys, "b.index", "--query", "more.npy", "-k", 4, "--devices", 8) == listed
     table = call(capsys, "index", "search", "b.index", "--query", "more.npy", "-k", 2)
     assert "row 2" in table
     assert "distance" in table
@@ -225,6 +226,11 @@ def test_milvus_takes_an_index(capsys, here):
         (["index", "search", "a.index", "--query", "codes.npy", "-k", "41"], "-k: expected an integer from 1 to 40"),
         (["index", "search", "a.index", "--query", "codes.npy", "-k", "0"], "-k: expected an integer of at least 1"),
         (["index", "search", "a.index", "--query", "codes.npy", "--radius", "-1"], "radius: expected an integer"),
+        (["index", "search", "a.index", "--query", "codes.npy", "--devices", "9"], "--devices: expected at most 8"),
+        (
+            ["index", "search", "a.index", "--query", "codes.npy", "--devices", "2", "--radius", "1"],
+            "--devices: expected without --radius",
+        ),
         (["index", "search", "a.index", "--query", "cut.index"], "--query: cut.index is not an array file"),
         (["index", "search", "a.index"], "give one of --text, --image and --query"),
         (["index", "search", "books.index", "--query", "real.npy"], "queries: expected finite numbers; row 0"),

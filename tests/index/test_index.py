@@ -144,6 +144,9 @@ def test_an_index_spread_over_devices_gives_the_same():
     spread = indexes.spread(index, devices)
     assert len(spread.blocks.words.sharding.device_set) == 8
     np.testing.assert_array_equal(indexes.search(index, QUERIES, 9), indexes.search(spread, QUERIES, 9, mesh=devices))
+    assert indexes.answers(spread, QUERIES, 9, mesh=devices) == indexes.answers(index, QUERIES, 9)
+    with pytest.raises(ValueError, match="mesh: expected without a radius"):
+        indexes.answers(spread, QUERIES, None, radius=1, mesh=devices)
     np.testing.assert_array_equal(indexes.remove(spread, [3]).codes, np.delete(CODES, 1, axis=0))
 
 
