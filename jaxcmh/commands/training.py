@@ -177,7 +177,8 @@ def train(
         wanted. With it, training views in .npy, HDF5 and Parquet files are not loaded but read so.
     memory
         GB that the training may take: mapped features are kept if all fits, else computed as with --room, else it is
-        refused. A bound from the shapes of the data, not a limit that is watched; `jaxcmh plan` measures.
+        refused, with what would fit. A bound from the shapes of the data, not a limit that is watched; `jaxcmh plan`
+        measures.
     coordinator
         Train by several processes, on one machine or many, each started with this command and a --process-id of its
         own: host:port, where process 0 is and the others find it. Each has its share of the items, and reads only these

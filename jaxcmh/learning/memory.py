@@ -23,6 +23,7 @@ PROGRAM = 330e6  # bytes of Python, jax and compiled programs
 SQUARES = 3  # float64 (p, p) arrays at once around the reduction, beside a sum for each processor
 CODES = 3  # float32 (n, bits) arrays while codes are packed, and while a step is computed
 NO_ROOM = 1e-9  # GB for mapped features: they are computed by blocks
+PROCESSES = 1024  # so many are proposed at most
 MANY = 1_000_003  # a number of samples that is the size of nothing else
 
 
@@ -70,12 +71,40 @@ def room_within(
     raw = sum(held(x) for x in views) / 1e9
     kept, blocks = (raw + peak_gb(method, n, dims, classes, bits, chosen, kept) for kept in (True, False))
     if min(kept, blocks) > limit:
+        fits = _others(limit - raw, limit, method, n, dims, classes, bits, chosen)
         raise ValueError(
-            f"memory: expected at least {min(kept, blocks):.1f} GB, about what this training takes with mapped "
-            f"features computed by blocks, or {kept:.1f} with them kept; {raw:.1f} GB of it are views not read "
-            f"from disk; fewer anchors take less, and more devices share it; got {limit:g}"
+            f"memory: expected at least {min(kept, blocks):.2f} GB, about what this training takes with mapped "
+            f"features computed by blocks, or {kept:.2f} with them kept; {raw:.2f} GB of it are views not read "
+            f"from disk{'; what would fit: ' if fits else ''}{', or '.join(fits)}; got {limit:g}"
         )
     return limit if kept <= limit else NO_ROOM
+
+
+def _others(
+    within: float,
+    limit: float,
+    method: Method,
+    n: int,
+    dims: Sequence[int],
+    classes: int,
+    bits: int,
+    chosen: Sequence[Features],
+) -> list[str]:
+    """What would stay within `limit` GB, or `within` beside the raw features: files, processes, fewer anchors."""
+    found, blocks = [], peak_gb(method, n, dims, classes, bits, chosen, kept=False)
+    if blocks <= limit:
+        found.append(f"views in .npy, HDF5 or Parquet files ({blocks:.2f} GB)")
+    most = n // (sum(widths(chosen, dims, n)) + 2 * classes + 1)  # of fewer rows each, none are reduced
+    for count in (2**i for i in range(1, min(most, PROCESSES).bit_length())):
+        if (of_each := peak_gb(method, -(-n // count), dims, classes, bits, chosen)) <= limit:
+            found.append(f"{count} processes with views in such files ({of_each:.2f} GB each, see --coordinator)")
+            break
+    anchors = max((f.anchors for f in chosen if f.kind in features.KERNELS), default=0)
+    while (anchors := anchors // 2) >= bits:
+        fewer = [f._replace(anchors=min(f.anchors, anchors)) for f in chosen]
+        if peak_gb(method, n, dims, classes, bits, fewer, kept=False) <= within:
+            return [*found, f"{anchors} anchors"]
+    return found
 
 
 def held(x: Any) -> int:

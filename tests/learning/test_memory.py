@@ -1,5 +1,7 @@
 """What shapes say of a training's peak memory."""
 
+import re
+
 import numpy as np
 import pytest
 import scipy.sparse
@@ -45,5 +47,36 @@ def test_the_room_is_all_or_nothing_or_there_is_none():
     given = dcgh, views, 24, 32, KERNEL
     assert memory.room_within(kept + 0.1, *given) == kept + 0.1
     assert memory.room_within(kept - 0.1, *given) == memory.NO_ROOM
-    with pytest.raises(ValueError, match=rf"memory: expected at least {blocks:.1f} GB, .* or {kept:.1f} with"):
+    with pytest.raises(ValueError, match=rf"memory: expected at least {blocks:.2f} GB, .* or {kept:.2f} with"):
         memory.room_within(blocks - 0.1, *given)
+
+
+@pytest.mark.parametrize("limit", [2.0, 1.0, 0.1])
+def test_what_would_fit_instead_does(limit, monkeypatch):
+    monkeypatch.setattr("os.cpu_count", lambda: 2)
+    views = [np.broadcast_to(np.float32(0), (1_000_000, d)) for d in (640, 1280)]
+    with pytest.raises(ValueError, match=f"; got {limit:g}$") as refused:
+        memory.room_within(limit, methods.find("dcgh"), views, 24, 32, KERNEL)
+    files, processes = (
+        re.search(r"files \(([\d.]+) GB\)", said := str(refused.value)),
+        re.search(r"(\d+) processes", said),
+    )
+    assert bool(files) == (limit == 2)
+    assert bool(processes) == (limit > 0.1) == ("what would fit" in said)
+    if files:
+        assert 0 < float(files[1]) <= limit
+    if processes:
+        count = int(processes[1])
+        shared, fewer = (
+            memory.peak_gb(methods.find("dcgh"), 1_000_000 // k, (640, 1280), 24, 32, KERNEL)
+            for k in (count, count // 2)
+        )
+        assert shared <= limit < fewer
+
+
+def test_fewer_anchors_are_named_where_they_would_do(monkeypatch):
+    monkeypatch.setattr("os.cpu_count", lambda: 2)
+    views = [np.broadcast_to(np.float32(0), (100_000, 64)).view(np.memmap) for _ in range(2)]
+    many = tuple(f._replace(anchors=4000) for f in KERNEL)
+    with pytest.raises(ValueError, match=r"what would fit: .*1000 anchors; got 1\.2$"):
+        memory.room_within(1.2, methods.find("dcgh"), views, 24, 32, many)
