@@ -14,9 +14,10 @@ or "bytes" that searches and evaluations read if each query reads every item ane
 
 Accounts of single programs are the compiler's: bytes for arguments, results and in between, and operations, where the
 body of a loop counts once.  "products" are floating-point operations of the matrix products that are in the program as
-exported for that platform, bodies of loops once again; nothing has been run there.  A sweep has as many lanes as the
-memory of the device has room for, at most `studies.lanes.most_lanes()`.  "memory" is the device's own account, where it
-has one.
+exported for that platform, bodies of loops once again; nothing has been run there.  Sweeps begin with
+`studies.lanes.most_lanes()` and have twice as many each time, until the memory of the device, or of the machine on a
+CPU, has no room for more, or as `--lanes` says; on a CPU and with `--small` without it there is but the first.
+"memory" is the device's own account, where it has one.
 
 Lines are appended to experiments/results/bench_accelerator.jsonl, or to `--output`.
 """
@@ -24,6 +25,7 @@ Lines are appended to experiments/results/bench_accelerator.jsonl, or to `--outp
 import argparse
 import json
 import math
+import os
 import re
 import statistics
 import time
@@ -50,6 +52,7 @@ RESULTS = Path(__file__).parent / "results" / "bench_accelerator.jsonl"
 METHODS = ("dcgh", "a2lh", "acqh", "aah", "imads")
 ELSEWHERE = ("cuda", "tpu")
 BOOKS, WORDS = 4, 256
+MOST_LANES = 4096
 
 _step = jax.jit(exact(core.step), static_argnums=0)
 
@@ -166,18 +169,43 @@ def _stages(name: str, views: Any, labels: Any, options: dict[str, Any]) -> dict
     return dict(jaxcmh.train(name, views, labels, **options).times)
 
 
-def sweep(split: Split, name: str, bits: int, repeats: int, most: int | None) -> dict[str, Any]:
-    method = registry[name]
-    rounds, count = most or method.max_iterations, lanes.most_lanes()
-    chosen = (method.features,) * len(split.train.views)
+def sweeps(
+    split: Split, name: str, bits: int, repeats: int, most: int | None, widest: int | None
+) -> Iterator[dict[str, Any]]:
+    """Sweeps of ever more lanes while there is room; where that is not forecast, how the device refused the last."""
+    method, width = registry[name], 0
+    widest = widest or (lanes.LANES if jax.default_backend() == "cpu" else MOST_LANES)
+    count = min(lanes.most_lanes(), widest)
+    rounds, chosen = most or method.max_iterations, (method.features,) * len(split.train.views)
     shared = lanes.ready(method, lanes.prepare(split, method, chosen, 0, count), bits)
     varied = [type(method.params)._fields[0]]
-    call, width, _ = lanes.compiled(method, shared, varied, bits=bits, max_iterations=rounds, lanes=count)
-    values = np.geomspace(0.1, 10, width)
-    params = [method.params._replace(**{varied[0]: float(v) * getattr(method.params, varied[0])}) for v in values]
-    seconds, _ = times(partial(call, shared, [0] * width, params, 0.0), repeats)
-    flops = width * rounds * of_a_step(method, shared.data, bits)["flops"]
-    return {"method": name, "lanes": width, "iterations": rounds, "flops": flops, "seconds": seconds, "runs": width}
+    flops = rounds * of_a_step(method, shared.data, bits)["flops"]
+    options = {"bits": bits, "max_iterations": rounds, "memory": machine_gb()}
+    while count <= widest:
+        line = {"method": name, "iterations": rounds}
+        try:
+            call, found, _ = lanes.compiled(method, shared, varied, lanes=count, **options)
+            if found <= width:  # as many as before
+                return
+            width, values = found, np.geomspace(0.1, 10, found)
+            params = [method.params._replace(**{varied[0]: v * getattr(method.params, varied[0])}) for v in values]
+            seconds = times(partial(call, shared, [0] * width, params, 0.0), repeats)[0]
+        except jax.errors.JaxRuntimeError as error:
+            if "RESOURCE_EXHAUSTED" not in str(error):
+                raise
+            yield {**line, "lanes": count, "refused": str(error)[:200], "seconds": []}
+            return
+        yield {**line, "lanes": width, "flops": width * flops, "seconds": seconds, "runs": width}
+        if width < count:
+            return
+        count *= 2
+
+
+def machine_gb() -> float | None:
+    """GB of memory of the machine, on a CPU; elsewhere the device says itself what it has."""
+    if jax.default_backend() != "cpu":
+        return None
+    return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") / 1e9
 
 
 def encoding(split: Split, bits: int, repeats: int) -> dict[str, Any]:
@@ -246,7 +274,10 @@ def measured(part: str, split: Split, arguments: argparse.Namespace) -> Iterator
     bits, repeats, most = arguments.bits, arguments.repeats, arguments.max_iterations
     if part in ("training", "sweep"):
         for name in arguments.methods:
-            yield (training if part == "training" else sweep)(split, name, bits, repeats, most)
+            if part == "training":
+                yield training(split, name, bits, repeats, most)
+            else:
+                yield from sweeps(split, name, bits, repeats, most, arguments.lanes)
     elif part == "encoding":
         yield encoding(split, bits, repeats)
     elif part == "search":
@@ -298,6 +329,7 @@ def main(words: list[str] | None = None) -> None:
     parser.add_argument("--bits", type=int, default=64)
     parser.add_argument("--repeats", type=int, default=5, help="calls after the first, which compiles (default: 5)")
     parser.add_argument("--max-iterations", type=int, help="of trainings; the methods' own by default")
+    parser.add_argument("--lanes", type=int, help="of sweeps, at most")
     parser.add_argument("--small", action="store_true", help="sizes and numbers of a trial")
     parser.add_argument("--accounts", action="store_true", help="compile and count, but time nothing")
     parser.add_argument("--table", action="store_true", help="print the accounts that there are of this shape")
@@ -309,6 +341,7 @@ def main(words: list[str] | None = None) -> None:
     sizes: dict[str, Any] = {"train": 200, "query": 40} if arguments.small else {}
     if arguments.small:
         arguments.bits, arguments.repeats, arguments.max_iterations = 16, 1, 1
+        arguments.lanes = arguments.lanes or lanes.most_lanes()
     if arguments.accounts:  # the program of a sweep is that of its trainings
         arguments.repeats, arguments.parts = 0, [part for part in arguments.parts if part != "sweep"]
     split = jaxcmh.load_dataset("synthetic" if arguments.small else f"synthetic:{arguments.shape}", **sizes)
@@ -329,7 +362,7 @@ def main(words: list[str] | None = None) -> None:
                 line |= shares(line, roof)
                 lines.write(json.dumps({"part": part, **line, **where}) + "\n")
                 lines.flush()
-                said = [str(line[name]) for name in ("method", "what", "k") if name in line]
+                said = [str(line[name]) for name in ("method", "what", "k", "lanes") if name in line]
                 ofs = {"float32 products": line.get("of_matmul", {}).get("highest"), "copies": line.get("of_copy")}
                 tail = ", ".join(f"{share:.1%} of {name}" for name, share in ofs.items() if share is not None)
                 spent = f"{line['median']:9.4f} s  " if "median" in line else ""

@@ -48,6 +48,34 @@ def test_every_part_of_the_benchmark_runs_here(bench, tmp_path, capsys):
     assert step["cuda"] > 0
 
 
+def test_sweeps_double_their_lanes_until_there_is_no_room(bench, tmp_path, monkeypatch):
+    path, compiled = tmp_path / "lines.jsonl", bench.lanes.compiled
+
+    def widths(*words):
+        path.unlink(missing_ok=True)
+        bench.main(["--small", "--methods", "random_codewords", "--parts", "sweep", "--output", str(path), *words])
+        return [line["lanes"] for line in map(json.loads, path.read_text().splitlines()) if line["part"] == "sweep"]
+
+    monkeypatch.setattr(bench.lanes, "LANES", 1)
+    assert widths() == [1]
+    assert widths("--lanes", "3") == [1, 2]
+    narrow = lambda *words, lanes, **options: compiled(*words, lanes=min(lanes, 2), **options)  # noqa: E731
+    monkeypatch.setattr(bench.lanes, "compiled", narrow)
+    assert widths("--lanes", "64") == [1, 2]
+
+
+def test_a_sweep_that_a_device_refuses_is_the_last(bench, monkeypatch):
+    def refused(*_, **__):
+        raise jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED: Out of memory")
+
+    monkeypatch.setattr(bench.lanes, "compiled", refused)
+    split = bench.jaxcmh.load_dataset("synthetic", train=60, query=10)
+    (line,) = bench.sweeps(split, "random_codewords", 8, 1, 1, 64)
+    assert line["lanes"] == 8
+    assert line["refused"].startswith("RESOURCE_EXHAUSTED")
+    assert not line["seconds"]
+
+
 def test_accounts_time_nothing_and_have_a_table(bench, tmp_path, capsys):
     path = tmp_path / "lines.jsonl"
     bench.main(["--small", "--accounts", "--methods", "dcgh", "--output", str(path)])
