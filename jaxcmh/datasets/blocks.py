@@ -76,8 +76,9 @@ class Some:
     def __getitem__(self, rows: Any) -> np.ndarray:
         """The rows of a slice, which are read with those between them, or of ascending numbers."""
         chosen = self._chosen[rows]
-        if isinstance(rows, slice) and len(chosen):
-            found = self._array[chosen[0] : chosen[-1] + 1][chosen - chosen[0]]
+        if isinstance(rows, slice):
+            first, behind = (chosen[0], chosen[-1] + 1) if len(chosen) else (0, 0)
+            found = self._array[first:behind][chosen - first]
         else:
             found = self._array[chosen]
         forget(self._array)

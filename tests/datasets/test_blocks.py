@@ -191,6 +191,7 @@ def test_training_views_that_stay_in_their_files_are_those_that_are_loaded(write
         for x, y in zip(part.views, expected.views):
             assert x.dtype == y.dtype
             np.testing.assert_array_equal(x[:], y)
+            assert x[9:9].shape == x[9999:].shape == (0, x.shape[1])
         np.testing.assert_array_equal(part.labels, expected.labels)
     some = np.array([3, 4, 700, 2000])
     np.testing.assert_array_equal(split.train.views[1][some], usual.train.views[1][some])
