@@ -14,6 +14,7 @@ from jax.sharding import Mesh
 
 from jaxcmh import brief, checks
 from jaxcmh.checks import Count, Key, Number, Rows, checked
+from jaxcmh.learning.compilation import quickly
 from jaxcmh.learning.processes import by_rows, devices_of, everywhere, here, rows_of_each, several, share, total
 
 Kind = Literal["identity", "centre", "standardise", "rbf", "laplace", "rbf_centred"]
@@ -113,7 +114,7 @@ def fit_map(
         if not keep:
             return fitted, None
         return fitted, mapped_over(fitted, x, mesh)
-    drawn = np.sort(np.asarray(_drawn(key, n, min(features.anchors, n))))
+    drawn = np.sort(np.asarray(quickly(_drawn, key, n=n, k=min(features.anchors, n))))
     anchors = _standardised(_dense(x[drawn]), mean, scale)
     if not keep:
         blocks = [slice(i, i + ENCODE_ROWS) for i in range(0, n, ENCODE_ROWS)]
@@ -123,7 +124,7 @@ def fit_map(
             fitted = replace(fitted, offset=sum(mapped(fitted, x[block]).sum(0) for block in blocks) / n)
         return fitted, None
     phi, distances = _squares_over(mesh, x, mean, scale, anchors)
-    fitted = FeatureMap(mean, scale, anchors, _sigma(features.width, distances, n), features.kind)
+    fitted = FeatureMap(mean, scale, anchors, everywhere(_sigma(features.width, distances, n), mesh), features.kind)
     phi = _zeros_behind(_kernel(phi, fitted.sigma, features.kind), n)
     if features.kind == "rbf_centred":
         fitted = replace(fitted, offset=phi.mean(0) * (len(phi) / n))
@@ -211,9 +212,14 @@ def _blocks_over(mesh: Mesh | None, x: Any, columns: int) -> Iterator[tuple[int,
 
 def _zeros_over(mesh: Mesh | None, n: int, columns: int) -> Array:
     if mesh is None:
-        return jnp.zeros((n, columns))
+        return _zeros(n, columns)
     shape = rows_of_each(n, mesh) * mesh.size, columns
     return jax.jit(partial(jnp.zeros, shape), out_shardings=by_rows(mesh))()
+
+
+@partial(jax.jit, static_argnames=("n", "columns"))
+def _zeros(n: int, columns: int) -> Array:
+    return jnp.zeros((n, columns))
 
 
 @partial(jax.jit, static_argnames=("n", "k"))
@@ -226,9 +232,9 @@ def _standardised(x: Array, mean: Array, scale: Array) -> Array:
     return (x - mean) / scale
 
 
-@jax.jit
 def _sigma(width: float, distances: list[Array], n: int) -> Array:
-    return width * sum(distances, jnp.zeros_like(distances[0])) / n
+    """On the host, where no number of blocks has a program of its own."""
+    return jax.device_put(width * sum(map(np.asarray, distances)) / n)
 
 
 @jax.jit
