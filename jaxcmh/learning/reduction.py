@@ -233,7 +233,7 @@ def triangle_by_gram(blocks: Iterable[Any], ends: tuple[int, ...], mesh: Mesh | 
         G = np.require(total(_gram_on_host(blocks, ends), mesh), requirements="W")
         R = _cholesky_in_place(G, ends)
         with jax.enable_x64(True):
-            return jnp.asarray(R)
+            return jax.device_put(R)  # `asarray` would compile a program
     with jax.enable_x64(True):
         G = jnp.zeros((ends[-1],) * 2, jnp.float64)
     for z in blocks:
@@ -268,7 +268,7 @@ def _orthonormal(Z: Array, R: Array) -> Array:
 
 
 @exact
-def turn(columns: tuple[Any, ...], by_gram: bool, across: bool = True) -> tuple[Array, Turn]:
+def turn(columns: tuple[Any, ...], by_gram: bool, across: bool = True) -> tuple[Array | np.ndarray, Turn]:
     """Reduce the rows of Z = [columns[0], columns[1], ...].
 
     Args:
@@ -278,7 +278,7 @@ def turn(columns: tuple[Any, ...], by_gram: bool, across: bool = True) -> tuple[
             found in half the time without.
 
     Returns:
-        R (p, p) in the precision of the columns, and how to turn rows.
+        R (p, p) in the precision of the columns, NumPy's where it was found on the host; and how to turn rows.
 
     Example:
         >>> R, _ = turn((jnp.ones((5, 1)), jnp.arange(5.0)[:, None]), by_gram=True)
@@ -291,7 +291,8 @@ def turn(columns: tuple[Any, ...], by_gram: bool, across: bool = True) -> tuple[
         host = in_memory(columns[0]) and jax.default_backend() == "cpu"
         blocks, mesh = (_blocks_here(columns), mesh_of(columns[0])) if host else (row_blocks(*columns), None)
         R = triangle_by_gram(blocks, ends[-2:] if across else ends, mesh)
-        return lax.convert_element_type(R, columns[0].dtype), Turn(R=R)
+        dtype = columns[0].dtype
+        return np.asarray(R).astype(dtype) if host else lax.convert_element_type(R, dtype), Turn(R=R)
     if not in_memory(*columns):  # nor may Q be, so that this wants float64
         R = triangle_by_qr(row_blocks(*columns), p)
         return R, Turn(R=R)
