@@ -340,9 +340,16 @@ def _collected(
     return data, data._columns()
 
 
-@partial(jax.jit, static_argnames="widths")
-def parted(R: Array, widths: tuple[int, ...]) -> list[Array]:
+def parted(R: Array | np.ndarray, widths: tuple[int, ...]) -> list[Array]:
     """The columns of R in parts of these widths; the last one, which is left, as a vector."""
+    if not isinstance(R, np.ndarray):
+        return _parted(R, widths)
+    *parts, last = np.split(R, np.cumsum(widths), axis=1)  # which compiles nothing
+    return jax.device_put([*parts, last[:, 0]])
+
+
+@partial(jax.jit, static_argnames="widths")
+def _parted(R: Array, widths: tuple[int, ...]) -> list[Array]:
     *parts, last = jnp.split(R, np.cumsum(widths), axis=1)
     return [*parts, last[:, 0]]
 
@@ -561,6 +568,13 @@ def run(
     method: Method, data: Data, key: Array, params: Any, bits: int, max_iterations: int, tolerance: float | Array
 ) -> Fit:
     """`fit` within a jitted function; data are `ready`."""
+    return _run_from(method.init(key, data, params, bits), method, data, params, max_iterations, tolerance)
+
+
+def _run_from(
+    state: Any, method: Method, data: Data, params: Any, max_iterations: int, tolerance: float | Array
+) -> Fit:
+    """`run` from a state on."""
     outside = jax.config.read("jax_enable_x64")
 
     def advance(state: Any) -> tuple[Any, Array]:
@@ -574,7 +588,6 @@ def run(
             ended = (converged == 0) & (jnp.abs(after - before) < tolerance * jnp.abs(before))
             return (state, after, jnp.where(ended, iteration, converged)), after
 
-    state = method.init(key, data, params, bits)
     start = method.objective(state, data, params)
     numbers = jnp.arange(1, max_iterations + 1, dtype=jnp.int32)
     # A sweep vectorises the finished loop, where the contexts that coordinates are computed in would be gone.
@@ -584,10 +597,12 @@ def run(
 
 
 @partial(jax.jit, static_argnames=("method", "bits", "max_iterations", "tolerance"))
+@exact
 def _stage(
     data: Data, key: Array, params: Any, *, method: Method, bits: int, max_iterations: int, tolerance: float
 ) -> tuple[Any, Fit]:
-    return method.init(key, data, params, bits), run(method, data, key, params, bits, max_iterations, tolerance)
+    start = method.init(key, data, params, bits)
+    return start, _run_from(start, method, data, params, max_iterations, tolerance)
 
 
 def stage(method: Method, key: Array, data: Data, params: Any, bits: int) -> tuple[Any, Fit]:
