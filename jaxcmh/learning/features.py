@@ -115,7 +115,8 @@ def fit_map(
             return fitted, None
         return fitted, mapped_over(fitted, x, mesh)
     drawn = np.sort(np.asarray(quickly(_drawn, key, n=n, k=min(features.anchors, n))))
-    anchors = _standardised(_dense(x[drawn]), mean, scale)
+    # On the host, where no view has a program of its own.
+    anchors = jax.device_put((np.asarray(_dense(x[drawn])) - np.asarray(mean)) / np.asarray(scale))
     if not keep:
         blocks = [slice(i, i + ENCODE_ROWS) for i in range(0, n, ENCODE_ROWS)]
         distances = [_total_distance(_dense(x[block]), mean, scale, anchors) for block in blocks]
