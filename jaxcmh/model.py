@@ -600,11 +600,11 @@ def _fit(
     """`core.fit`, which must come to numbers, and should have converged where it was to."""
     fit = core.fit(method, data, key, params, bits=bits, **ends)
     jax.block_until_ready(fit.state)  # answers an interrupt, as copying to NumPy does not
-    objective, tolerance = fit.objective, ends["tolerance"]
-    if not np.isfinite(np.asarray(objective)).all():
+    objective, tolerance = np.asarray(fit.objective), ends["tolerance"]
+    if not np.isfinite(objective).all():
         raise ValueError(_no_solution(method, params, views))
     if tolerance > 0 and not fit.converged:
-        last = float(jnp.abs(objective[-1] - objective[-2]) / jnp.abs(objective[-2]))
+        last = abs(objective[-1] - objective[-2]) / abs(objective[-2])
         warnings.warn(
             f"{method.name} had not converged after {ends['max_iterations']} iterations: the last one changed the "
             f"objective by {last:.1e} of itself, and tolerance is {tolerance:.1e}",
@@ -802,7 +802,7 @@ def _finish(state: Any, data: core.Data, params: Any, *, method: Method, bits: i
 
 def _as_used(tree: Any) -> Any:
     """Floats in the precision that they have here by default."""
-    dtype = jnp.zeros(()).dtype
+    dtype = jnp.result_type(float)
 
     def cast(a: Array) -> Array:
         return a.astype(dtype) if jnp.issubdtype(a.dtype, jnp.floating) and a.dtype != dtype else a

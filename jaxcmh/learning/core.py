@@ -282,7 +282,7 @@ def prepared(
     first, member, counts = label_sets(host)
     wide = precision == "float64" or (precision is None and jax.config.read("jax_enable_x64"))
     with jax.enable_x64(wide):
-        dtype, rows = jnp.zeros((), float).dtype, views[0].shape[0]
+        dtype, rows = jnp.result_type(float), views[0].shape[0]
         member = np.pad(member.astype(np.int32), (0, rows - len(host)))
         mask = (np.arange(rows) < len(host)).astype(dtype)
         known = host[first].astype(dtype), counts.astype(dtype), member, mask
