@@ -4,10 +4,13 @@ import numpy as np
 import pytest
 from jax import random
 
+import jaxcmh
 from jaxcmh.learning import compilation, core
+from jaxcmh.learning.features import Features
 from jaxcmh.methods import registry
 
 DCGH = registry["dcgh"]
+PROGRAMS = 16  # of a first training; where fewer are needed, lower it: each takes some hundredths of a second or more
 
 
 @pytest.fixture
@@ -92,3 +95,24 @@ def test_programs_are_forgotten_before_the_table_of_memory_maps_is_full():
     assert maps() > before + 100
     compilation.make_room(0)
     assert maps() < before + 50
+
+
+@pytest.mark.parametrize("name", ["dcgh", "acqh", "aah", "imads", "a2lh"])
+def test_a_first_training_compiles_no_more_programs_than_it_needs(name):
+    rng = np.random.default_rng(0)
+    labels = (rng.random((300, 12)) < 0.2) | (np.arange(12) == rng.integers(12, size=(300, 1)))
+    views = [(labels @ rng.normal(size=(12, d)) + rng.normal(size=(300, d))).astype(np.float32) for d in (60, 40)]
+    compilation.options()  # compiles one to ask what the compiler knows
+    jax.clear_caches()
+    compiled = []
+
+    def listen(event, seconds, **about):
+        if event == "/jax/core/compile/jaxpr_to_mlir_module_duration":  # also of those that a cache on disk has
+            compiled.append(about["fun_name"])
+
+    jax.monitoring.register_event_duration_secs_listener(listen)
+    try:
+        jaxcmh.train(name, views, labels, bits=16, features=Features(anchors=64), verbose=False)
+    finally:
+        jax.monitoring.unregister_event_duration_listener(listen)
+    assert len(compiled) <= PROGRAMS, compiled
