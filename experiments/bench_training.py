@@ -10,8 +10,9 @@
 The unavoidable products are the kernel features of both views and their Gram matrices, in float32; for methods on raw
 features the Gram matrices, and for AAH also X Q and the sums of X against U, which its eqs. 17-23 need anew in each of
 ten iterations.  With `classes`, for methods that use rows of labels also the products of features with labels, which
-are no longer few beside the Gram matrices: sparse where that is cheaper, at 1,000 labels.  With --old, another checkout
-trains in turn with this one.  All times are the best of their calls, which alternate; the first call of ours compiles.
+are no longer few beside the Gram matrices: sparse where that is cheaper, at 1,000 labels; and for A2LH the products X V
+and XᵀU, which its eqs. 25 and 26 need anew in each of the iterations that it took, on reduced rows.  With --old, another
+checkout trains in turn with this one.  All times are the best of their calls, which alternate; the first call of ours compiles.
 A process of its own trains and does nothing else: its peak resident memory is reported.  Lines, with every single time,
 go to experiments/results/bench_training.jsonl.
 """
@@ -40,10 +41,10 @@ BLOCK = 16_384
 SPARSE = 1 / 50  # share of labels below which products with their ones alone take NumPy less time
 
 
-def numpy_products(part: Part, method: str, bits: int, labels: Any = None) -> None:
+def numpy_products(part: Part, method: str, bits: int, labels: Any = None, iterations: int = 0) -> None:
     """Kernel features and Gram matrices of every view, row block by row block; AAH: X Q and X^T U in ten iterations.
 
-    With labels (n, c), dense or sparse, also X^T L.
+    With labels (n, c), dense or sparse, also X^T L; and for A2LH X V and X^T U of reduced rows in so many iterations.
     """
     features = jaxcmh.methods.registry[method].features
     rng = np.random.default_rng(0)
@@ -62,6 +63,12 @@ def numpy_products(part: Part, method: str, bits: int, labels: Any = None) -> No
             Q = rng.standard_normal((x.shape[1], bits), np.float32)
             for _ in range(10):
                 Q = x.T @ (x @ Q) * np.float32(1e-9)
+    if method == "a2lh" and labels is not None:
+        q = features.anchors
+        for view in range(len(part.views)):  # the triangle of reduced rows ends where a view's own columns do
+            X, U, V = (np.ones(shape, np.float32) for shape in (((view + 1) * q, q), ((view + 1) * q, q), (q, q)))
+            for _ in range(iterations):
+                _ = X @ V, X.T @ U
 
 
 TRAIN = """
@@ -70,14 +77,15 @@ method, shape, bits, options = json.loads(sys.argv[1])
 part = jaxcmh.load_dataset(f"synthetic:{shape}", **options).train
 for _ in sys.stdin:
     start = time.perf_counter()
-    jaxcmh.train(method, part.views, part.labels, bits=bits)
+    model = jaxcmh.train(method, part.views, part.labels, bits=bits)
     seconds = time.perf_counter() - start
-    print(json.dumps([seconds, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e9]), flush=True)
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e9
+    print(json.dumps([seconds, peak, getattr(model, "converged", 0) or len(model.objective) - 1]), flush=True)
 """
 
 
-def trainings(arguments: list, checkout: Path | None) -> Generator[tuple[float, float]]:
-    """Seconds and peak memory of one training after the other, in a process of this checkout or of another one."""
+def trainings(arguments: list, checkout: Path | None) -> Generator[tuple[float, float, int]]:
+    """Seconds, peak memory and iterations of one training after the other, in a process of this checkout or of another one."""
     paths = [*([str(checkout.resolve())] if checkout else []), *filter(None, [os.environ.get("PYTHONPATH")])]
     command = [sys.executable, "-c", TRAIN, json.dumps(arguments)]
     options: dict[str, Any] = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True, "cwd": checkout}
@@ -111,11 +119,11 @@ def measure(
     theirs = []
     for call in range(repeats + 1):
         for name in seconds:
-            spent, line[f"{name}peak_gb"] = next(calls[name])
+            spent, line[f"{name}peak_gb"], line[f"{name}iterations"] = next(calls[name])
             seconds[name].append(spent)
         if numpy and (call > 0 or repeats == 0):
             start = time.perf_counter()
-            numpy_products(part, method, bits, labels)
+            numpy_products(part, method, bits, labels, line["iterations"])
             theirs.append(time.perf_counter() - start)
     line |= {"numpy": min(theirs), "theirs": theirs} if theirs else {}
     for name, spent in seconds.items():

@@ -64,6 +64,17 @@ def test_what_links_label_sets_is_found_once_for_a_training():
     assert len(asked) == 1
 
 
+def test_what_a_method_prepares_is_computed_once_for_a_training():
+    asked = []
+
+    def prepare(data):
+        asked.append(data.n)
+        return registry["acqh"].prepare(data)
+
+    jaxcmh.train(registry["acqh"]._replace(prepare=prepare), *pairs(n=400), bits=8)
+    assert len(asked) == 1
+
+
 @pytest.mark.parametrize("method", ["dcgh", "imads", "acqh", "amsh"])
 def test_eight_devices_train_the_model_of_one(method):
     views, labels = pairs(n=150)
