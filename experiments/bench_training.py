@@ -10,11 +10,11 @@
 The unavoidable products are the kernel features of both views and their Gram matrices, in float32; for methods on raw
 features the Gram matrices, and for AAH also X Q and the sums of X against U, which its eqs. 17-23 need anew in each of
 ten iterations.  With `classes`, for methods that use rows of labels also the products of features with labels, which
-are no longer few beside the Gram matrices: sparse where that is cheaper, at 1,000 labels; and for A2LH the products X V
-and XᵀU, which its eqs. 25 and 26 need anew in each of the iterations that it took, on reduced rows.  With --old, another
-checkout trains in turn with this one.  All times are the best of their calls, which alternate; the first call of ours compiles.
-A process of its own trains and does nothing else: its peak resident memory is reported.  Lines, with every single time,
-go to experiments/results/bench_training.jsonl.
+are no longer few beside the Gram matrices: sparse where that is cheaper, at 1,000 labels; and for A2LH the products X
+V and XᵀU, which its eqs. 25 and 26 need anew in each of the iterations that it took, on reduced rows.  With --old,
+another checkout trains in turn with this one.  All times are the best of their calls, which alternate; the first call
+of ours compiles.  A process of its own trains and does nothing else: its peak resident memory is reported.  Lines,
+with every single time, go to experiments/results/bench_training.jsonl.
 """
 
 import argparse
@@ -85,7 +85,7 @@ for _ in sys.stdin:
 
 
 def trainings(arguments: list, checkout: Path | None) -> Generator[tuple[float, float, int]]:
-    """Seconds, peak memory and iterations of one training after the other, in a process of this checkout or of another one."""
+    """Seconds, peak memory and iterations of one training after the other, in a process of this checkout or another."""
     paths = [*([str(checkout.resolve())] if checkout else []), *filter(None, [os.environ.get("PYTHONPATH")])]
     command = [sys.executable, "-c", TRAIN, json.dumps(arguments)]
     options: dict[str, Any] = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True, "cwd": checkout}
