@@ -10,9 +10,10 @@
 The unavoidable products are the kernel features of both views and their Gram matrices, in float32; for methods on raw
 features the Gram matrices, and for AAH also X Q and the sums of X against U, which its eqs. 17-23 need anew in each of
 ten iterations.  With `classes`, for methods that use rows of labels also the products of features with labels, which
-are no longer few beside the Gram matrices: sparse where that is cheaper, at 1,000 labels; and for A2LH the products X
-V and XᵀU, which its eqs. 25 and 26 need anew in each of the iterations that it took, on reduced rows.  With --old,
-another checkout trains in turn with this one.  All times are the best of their calls, which alternate; the first call
+are no longer few beside the Gram matrices: sparse where that is cheaper, at 1,000 labels; and what equations need
+anew in each of the iterations that a method took: A2LH's 25 and 26 the products X V and XᵀU of reduced rows, ACQH's
+14-18 those of the targets of all label sets with the words of each book.  With --old, another checkout trains in turn
+with this one.  All times are the best of their calls, which alternate; the first call
 of ours compiles.  A process of its own trains and does nothing else: its peak resident memory is reported.  Lines,
 with every single time, go to experiments/results/bench_training.jsonl.
 """
@@ -41,10 +42,11 @@ BLOCK = 16_384
 SPARSE = 1 / 50  # share of labels below which products with their ones alone take NumPy less time
 
 
-def numpy_products(part: Part, method: str, bits: int, labels: Any = None, iterations: int = 0) -> None:
+def numpy_products(part: Part, method: str, bits: int, labels: Any = None, sets: int = 0, iterations: int = 0) -> None:
     """Kernel features and Gram matrices of every view, row block by row block; AAH: X Q and X^T U in ten iterations.
 
-    With labels (n, c), dense or sparse, also X^T L; and for A2LH X V and X^T U of reduced rows in so many iterations.
+    With labels (n, c), dense or sparse, also X^T L; and in so many iterations, for A2LH X V and X^T U of reduced rows,
+    for ACQH the products of so many targets, one per label set, with the words of four books.
     """
     features = jaxcmh.methods.registry[method].features
     rng = np.random.default_rng(0)
@@ -69,6 +71,10 @@ def numpy_products(part: Part, method: str, bits: int, labels: Any = None, itera
             X, U, V = (np.ones(shape, np.float32) for shape in (((view + 1) * q, q), ((view + 1) * q, q), (q, q)))
             for _ in range(iterations):
                 _ = X @ V, X.T @ U
+    if method == "acqh" and labels is not None:
+        targets, words = np.ones((sets, bits), np.float32), np.ones((256, bits), np.float32)
+        for _ in range(4 * iterations):
+            _ = targets @ words.T
 
 
 TRAIN = """
@@ -123,7 +129,7 @@ def measure(
             seconds[name].append(spent)
         if numpy and (call > 0 or repeats == 0):
             start = time.perf_counter()
-            numpy_products(part, method, bits, labels, line["iterations"])
+            numpy_products(part, method, bits, labels, line["label_sets"], line["iterations"])
             theirs.append(time.perf_counter() - start)
     line |= {"numpy": min(theirs), "theirs": theirs} if theirs else {}
     for name, spent in seconds.items():
