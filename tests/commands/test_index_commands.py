@@ -49,6 +49,7 @@ def call(capsys, *words):
 
 def refused(capsys, *words):
     """The one line with which the command refuses its input."""
+    capsys.readouterr()  # a slow training has said that it takes a while
     code = cli.main(list(map(str, words)))
     out, err = capsys.readouterr()
     lines = [line for line in err.splitlines() if line.startswith("jaxcmh: ")]
