@@ -26,7 +26,7 @@ import numpy as np
 import scipy.sparse
 from jax import Array, lax
 from jax.sharding import Mesh
-from scipy.linalg import lapack, solve_triangular
+from scipy.linalg import cholesky, solve_triangular
 from threadpoolctl import threadpool_limits
 
 from jaxcmh import checks
@@ -216,8 +216,10 @@ def _cholesky_in_place(G: np.ndarray, ends: tuple[int, ...]) -> np.ndarray:
 
 def _factor_in_place(G: np.ndarray) -> np.ndarray:
     """Cholesky's upper factor; not numbers where there is none.  LAPACK's rows are NumPy's columns."""
-    L, failed = lapack.dpotrf(G.T, lower=1, clean=1, overwrite_a=1)
-    return np.full_like(G, np.nan) if failed else L.T
+    try:
+        return cholesky(G.T, lower=True, overwrite_a=True, check_finite=False).T
+    except np.linalg.LinAlgError:
+        return np.full_like(G, np.nan)
 
 
 def triangle_by_gram(blocks: Iterable[Any], ends: tuple[int, ...], mesh: Mesh | None = None) -> Array:
