@@ -203,7 +203,9 @@ def _parquet(path: Path, name: str | None) -> InOrder:
 
 def _of_groups(path: Path, blocks: Blocks) -> InOrder:
     """Blocks of a Parquet file, which can begin with each of its row groups."""
-    first, begins = next(blocks(0), None), parquet_groups(path)
+    import pyarrow.parquet as pq
+
+    first, begins = next(blocks(0), None), parquet_groups(pq.read_metadata(path))
     if first is None:
         raise UnfitError("expected at least one row; got none")
     return InOrder(partial(_naming, path, blocks), (begins[-1], first.shape[1]), first.dtype, begins[:-1])

@@ -414,11 +414,8 @@ def _parquet(path: Path) -> Iterator[Stored]:
         yield Stored(path, field.name, shape, str(inner), read, classes=classes, place=place if number else None)
 
 
-def parquet_groups(path: Path) -> list[int]:
-    """Where the row groups begin, and how many rows there are."""
-    import pyarrow.parquet as pq
-
-    known = pq.read_metadata(path)
+def parquet_groups(known: Any) -> list[int]:
+    """Where the row groups of a file begin, and how many rows there are, by its metadata."""
     return list(accumulate((known.row_group(group).num_rows for group in range(known.num_row_groups)), initial=0))
 
 
@@ -430,9 +427,10 @@ def parquet_lists(path: Path, name: str, first: int = 0) -> Iterator[tuple[int, 
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    start, begins = first, parquet_groups(path)
-    groups = range(begins.index(first), len(begins) - 1)
+    start = first
     with pq.ParquetFile(path, buffer_size=1 << 20, pre_buffer=False) as file:  # or it would hold the whole column
+        begins = parquet_groups(file.metadata)
+        groups = range(begins.index(first), len(begins) - 1)
         for batch in file.iter_batches(batch_size=512, columns=[name], row_groups=groups):
             column: Any = batch.column(0)
             if column.null_count:
