@@ -66,10 +66,11 @@ class Ones(NamedTuple):
 
 def places(sets: np.ndarray) -> Places | None:
     """Of zeros and ones (u, c), on the host; None where products with all of the numbers cost less."""
-    (u, c), often = sets.shape, np.count_nonzero(sets, axis=1)
+    (u, c), full = sets.shape, sets != 0
+    often = full.sum(1)
     if DENSER * often.sum() > u * c or (often**2).sum() > u * c:
         return None
-    row, column_of = places_of_others_than_0(sets)
+    row, column_of = places_of_others_than_0(full)
     by_column = np.argsort(column_of, kind="stable")
     times = often[row]
     first = np.repeat(np.cumsum(often) - often, often)  # of the ones of the row of each
