@@ -11,7 +11,7 @@ from jaxcmh.commands.asked import Flag, Json, NewPlace, Root
 from jaxcmh.commands.queries import load_data
 from jaxcmh.progress import Stages, progress, say, shown
 
-data_app = App(name="data", help="Look at data sets and files.")
+data_app = App(name="data", help="Look at data sets and files.", help_format="markdown")
 
 
 @data_app.command

@@ -20,8 +20,12 @@ if TYPE_CHECKING:
     from jaxcmh.model import Model
     from jaxcmh.progress import Progress
 
-index_app = App(name="index", help="Indexes: codes with ids of your own, to search, add to and hand to other engines.")
-export_app = App(name="export", help="Write an index for another engine.")
+index_app = App(
+    name="index",
+    help="Indexes: codes with ids of your own, to search, add to and hand to other engines.",
+    help_format="markdown",
+)
+export_app = App(name="export", help="Write an index for another engine.", help_format="markdown")
 
 Run = Annotated[Path | None, Parameter(name=["--model", "-m"])]
 
