@@ -4,6 +4,7 @@ import json
 import time
 import warnings
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from pathlib import Path
@@ -340,6 +341,7 @@ def train(
     room: Positive | None = None,
     growing: bool = False,
     stages: PathLike | None = None,
+    codes: PathLike | None = None,
     progress: Callable[[int, int, float], Any] | None = None,
     verbose: bool | None = None,
 ) -> Model:
@@ -371,6 +373,9 @@ def train(
         stages: folder to keep finished stages in (feature maps and reduction, state after the fit, model): the same
             training with the same folder goes on after the last one.  That the rows are the same is taken on trust.
             The folder is yours to remove.
+        codes: folder for the codes of the items, which are written as they are computed and memory-mapped instead of
+            kept in memory: learned.npy has `Model.codes`, encoded_0.npy, encoded_1.npy and so on have `Model.encoded`.
+            It appears whole or not at all, and is needed for as long as the model is used; `save` copies them.
         progress: called after each pass over the samples that trains an MLP, with the view, the number of passes and
             the cross entropy on held-out samples.
         verbose: show on standard error what is being done; if None, a moving line in a terminal or a notebook, and
@@ -384,6 +389,7 @@ def train(
     Raises:
         ValueError: an argument is not as described; the message names it, what was given and what is allowed.  Or the
             method has no finite solution, or gives all items the same code; the message says why.
+        FileExistsError: there is something in the folder `codes`.
 
     Example:
         >>> split = jaxcmh.load_dataset("synthetic", train=200, query=20)
@@ -423,6 +429,11 @@ def train(
         dims=tuple(x.shape[1] for x in views),
         version=jaxcmh.__version__,
     )
+    if codes is not None:
+        if several(mesh):
+            raise ValueError("codes: expected None, for each of several processes has the codes in its own memory")
+        store.free(codes)
+        store.room(codes, n * bits // 8 * (1 + len(views)))
     kept, done = None, 0
     if stages is not None:
         try:
@@ -438,7 +449,11 @@ def train(
             model = load(kept.file("model"))
             if model.info != info:
                 raise ValueError(finished_stages.of_another(kept))
-            return model
+            if codes is None:
+                return model
+            with store.folder(codes) as place:
+                _in_files((model.codes, *model.encoded), place)
+            return _with_codes_of(model, codes)
 
     start = time.perf_counter()
     key = random.key(seed)
@@ -487,14 +502,14 @@ def train(
     found, codebooks, known, every, objective = _as_used(
         jax.block_until_ready((found, codebooks, data.features, mapped_views, objective))
     )
-    *found, codes, diagnostics = found
+    *found, item_codes, diagnostics = found
     (encoders, unlabelled), codebooks, diagnostics, objective = here((found, codebooks, diagnostics, objective), mesh)
     if hash_function == "mlp":
         if isinstance(encoders[0], Translated):
             raise ValueError(f"hash_function: expected 'ridge', for {method.name} translates its codes; got 'mlp'")
-        codes, known = here((codes, known), mesh)
+        item_codes, known = here((item_codes, known), mesh)
         encoders = mlp(
-            codes.astype(objective.dtype),
+            item_codes.astype(objective.dtype),
             data._replace(features=known),
             random.fold_in(key, len(views) + 1),
             progress=progress,
@@ -502,15 +517,16 @@ def train(
     if not all(np.isfinite(np.asarray(W)).all() for W in jax.tree.leaves(encoders)):
         raise ValueError(_no_solution(method, params, views))
     hashes = everywhere((encoders, codebooks, unlabelled), mesh)
-    packed, encoded = _codes_of_items(codes, every, hashes, labelled, mesh)
-    _check_codes(method, np.asarray(packed)[..., labelled, :], codebooks is None)
-    for m, view_codes in enumerate(map(np.asarray, encoded)):
-        if (view_codes == view_codes[0]).all():
-            warnings.warn(
-                f"views[{m}]: all items get the same code when encoded, so that a search by this view finds nothing; "
-                "do its rows differ?",
-                stacklevel=3,
-            )
+    with nullcontext() if codes is None else store.folder(codes) as place:
+        packed, encoded = _codes_of_items(item_codes, every, hashes, labelled, mesh, place)
+        _check_codes(method, np.asarray(packed)[..., labelled, :], codebooks is None)
+        for m, view_codes in enumerate(map(np.asarray, encoded)):
+            if (view_codes == view_codes[0]).all():
+                warnings.warn(
+                    f"views[{m}]: all items get the same code when encoded, so that a search by this view finds "
+                    "nothing; do its rows differ?",
+                    stacklevel=3,
+                )
     jax.block_until_ready(encoded)
     finished = time.perf_counter()
 
@@ -521,7 +537,27 @@ def train(
     )
     if kept is not None:
         save(model, kept.file("model"))
-    return model
+    return model if codes is None else _with_codes_of(model, codes)
+
+
+def _code_files(folder: PathLike, views: int) -> list[Path]:
+    """The files for the learned codes, and for those of each view that the hash functions give."""
+    return [Path(folder, f"{name}.npy") for name in ("learned", *(f"encoded_{m}" for m in range(views)))]
+
+
+def _with_codes_of(model: Model, folder: PathLike) -> Model:
+    """The model with the codes of a folder, memory-mapped."""
+    files = _code_files(folder, len(model.encoded))
+    codes, *encoded = (np.load(file, mmap_mode="r", allow_pickle=False) for file in files)
+    return replace(model, codes=codes, encoded=tuple(encoded))
+
+
+def _in_files(arrays: Sequence[Any], folder: PathLike) -> list[Any]:
+    """Learned codes, and those of each view, in the files for them, in which some of them may be already."""
+    files = _code_files(folder, len(arrays) - 1)
+    return [
+        a if isinstance(a, np.memmap) else store.mapped(file, len(a), [np.asarray(a)]) for file, a in zip(files, arrays)
+    ]
 
 
 def _mapped(
@@ -556,23 +592,37 @@ def _labelled_rows(
 
 
 def _codes_of_items(
-    codes: Array, mapped: tuple[Any, ...], hashes: tuple[Any, ...], labelled: np.ndarray, mesh: Mesh | None
-) -> tuple[Array, tuple[Array, ...]]:
-    """Codes of all items, learned ones where there are labels, and of each view those that the hash functions give."""
+    codes: Array,
+    mapped: tuple[Any, ...],
+    hashes: tuple[Any, ...],
+    labelled: np.ndarray,
+    mesh: Mesh | None,
+    place: Path | None,
+) -> tuple[Any, tuple[Any, ...]]:
+    """Codes of all items, learned ones where there are labels, and of each view those that the hash functions give.
+
+    They are in files of the folder `place`, if there is one.
+    """
     n, every = len(labelled), bool(labelled.all())
+    files = [None] * len(mapped) if place is None else _code_files(place, len(mapped))[1:]
     if hashes[1] is None:  # no codebooks
         signs = pack if mesh is None else jax.jit(pack)  # which takes padding, and leaves codes on their devices
-        packed, encoded = signs(codes), tuple(by_blocks(pack_signs, phi, W) for phi, W in zip(mapped, hashes[0]))
+        packed = signs(codes)
+        encoded = tuple(by_blocks(pack_signs, *one, file=file) for *one, file in zip(mapped, hashes[0], files))
     else:
         choose = (partial(quickly, choose_words, view=m) for m in range(len(mapped)))
-        packed, encoded = codes, tuple(by_blocks(one, phi, *hashes[1:]) for one, phi in zip(choose, mapped))
+        packed = codes
+        encoded = tuple(by_blocks(one, phi, *hashes[1:], file=file) for one, phi, file in zip(choose, mapped, files))
     of_all = of_all_views if mesh is None else jax.jit(of_all_views)
     guessed = None if every else by_blocks(of_all, mapped, *hashes)
     packed, encoded, guessed = here((packed, encoded, guessed), mesh)
     packed = packed[..., : labelled.sum(), :]
     if mesh is not None:
         encoded, guessed = jax.tree.map(lambda x: x[:n], (encoded, guessed))
-    return packed if guessed is None else beside(packed, np.flatnonzero(labelled), encoded, guessed), encoded
+    packed = packed if guessed is None else beside(packed, np.flatnonzero(labelled), encoded, guessed)
+    if place is not None:
+        packed, *encoded = _in_files((packed, *encoded), place)
+    return packed, tuple(encoded)
 
 
 def _fits(room: float | None, views: Sequence[Any], features: Sequence[Features], labels: np.ndarray) -> bool:
@@ -582,16 +632,18 @@ def _fits(room: float | None, views: Sequence[Any], features: Sequence[Features]
     return room is None or 4 * n * width <= room * 1e9 or int(labels.any(1).sum()) <= width + 2 * labels.shape[1] + 1
 
 
-def by_blocks(function: Callable[..., Array], phi: Any, *rest: Any) -> Array:
-    """function(phi, ...) of mapped features (n, q), or of those of all views; a block at a time where they are read."""
+def by_blocks(function: Callable[..., Array], phi: Any, *rest: Any, file: Path | None = None) -> Any:
+    """function(phi, ...) of mapped features (n, q), or of those of all views; a block at a time where they are read.
+
+    Blocks are put into a file, if there is one.
+    """
     views = phi if isinstance(phi, tuple) else (phi,)
     if reduction.in_memory(*views):
         return function(phi, *rest)
-    blocks = []
-    for i in range(0, views[0].shape[0], ENCODE_ROWS):
-        rows = tuple(view[i : i + ENCODE_ROWS] for view in views)
-        blocks.append(np.asarray(function(rows if isinstance(phi, tuple) else rows[0], *rest)))
-    return jnp.asarray(np.concatenate(blocks))
+    n = views[0].shape[0]
+    rows = (tuple(view[i : i + ENCODE_ROWS] for view in views) for i in range(0, n, ENCODE_ROWS))
+    blocks = (np.asarray(function(some if isinstance(phi, tuple) else some[0], *rest)) for some in rows)
+    return jnp.asarray(np.concatenate(list(blocks))) if file is None else store.mapped(file, n, blocks)
 
 
 def _fit(

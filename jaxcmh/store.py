@@ -157,8 +157,7 @@ def folder(path: str | os.PathLike) -> Iterator[Path]:
     path = Path(os.path.realpath(path))
     hidden = path.with_name(f".{path.name}.part")
     with parents(path), only_writer(path), named(path):
-        if path.exists() and (not path.is_dir() or any(path.iterdir())):
-            raise FileExistsError(f"{path} is there already; name another folder or remove it first")
+        free(path)
         try:
             shutil.rmtree(hidden, ignore_errors=True)
             hidden.mkdir()
@@ -171,6 +170,17 @@ def folder(path: str | os.PathLike) -> Iterator[Path]:
         except BaseException:
             shutil.rmtree(hidden, ignore_errors=True)
             raise
+
+
+def free(path: str | os.PathLike) -> None:
+    """Refuse the name of a folder where something is; an empty folder is nothing.
+
+    Raises:
+        FileExistsError: there is.
+    """
+    place = Path(path)
+    if place.exists() and (not place.is_dir() or any(place.iterdir())):
+        raise FileExistsError(f"{place} is there already; name another folder or remove it first")
 
 
 @contextmanager
@@ -296,6 +306,31 @@ def parts(array: Any, rows: slice | None = None) -> Iterator[Any]:
         start, stop, _ = (rows or slice(None)).indices(len(array))
         step = max(1, PIECE // (array.shape[1] * array.dtype.itemsize))
         yield from (array[i : min(i + step, stop)] for i in range(start, stop, step))
+
+
+def mapped(path: str | os.PathLike, n: int, blocks: Iterable[np.ndarray]) -> np.ndarray:
+    """Blocks of rows, one behind the other in a .npy file; its array (n, ...), memory-mapped to be read.
+
+    Args:
+        path: the file to write.
+        n: rows in all.
+        blocks: at least one; of equal dtypes and row shapes.
+
+    Example:
+        >>> import tempfile
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     mapped(f"{folder}/codes.npy", 3, [np.zeros((2, 4)), np.ones((1, 4))]).sum(1).tolist()
+        [0.0, 0.0, 4.0]
+    """
+    whole, end = None, 0
+    for block in blocks:
+        if whole is None:
+            whole = np.lib.format.open_memmap(path, "w+", block.dtype, (n, *block.shape[1:]))
+        whole[end : end + len(block)] = block
+        whole.flush()
+        forget(whole)
+        end += len(block)
+    return np.load(path, mmap_mode="r", allow_pickle=False)
 
 
 def forget(array: Any) -> None:

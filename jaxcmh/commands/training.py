@@ -131,6 +131,7 @@ def train(
     process_id: Annotated[int, checks.Whole(0)] | None = None,
     growing: Flag = False,
     thumbnails: Flag = False,
+    codes: Annotated[Path | None, Parameter(name="--codes")] = None,
     log: Tracker | None = None,
     root: Root = None,
     out: Out = None,
@@ -196,6 +197,9 @@ def train(
     thumbnails
         Keep a small picture of each item in the run, which `jaxcmh serve` shows, and write RUN/index.html, a page of
         answers. Needs the extra icons.
+    codes
+        New folder for the codes of the items as .npy files of packed bits, written as they are computed and
+        memory-mapped instead of kept in memory. The run has them too.
     log
         Show the run to this experiment tracker too, below the run folder.
     root
@@ -219,6 +223,7 @@ def train(
     if beside:
         refused = {"--devices": devices, "--room": room, "--memory": memory, "--growing": growing or None}
         refused |= {"--thumbnails": thumbnails or None, "--hash-function mlp": hash_function == "mlp" or None}
+        refused |= {"--codes": codes}
         for option in (option for option, given in refused.items() if given is not None):
             raise ValueError(f"{option}: expected without --coordinator; several processes cannot do this")
         if not together.is_member():
@@ -262,6 +267,8 @@ def train(
             place, there = told(lambda: held.enter_context(asked.only_folder(out, name, wanted, hashes[0])))
             place = Path(place)
             if there:
+                if codes is not None:
+                    raise ValueError(f"--codes: expected none, for the run is there; {place}/codes.npz has its codes")
                 if number == 0:
                     terminal.print_records(read_run(place).records, as_json)
                     say(f"cached; run folder: {shown(place)}")
@@ -294,6 +301,7 @@ def train(
                 mesh=mesh,
                 room=room,
                 growing=growing,
+                codes=codes,
                 thumbnails=thumbnails,
                 **options,
             )

@@ -1,6 +1,7 @@
 """Memory on the command line: what `jaxcmh plan` expects, and what `jaxcmh train --memory` makes of it."""
 
 import json
+from pathlib import Path
 
 import h5py
 import numpy as np
@@ -75,7 +76,7 @@ def test_views_in_files_are_left_there_and_their_codes_are_those_of_memory(call,
         return train(method, views, *words, **options)
 
     monkeypatch.setattr(jaxcmh, "train", seen)
-    for words in (["pairs.h5"], ["pairs.h5", "--room", "1e-9"], ["pairs.parquet", "--memory", "4"]):
+    for words in (["pairs.h5"], ["pairs.h5", "--room", "1e-9", "--codes", "codes"], ["pairs.parquet", "--memory", "4"]):
         words += ["--anchors", "20", "--bits", "16", "--out", f"run{len(left)}"]
         call("train", "random_codewords", "--data", *words)
     assert left == [[False, False], [True, True], [True, True]]
@@ -84,3 +85,8 @@ def test_views_in_files_are_left_there_and_their_codes_are_those_of_memory(call,
         for name in ("learned", "encoded_0", "query_1"):
             assert np.unpackbits(codes[name] ^ usual[name]).mean() <= 1e-3
     assert len({runs.read_run(f"run{i}").records[0]["data_hash"] for i in range(3)}) == 1
+    for name in ("learned", "encoded_0", "encoded_1"):
+        np.testing.assert_array_equal(np.load(f"codes/{name}.npy"), others[0][name])
+    again = ["train", "random_codewords", "--data", "pairs.h5", "--anchors", "20", "--bits", "16", "--out", "run1"]
+    assert "--codes: expected none, for the run is there" in call(*again, "--codes", "more", code=2).err
+    assert not Path("more").exists()

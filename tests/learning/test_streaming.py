@@ -91,6 +91,54 @@ def test_items_without_labels_get_the_codes_of_the_hash_functions():
         assert share_of_other_bits(first, second) <= 1e-3
 
 
+CODE_FILES = ["encoded_0.npy", "encoded_1.npy", "learned.npy"]
+
+
+@pytest.mark.parametrize("room", [None, NOTHING], ids=["in memory", "by blocks"])
+@pytest.mark.parametrize("method", ["random_codewords", "acqh", "scm"])  # bits, words, codes for each view
+def test_codes_can_stay_in_files(method, room, tmp_path):
+    labels = SPLIT.labels.copy()
+    labels[5::7] = 0
+    expected = trained(method, labels=labels, room=room)
+    model = trained(method, labels=labels, room=room, codes=tmp_path / "codes")
+    assert sorted(file.name for file in (tmp_path / "codes").iterdir()) == CODE_FILES
+    for codes, same in zip((model.codes, *model.encoded), (expected.codes, *expected.encoded), strict=True):
+        assert isinstance(codes, np.memmap)
+        assert not codes.flags.writeable
+        np.testing.assert_array_equal(codes, same)
+    np.testing.assert_array_equal(np.load(tmp_path / "codes" / "learned.npy"), expected.codes)
+    query = [x[:40] for x in SPLIT.views]
+    for found, same in zip(
+        jaxcmh.search(model, query[0], 0, k=5), jaxcmh.search(expected, query[0], 0, k=5), strict=True
+    ):
+        np.testing.assert_array_equal(found, same)
+    for database in ("learned", "encoded"):
+        found, same = (jaxcmh.evaluate(m, query, SPLIT.labels[:40], SPLIT.labels, database) for m in (model, expected))
+        assert (found["i2t"], found["t2i"]) == (same["i2t"], same["t2i"])
+    jaxcmh.save(model, tmp_path / "model.safetensors")
+    np.testing.assert_array_equal(jaxcmh.load(tmp_path / "model.safetensors").codes, expected.codes)
+
+
+def test_codes_of_a_finished_training_go_to_files_too(tmp_path):
+    first = trained("random_codewords", stages=tmp_path / "stages")
+    model = trained("random_codewords", stages=tmp_path / "stages", codes=tmp_path / "codes")
+    assert isinstance(model.codes, np.memmap)
+    for codes, same in zip((model.codes, *model.encoded), (first.codes, *first.encoded), strict=True):
+        np.testing.assert_array_equal(codes, same)
+
+
+def test_files_of_codes_appear_whole_or_not_at_all_and_replace_nothing(tmp_path):
+    same = np.repeat(np.arange(N)[:, None] % 2, 2, 1)
+    with pytest.raises(ValueError, match="learned the same code for all items"):
+        trained("random_codewords", labels=np.ones_like(same), codes=tmp_path / "codes")
+    assert not list(tmp_path.iterdir())
+    (tmp_path / "codes").mkdir()
+    (tmp_path / "codes" / "notes.txt").write_text("mine")
+    with pytest.raises(FileExistsError, match="codes is there already"):
+        trained("random_codewords", codes=tmp_path / "codes")
+    assert [file.name for file in (tmp_path / "codes").iterdir()] == ["notes.txt"]
+
+
 def test_float64_checks_it_too():
     first, second = (trained("srlch", precision="float64", **more) for more in ({}, {"room": NOTHING}))
     assert share_of_other_bits(first, second) <= 1e-3
