@@ -316,12 +316,19 @@ def rows_at(a: Any, start: Array | int, size: int) -> Array:
     return lax.dynamic_slice_in_dim(a, start, size) if in_memory(a) else a.rows(start, size)
 
 
-def over_blocks(n: int, step: Callable[[Array | int, int, Any], Any], carry: Any) -> Any:
-    """`carry` after step(start, size, carry) for every block of n rows."""
-    whole, rest = divmod(n, BLOCK_ROWS)
+def over_blocks(n: int, step: Callable[[Array | int, int, Any], Any], carry: Any, size: int | None = None) -> Any:
+    """`carry` after step(start, size, carry) for every block of n rows, one behind the other."""
+    size = size or BLOCK_ROWS
+    whole, rest = divmod(n, size)
     if whole:
-        carry = lax.fori_loop(0, whole, lambda i, carry: step(i * BLOCK_ROWS, BLOCK_ROWS, carry), carry)
-    return step(whole * BLOCK_ROWS, rest, carry) if rest else carry
+        carry = lax.fori_loop(0, whole, lambda i, carry: step(i * size, size, carry), carry)
+    return step(_after(carry, whole * size), rest, carry) if rest else carry
+
+
+def _after(carry: Any, start: int) -> Array:
+    """`start`, of which XLA does not know before there is a carry: it would read the last rows before the others."""
+    some = sum(leaf.ravel()[0].astype(jnp.float32) for leaf in jax.tree.leaves(carry))
+    return jnp.minimum(start, start + jnp.isnan(some).astype(jnp.int32))
 
 
 def times(columns: Sequence[Any], factors: Sequence[Array]) -> Array:
@@ -345,16 +352,18 @@ def sum_over_blocks(product: Callable[..., Any], *arrays: Any) -> Any:
     """
     n = arrays[0].shape[0]
     shares = gcd(n, SHARES) if in_memory(*arrays) else 1
-    size = BLOCK_ROWS // shares
-    whole, rest = divmod(n // shares, size)
+    n, size = n // shares, BLOCK_ROWS // shares
 
     def block(start: Array | int, size: int) -> Any:
         return product(*(_of_shares(a, shares, start, size) for a in arrays))
 
-    last = block(whole * size, rest)
-    if whole == 0:
-        return last
-    return lax.fori_loop(0, whole, lambda i, total: jax.tree.map(jnp.add, total, block(i * size, size)), last)
+    def added(start: Array | int, size: int, total: Any) -> Any:
+        return jax.tree.map(jnp.add, total, block(start, size))
+
+    if n <= size:
+        return block(0, n)
+    zeros = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), jax.eval_shape(lambda: block(0, size)))
+    return over_blocks(n, added, zeros, size)
 
 
 def _of_shares(a: Any, shares: int, start: Array | int, size: int) -> Array:

@@ -1,6 +1,7 @@
 """What is learned from rows that are read and mapped by blocks is what is learned from rows in memory."""
 
 import warnings
+from itertools import pairwise
 
 import jax
 import jax.numpy as jnp
@@ -181,6 +182,21 @@ def test_views_are_never_read_as_a_whole():
     model = trained("cmfh", views, np.concatenate([SPLIT.labels, SPLIT.labels]), room=NOTHING)
     assert model.codes.shape == (2 * N, 1)
     assert all(0 < view.most <= ENCODE_ROWS < 2 * N for view in views)
+
+
+def test_rows_are_read_forwards_in_every_pass():
+    class Forwards:
+        def __init__(self, x):
+            self.x, self.shape, self.dtype, self.starts = x, x.shape, x.dtype, [0]
+
+        def __getitem__(self, rows):
+            self.starts.append(np.arange(N)[rows][0])
+            return self.x[rows]
+
+    views = [Forwards(x) for x in SPLIT.views]
+    trained("dcgh", views, room=NOTHING)
+    steps = [step for view in views for step in pairwise(view.starts)]
+    assert all(after > before or after < reduction.BLOCK_ROWS for before, after in steps)
 
 
 def test_training_again_on_the_same_arrays_compiles_nothing(caplog):
