@@ -83,6 +83,8 @@ def test_eight_devices_train_the_model_of_one(method):
     np.testing.assert_array_equal(many.codes, one.codes)
     np.testing.assert_array_equal(many.encoded, one.encoded)
     assert all(len(leaf.devices()) == 1 for leaf in jax.tree.leaves(many) if isinstance(leaf, jax.Array))
+    answers = jaxcmh.search(many, views[1][:9], 1, 5, mesh.row_mesh())
+    np.testing.assert_allclose(answers, jaxcmh.search(one, views[1][:9], 1, 5), rtol=1e-5)
 
 
 @pytest.mark.parametrize("hash_function", ["ridge", "mlp"])

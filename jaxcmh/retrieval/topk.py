@@ -568,6 +568,8 @@ def lookup_topk(
     available, mask = _available(mask, blocks)
     k = _checked_k(k, available)
     batch = LOOKUP_BATCH if _on_cpu(blocks.words) else MANY_QUERIES
+    if mesh is not None and _concrete(codebooks):
+        codebooks = np.asarray(codebooks)  # those of a model lie on one device
     return jax.device_put(_search(_lookup, queries, (codebooks,), blocks, mask, k, batch, mesh))
 
 
