@@ -464,7 +464,7 @@ def train(
         refused = {"mesh": mesh is not None, "hash_function": hash_function == "mlp"}
         refused["precision"] = precision == "float32" or jax.default_backend() not in ("cpu", "gpu")
         for name in (name for name, given in refused.items() if given):
-            raise ValueError(f"{name}: this one wants mapped features in memory; give more room, or another {name}")
+            raise ValueError(f"{name}: this one wants mapped features in memory; give more room, or another value")
     if several(mesh) and hash_function == "mlp":
         raise ValueError("hash_function: expected 'ridge', for one process trains an MLP; got 'mlp'")
     views = [streaming.source(x, f"views[{m}]", keep, share(n, mesh)) for m, x in enumerate(views)]

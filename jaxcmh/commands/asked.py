@@ -215,7 +215,7 @@ def mesh(devices: int | None, every: bool = False) -> Any:
     Raises:
         ValueError: there are fewer.
     """
-    if devices is None and not every:
+    if devices in (None, 1) and not every:
         return None
     import jax
 

@@ -166,7 +166,7 @@ def _drop_output() -> None:
 
 def _of_option(message: str, words: Sequence[str]) -> str:
     """The message, where it begins with the name of a parameter, with that of its option."""
-    short = message.removeprefix("features.")
+    short = re.sub(r"^mesh\b", "devices", message.removeprefix("features."))
     name = (re.match(r"\w+", short) or [""])[0]
     _, apps, _ = app.parse_commands(words)
     for argument in apps[-1].assemble_argument_collection():

@@ -76,7 +76,8 @@ def test_views_in_files_are_left_there_and_their_codes_are_those_of_memory(call,
         return train(method, views, *words, **options)
 
     monkeypatch.setattr(jaxcmh, "train", seen)
-    for words in (["pairs.h5"], ["pairs.h5", "--room", "1e-9", "--codes", "codes"], ["pairs.parquet", "--memory", "4"]):
+    by_blocks = ["pairs.h5", "--room", "1e-9"]
+    for words in (["pairs.h5"], [*by_blocks, "--codes", "codes", "--devices", "1"], ["pairs.parquet", "--memory", "4"]):
         words += ["--anchors", "20", "--bits", "16", "--out", f"run{len(left)}"]
         call("train", "random_codewords", "--data", *words)
     assert left == [[False, False], [True, True], [True, True]]
@@ -90,3 +91,5 @@ def test_views_in_files_are_left_there_and_their_codes_are_those_of_memory(call,
     again = ["train", "random_codewords", "--data", "pairs.h5", "--anchors", "20", "--bits", "16", "--out", "run1"]
     assert "--codes: expected none, for the run is there" in call(*again, "--codes", "more", code=2).err
     assert not Path("more").exists()
+    refused = call("train", "random_codewords", "--data", *by_blocks, "--anchors", "20", "--devices", "2", code=2)
+    assert "--devices: this one wants mapped features in memory" in refused.err
