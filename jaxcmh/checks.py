@@ -210,7 +210,8 @@ def array(x: Any, name: str, kinds: str = "fiub") -> Any:
             raise ValueError(f"{name}: expected an array; got {got(x)}") from None
     x = x.astype(np.float32) if x.dtype.itemsize == 2 and x.dtype.name in ("float16", "bfloat16") else x
     if x.dtype.kind not in kinds:
-        raise ValueError(f"{name}: expected real numbers; got {x.dtype} of shape {x.shape}")
+        blocks = "; blocks of rows are read by jaxcmh.datasets.rows" if x.dtype.kind == "O" and x.ndim < 2 else ""
+        raise ValueError(f"{name}: expected real numbers; got {x.dtype} of shape {x.shape}{blocks}")
     return x
 
 
