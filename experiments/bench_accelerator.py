@@ -2,7 +2,7 @@
 
     python experiments/bench_accelerator.py                 # 184,577 pairs, 64 bits, on the first device that jax sees
     python experiments/bench_accelerator.py --shape M       # 18,015 pairs
-    python experiments/bench_accelerator.py --small         # a few hundred pairs, within a minute: does it run here?
+    python experiments/bench_accelerator.py --small         # a few hundred pairs, within minutes: does it run here?
     python experiments/bench_accelerator.py --parts search evaluation --repeats 10
     python experiments/bench_accelerator.py --shape M --accounts     # of programs alone, none of which is timed
     python experiments/bench_accelerator.py --shape M --table        # of the accounts that there are
