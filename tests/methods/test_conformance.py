@@ -61,9 +61,14 @@ def numbers(params, data):
     return jax.tree.map(lambda leaf: jnp.asarray(leaf, data.mask.dtype), params)
 
 
+def as_trained(method, data, bits=8):
+    """Data as a training sees them, prepared by the program that it has."""
+    return core.ready(method, core.known(method, data, bits), bits)
+
+
 def started(method, data, bits=8, steps=1, seed=0):
     """Data as a training sees them, the traced hyper-parameters, and the state after a few steps."""
-    data, params = core.ready(method, data, bits), numbers(method.params, data)
+    data, params = as_trained(method, data, bits), numbers(method.params, data)
     state = method.init(random.key(seed), data, params, bits)
     for _ in range(steps):
         state = core.step(method, state, data, params)
@@ -108,6 +113,7 @@ def test_new_hyper_parameters_and_a_new_tolerance_compile_nothing(name, caplog):
 def test_a_sweep_equals_a_loop_of_fits(name):
     """Lanes of hyper-parameters of their own; half of them converge before the others."""
     method, data = methods[name], prepared()
+    made, codes = as_trained(method, data), jax.jit(method.codes)
     keys, factors = random.split(random.key(1), 3), np.array([1.0, 1.5, 2.0])
     options = {"bits": 8, "max_iterations": 4, "tolerance": 1e-2}
     grid = jax.tree.map(lambda leaf: leaf * factors, method.params)
@@ -119,8 +125,7 @@ def test_a_sweep_equals_a_loop_of_fits(name):
         np.testing.assert_allclose(lane.objective, objective, rtol=cases[name].rtol)
         assert lane.converged == converged
         with jax.enable_x64(True):
-            both = (method.codes(s, core.ready(method, data, 8), params) for s in (lane.state, state))
-            np.testing.assert_array_equal(*both)
+            np.testing.assert_array_equal(*(codes(s, made, params) for s in (lane.state, state)))
 
 
 @every_step
@@ -327,16 +332,21 @@ def test_a_method_that_needs_no_products_between_views_learns_the_same_without(n
 def test_sharded_and_padded_rows_give_the_same_result(name):
     method, data = methods[name], prepared()
     options = {"bits": 8, "max_iterations": 3, "tolerance": 0}
+
+    @jax.jit
+    def finished(state, data):
+        return method.codes(state, data, method.params), method.encoder(state, data, method.params)
+
     with jax.enable_x64(True):
         plain = core.fit(method, data, random.key(0), **options)
-        codes = method.codes(plain.state, core.ready(method, data, 8), method.params)
-        encoder = method.encoder(plain.state, core.ready(method, data, 8), method.params)
+        codes, encoder = finished(plain.state, as_trained(method, data))
         for other in (mesh.pad_rows(data, 8), mesh.shard_rows(data, mesh.row_mesh())):
             assert len(other.mask) == 64
-            found, wide = core.fit(method, other, random.key(0), **options), core.ready(method, other, 8)
+            found = core.fit(method, other, random.key(0), **options)
+            wide_codes, wide_encoder = finished(found.state, as_trained(method, other))
             np.testing.assert_allclose(found.objective, plain.objective, rtol=10 * cases[name].rtol)
-            np.testing.assert_array_equal(method.codes(found.state, wide, method.params)[..., :61, :], codes)
-            for W, wide_W in zip(*map(jax.tree.leaves, (encoder, method.encoder(found.state, wide, method.params)))):
+            np.testing.assert_array_equal(wide_codes[..., :61, :], codes)
+            for W, wide_W in zip(*map(jax.tree.leaves, (encoder, wide_encoder))):
                 np.testing.assert_allclose(wide_W, W, rtol=1e-6, atol=1e-6 * float(jnp.abs(W).max()))
 
 
