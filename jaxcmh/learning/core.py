@@ -152,6 +152,20 @@ def _rows(state: Any, data: Data) -> tuple[list[Any], Callable[..., tuple[Any, D
     return [*data.features, data.member, data.mask, *(leaves[m] for m in mine)], of
 
 
+def _block(
+    update: Callable[[Any, Data, Any], Any], state: Any, data: Data, params: Any, start: Array | int, size: int
+) -> tuple[Any, Any, Data]:
+    """The state with an update of a block of samples written in place; and of the block alone, its state and data."""
+    arrays, of = _rows(state, data)
+    some, part = of(*(reduction.rows_at(a, start, size) for a in arrays))
+    updated = update(some, part, params)
+
+    def written(a: Array, old: Array, new: Array) -> Array:
+        return a if new is old else lax.dynamic_update_slice_in_dim(a, new, start, 0)
+
+    return jax.tree.map(written, state, some, updated), updated, part
+
+
 def by_rows(update: Callable[[Any, Data, Any], Any]) -> Callable[[Any, Data, Any], Any]:
     """An update that looks at each sample for itself; where features are not in memory, a block of samples at a time.
 
@@ -164,15 +178,34 @@ def by_rows(update: Callable[[Any, Data, Any], Any]) -> Callable[[Any, Data, Any
             return update(state, data, params)
 
         def step(start: Array | int, size: int, state: Any) -> Any:
-            arrays, of = _rows(state, data)
-            some, part = of(*(reduction.rows_at(a, start, size) for a in arrays))
-
-            def written(a: Array, old: Array, new: Array) -> Array:
-                return a if new is old else lax.dynamic_update_slice_in_dim(a, new, start, 0)
-
-            return jax.tree.map(written, state, some, update(some, part, params))
+            return _block(update, state, data, params, start, size)[0]
 
         return reduction.over_blocks(len(data.mask), step, state)
+
+    return blocked
+
+
+def codes_by_rows(update: Callable[[Any, Data, Any], Any]) -> Callable[[Any, Data, Any], Any]:
+    """`by_rows` of an update of codes B, after which the state has B_p, what `Data.along_views` makes of them.
+
+    Features that are not in memory are read once for both.
+    """
+
+    @wraps(update)
+    def blocked(state: Any, data: Data, params: Any) -> Any:
+        if data.turned is None or reduction.in_memory(*data.features):
+            state = update(state, data, params)
+            return state._replace(B_p=data.along_views(state.B))
+
+        def step(start: Array | int, size: int, carry: tuple[Any, list[Array]]) -> tuple[Any, list[Array]]:
+            state, updated, part = _block(update, carry[0], data, params, start, size)
+            with jax.enable_x64(True):
+                return state, [XB + reduction.cross(X, updated.B) for XB, X in zip(carry[1], part.features)]
+
+        with jax.enable_x64(True):
+            zeros = [jnp.zeros((X.shape[1], state.B.shape[1]), jnp.float64) for X in data.features]
+        state, XB = reduction.over_blocks(len(data.mask), step, (state, zeros))
+        return state._replace(B_p=reduction.from_products(data.turned, XB, state.B.dtype))
 
     return blocked
 

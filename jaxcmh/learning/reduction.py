@@ -386,13 +386,18 @@ def cross(X: Any, B: Array) -> Array:
 
 def coordinates(turned: Turn, columns: tuple[Any, ...], B: Array) -> Array:
     """The first k rows of QᵀB, for B (n, r) and the first columns of Z, k in all."""
-    k = sum(X.shape[1] for X in columns)
     if turned.Q is not None:
-        return turned.Q[:, :k].T @ B
+        return turned.Q[:, : sum(X.shape[1] for X in columns)].T @ B
+    return from_products(turned, [cross(X, B) for X in columns], B.dtype)
+
+
+def from_products(turned: Turn, ZB: Sequence[Array], dtype: Any) -> Array:
+    """`coordinates` from ZᵀB, in float64, for each of the first parts of Z."""
     assert turned.R is not None
     with jax.enable_x64(True):
-        ZB = jnp.concatenate([cross(X, B) for X in columns])
-        return lax.convert_element_type(upper_solve_transposed(turned.R[:k, :k], ZB), B.dtype)
+        products = jnp.concatenate(ZB)
+        k = len(products)
+        return lax.convert_element_type(upper_solve_transposed(turned.R[:k, :k], products), dtype)
 
 
 def back(turned: Turn, columns: tuple[Any, ...], M: Array) -> Array:

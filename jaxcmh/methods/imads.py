@@ -16,8 +16,8 @@ from typing import NamedTuple
 import jax.numpy as jnp
 from jax import Array, random
 
-from jaxcmh.learning.core import Data, Method, by_rows, of_views, random_codes, stage, summed
-from jaxcmh.learning.encoders import SVD, decomposed, ridge_by_svd
+from jaxcmh.learning.core import Data, Method, by_rows, codes_by_rows, of_views, random_codes, stage, summed
+from jaxcmh.learning.encoders import SVD, decomposed, ridge_by_svd, spanned
 from jaxcmh.learning.features import Features
 from jaxcmh.learning.linalg import descend, sign, sqnorm
 from jaxcmh.learning.ones import labels_of_sets, places, unit_labels_of_sets
@@ -30,6 +30,7 @@ class State(NamedTuple):
     U_start: Array  # (c, r) where it started
     mapping: Array  # its objective, from the start on
     B: Array  # (n, r) codes
+    B_p: Array  # (k, r) their reduced rows along the views
     C: Array  # (n, r) their copy
     D: Array  # (n, r) multipliers of B = C
     P: tuple[Array, ...]  # (q_m, r) hash functions
@@ -51,7 +52,7 @@ def init(key: Array, data: Data, p: Params, bits: int, stage_one: Method) -> Sta
     start, (mapped, objective, _) = stage(stage_one, key, data, p, bits)
     B, C = random_codes(random.split(random.fold_in(key, 0)), data, bits)
     P = tuple(jnp.zeros((X.shape[1], bits), B.dtype) for X in data.views)
-    return State(mapped.U, start.U, objective, B, C, jnp.zeros_like(B), P)
+    return State(mapped.U, start.U, objective, B, data.along_views(B), C, jnp.zeros_like(B), P)
 
 
 def UL(s: State, data: Data) -> tuple[Array, Array]:
@@ -83,7 +84,7 @@ def terms(s: State, data: Data, p: Params) -> dict[str, Array]:
     }
 
 
-@by_rows
+@codes_by_rows
 def update_B(s: State, data: Data, p: Params) -> State:
     """Eq. 19."""
     return s._replace(B=sign(sum(terms(s, data, p).values(), jnp.zeros_like(s.B)), data.mask))
@@ -103,9 +104,8 @@ def update_D(s: State, data: Data, p: Params) -> State:
 
 def update_P(s: State, data: Data, p: Params) -> State:
     """Eq. 22, with kernel features where it prints raw ones: P_m minimises mu_m |X_m P_m - B|² + gamma |P_m|²."""
-    B = data.along_views(s.B)
     weights = (p.gamma / mu for mu in of_views(p.mu1, p.mu2, data))
-    return s._replace(P=tuple(ridge_by_svd(X, B, weight) for X, weight in zip(data.extra.svd, weights)))
+    return s._replace(P=tuple(ridge_by_svd(X, s.B_p, weight) for X, weight in zip(data.extra.svd, weights)))
 
 
 def update_relaxed_B(s: State, data: Data, p: Params) -> State:
@@ -114,22 +114,24 @@ def update_relaxed_B(s: State, data: Data, p: Params) -> State:
     target = (pulls["labels"] + pulls["similarity"] + pulls["hash functions"]) / 2
     ridge = p.alpha + sum(of_views(p.mu1, p.mu2, data))
     H = p.beta * G + ridge * jnp.eye(len(G), dtype=G.dtype)
-    return s._replace(B=descend(s.B, target, H, lambda b: jnp.clip(b, -1, 1)))
+    B = descend(s.B, target, H, lambda b: jnp.clip(b, -1, 1))
+    return s._replace(B=B, B_p=data.along_views(B))
 
 
 @summed
 def sums(s: State, data: Data, p: Params) -> tuple[Array, Array]:
-    """BᵀB, and the terms of the objective that are sums over samples."""
-    loss = p.alpha * sqnorm(s.B - data.per_sample(UL(s, data)[0]))
-    fits = zip(of_views(p.mu1, p.mu2, data), data.features, s.P)
-    return s.B.T @ s.B, loss + sum((mu * sqnorm(X @ P - s.B) for mu, X, P in fits), jnp.zeros_like(loss))
+    """BᵀB and |B - V|²."""
+    return s.B.T @ s.B, sqnorm(s.B - data.per_sample(UL(s, data)[0]))
 
 
 def objective(s: State, data: Data, p: Params) -> Array:
-    (V, G), r, (BB, loss) = UL(s, data), s.B.shape[1], sums(s, data, p)
+    (V, G), r, (BB, gap) = UL(s, data), s.B.shape[1], sums(s, data, p)
     BSV = jnp.vdot(data.of_sets(s.B), data.roots * similar(V, data))
-    gap = jnp.vdot(BB, G) - 2 * r * BSV + r**2 * data.extra.S_squared  # |r S - B Vᵀ|²
-    return loss + p.gamma * sqnorm(*s.P) + p.beta * gap
+    loss = p.alpha * gap + p.beta * (jnp.vdot(BB, G) - 2 * r * BSV + r**2 * data.extra.S_squared)  # |r S - B Vᵀ|²
+    for mu, X, P in zip(of_views(p.mu1, p.mu2, data), spanned(data), s.P):
+        B_p = s.B_p[: len(X)]
+        loss += mu * (sqnorm(X @ P - B_p) + jnp.trace(BB) - sqnorm(B_p)) + p.gamma * sqnorm(P)  # |X_m P_m - B|²
+    return loss
 
 
 def lagrangian(s: State, data: Data, p: Params) -> Array:

@@ -121,9 +121,12 @@ _a2lh_multipliers = Case(
 # Absent: update_D takes a step along the multipliers.
 _imads = Case(
     {"update_B": ("B", "binary"), "update_C": ("C", "binary"), "update_P": ("P", "real")},
-    objective=imads.lagrangian,
+    objective=partial(of_codes, objective=imads.lagrangian),
 )
-_imads_r = Case({"update_relaxed_B": ("B", "lower"), "update_P": ("P", "real")})
+_imads_r = Case(
+    {"update_relaxed_B": ("B", "lower"), "update_P": ("P", "real")},
+    objective=partial(of_codes, objective=imads.objective),
+)
 _imads_mapping = Case(
     {
         "update_U_m": ("U_m", "real"),
