@@ -370,13 +370,14 @@ def classes(y: Any, name: str, some: bool = True) -> Any:
     return y
 
 
-def labels(y: Any, name: str, n: int | None = None) -> Any:
+def labels(y: Any, name: str, n: int | None = None, some: bool = True) -> Any:
     """`y` as uint8 (n, c) of 0 and 1; classes become one-hot rows.
 
     Args:
         y: (n, c) array or sparse matrix of 0 and 1, or (n,) or (n, 1) classes from 0.
         name: the argument's name, for the message.
         n: number of rows it must have.
+        some: at least one row must have a label.
 
     Raises:
         ValueError: other values, another shape, rows not aligned with n, or no label at all.
@@ -387,7 +388,7 @@ def labels(y: Any, name: str, n: int | None = None) -> Any:
     """
     import numpy as np
 
-    y = classes(y, name)
+    y = classes(y, name, some)
     if n is not None and len(y) != n:
         raise ValueError(f"{name}: expected {n} rows, one for each row of the views; got {len(y)}")
     if y.ndim == 2:

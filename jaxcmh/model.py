@@ -369,7 +369,8 @@ def train(
             same up to rounding.  If None, 2 where a view is read from outside of memory and there is no mesh, else no
             limit.
         growing: keep what `grow` needs to learn from more pairs: 8 p² bytes, p being all mapped features and twice the
-            labels, and the sum of the mapped features of each label set; for methods whose codes follow from that set.
+            labels; the sum of the mapped features of each label set; and those of each item without labels.  For
+            methods whose codes follow from the label set.
         stages: folder to keep finished stages in (feature maps and reduction, state after the fit, model): the same
             training with the same folder goes on after the last one.  That the rows are the same is taken on trust.
             The folder is yours to remove.
@@ -407,13 +408,8 @@ def train(
     labelled = host_labels.any(1)
     checks.enough_rows(int(labelled.sum()), bits, host_labels.shape[1])
     if growing:
-        _check_growing(method, labelled, {"mesh": mesh is not None, "hash_function": hash_function == "mlp"})
-    if not labelled.all():
-        warnings.warn(
-            f"labels: {n - labelled.sum()} of {n} rows have none; nothing is learned from them, and their codes are "
-            "those of the hash functions",
-            stacklevel=4,
-        )
+        _check_growing(method, {"mesh": mesh is not None, "hash_function": hash_function == "mlp"})
+    _say_unlabelled(labelled)
     chosen = resolve_features(features, method, len(views))
 
     info = Info(
@@ -481,7 +477,7 @@ def train(
     if kept is not None and not done:
         R = {} if data.turned is None or data.turned.R is None else {"R": here(data.turned.R, mesh)}
         finished_stages.keep(kept, "features", _parts_of(maps) | R)
-    summary = summarised(data) if growing else None
+    summary = summarised(data, mapped_views, labelled) if growing else None
     data = jax.block_until_ready(data if mesh is None else shard_rows(data, mesh))
     data = jax.block_until_ready(core.known(method, data, bits))
     del host_labels, known_labels
@@ -682,7 +678,7 @@ def _finished(state: Any, data: core.Data, params: Any, method: Method, bits: in
         return found, method.codebooks(state) if method.codebooks else None
 
 
-def _check_growing(method: Method, labelled: np.ndarray, refused: Mapping[str, bool]) -> None:
+def _check_growing(method: Method, refused: Mapping[str, bool]) -> None:
     """Refuse what a model that grows cannot be."""
     if not method.by_labels:
         able = ", ".join(known.name for known in registry.values() if known.by_labels)
@@ -692,37 +688,45 @@ def _check_growing(method: Method, labelled: np.ndarray, refused: Mapping[str, b
         )
     for name in (name for name, given in refused.items() if given):
         raise ValueError(f"{name}: this one wants features of every item, which a model that grows does not keep")
-    _check_labelled(labelled)
 
 
-def _check_labelled(labelled: Any) -> None:
+def _say_unlabelled(labelled: Any) -> None:
     if not labelled.all():
-        raise ValueError(
-            f"labels: expected some for every row of a model that grows; {(~labelled).sum()} of {len(labelled)} rows "
-            "have none: encode these with the model"
+        warnings.warn(
+            f"labels: {(~labelled).sum()} of {len(labelled)} rows have none; nothing is learned from them, and their "
+            "codes are those of the hash functions",
+            stacklevel=5,
         )
 
 
 @checked
 @shown_while("training")
-def grow(model: Model, views: Sources, labels: Labels, *, verbose: bool | None = None) -> Model:
+def grow(
+    model: Model,
+    views: Sources,
+    labels: Annotated[Any, partial(checks.classes, some=False)],
+    *,
+    verbose: bool | None = None,
+) -> Model:
     """A model of its training items and of new ones behind them, learned anew without the features of the old ones.
 
     Codes, codebooks and hash functions are those of a training on all pairs with the feature maps of the model, up to
     rounding; a learned code may change for every item.  Time and memory are those of the new pairs, and of iterations.
-    Items without labels teach nothing: `encode` them with the grown model.
+    From items without labels nothing is learned: they get codes of the hash functions, as in training, and the model
+    keeps their mapped features, to encode them anew when it grows again.  Many of them are better added to an index.
 
     Args:
         model: trained with `growing=True`, or grown.
         views: new samples, as for `train`; of the dimensions of the model.
-        labels: as for `train`, of the classes of the model.
+        labels: as for `train`, of the classes of the model; none of the new samples needs any.
         verbose: as for `train`.
 
     Returns:
         A `Model` that can grow again; without codes that the hash functions give its items, and without a catalogue.
+        Rows without labels give a warning, as in training.
 
     Raises:
-        ValueError: the model cannot grow, there are other views or classes than in training, or rows without labels.
+        ValueError: the model cannot grow, or there are other views or classes than in training.
 
     Example:
         >>> views, labels, _ = jaxcmh.load_dataset("synthetic", train=400, query=20).train
@@ -737,12 +741,12 @@ def grow(model: Model, views: Sources, labels: Labels, *, verbose: bool | None =
     params = checks.params(dict(info.params), method.params)
     if tuple(x.shape[1] for x in views) != info.dims:
         raise ValueError(f"views: expected {info.dims} columns, as in training; got {tuple(x.shape[1] for x in views)}")
-    host = checks.labels(labels, "labels", views[0].shape[0])
+    host = checks.labels(labels, "labels", views[0].shape[0], some=False)
     if np.ndim(labels) == 1 and host.shape[1] < c:
         host = np.pad(host, ((0, 0), (0, c - host.shape[1])))
     if host.shape[1] != c:
         raise ValueError(f"labels: expected {c} classes, as in training; got {host.shape[1]}: train on all pairs anew")
-    _check_labelled(host.any(1))
+    _say_unlabelled(host.any(1))
 
     start = time.perf_counter()
     read = [streaming.source(x, f"views[{m}]", keep=True) for m, x in enumerate(views)]
@@ -753,7 +757,8 @@ def grow(model: Model, views: Sources, labels: Labels, *, verbose: bool | None =
         for fitted, x in zip(model.maps, read)
     ]
     summary = grown(model.summary, features, host, method.across)
-    data = data_of(summary, [phi.shape[1] for phi in features], max(info.bits, c) + 1)
+    columns = [phi.shape[1] for phi in features]
+    data = data_of(summary, columns, max(info.bits, c) + 1)
     data = core.known(method, data, info.bits)
     mapped = time.perf_counter()
     key, ends = random.key(info.seed), {"max_iterations": info.max_iterations, "tolerance": info.tolerance}
@@ -763,8 +768,11 @@ def grow(model: Model, views: Sources, labels: Labels, *, verbose: bool | None =
     encoders, unlabelled, codes, diagnostics = found
     if not all(np.isfinite(np.asarray(W)).all() for W in jax.tree.leaves(encoders)):
         raise ValueError(_no_solution(method, params, read))
-    codes = (pack(sign(codes)) if codebooks is None else codes)[summary.member]
-    _check_codes(method, np.asarray(codes), codebooks is None)
+    codes, bare = (pack(sign(codes)) if codebooks is None else codes)[summary.member], summary.member < 0
+    _check_codes(method, np.asarray(codes)[~bare], codebooks is None)
+    if bare.any():
+        views = np.split(summary.unlabelled, np.cumsum(columns)[:-1], axis=1)
+        codes = codes.at[bare].set(of_all_views(views, encoders, codebooks, unlabelled))
     return Model(
         model.maps,
         encoders,
@@ -1345,7 +1353,7 @@ def _restored(header: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> Mo
         diagnostics=dict(header["diagnostics"]),
         times=dict(header["times"]),
         info=Info(**{**info, "dims": tuple(info["dims"]), "params": params, "features": features}),
-        summary=Summary(*(arrays[f"growing.{name}"] for name in Summary._fields)) if "growing.R" in arrays else None,
+        summary=_summary(arrays) if "growing.R" in arrays else None,
     )
     _check_parts(model)
     if header.get("catalogue") is None:
@@ -1354,6 +1362,12 @@ def _restored(header: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> Mo
     if len(known.makers) not in (0, len(maps)) or len(known.view_names) not in (0, len(maps)):
         raise ValueError(f"makers: expected one for each of {len(maps)} views; got {len(known.makers)}")
     return replace(model, catalogue=known)
+
+
+def _summary(arrays: Mapping[str, np.ndarray]) -> Summary:
+    """What a file keeps of samples; one that was written before some could be without labels has labels for all."""
+    arrays = {"growing.unlabelled": arrays["growing.sums"][:0], **arrays}
+    return Summary(*(arrays[f"growing.{name}"] for name in Summary._fields))
 
 
 def _check_parts(model: Model) -> None:

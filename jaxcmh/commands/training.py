@@ -192,8 +192,8 @@ def train(
         With --coordinator, which of them this is, from 0.
     growing
         Keep in the run what `jaxcmh grow` needs: 8 p² bytes, p being all mapped features and twice the classes (74 MB
-        for two views of 1,500 anchors), and the sum of the mapped features of each label set. For dcgh, acqh, lcmfh and
-        random_codewords, whose codes follow from the labels.
+        for two views of 1,500 anchors), the sum of the mapped features of each label set, and those of each item
+        without labels. For dcgh, acqh, lcmfh and random_codewords, whose codes follow from the labels.
     thumbnails
         Keep a small picture of each item in the run, which `jaxcmh serve` shows, and write RUN/index.html, a page of
         answers. Needs the extra icons.
@@ -406,7 +406,8 @@ def grow(
     """Learn from new pairs beside those of a run, whose features are not needed; the model is fitted anew.
 
     All its items get codes again, and its hash functions change: build indexes anew. Queries of the new data are asked
-    of all items. Items without labels teach nothing: add them to an index, with the model of the new run.
+    of all items. From items without labels nothing is learned, they are encoded; new data that have no labels at all
+    are for `jaxcmh index add`.
 
     Parameters
     ----------

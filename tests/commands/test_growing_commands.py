@@ -51,6 +51,26 @@ def test_a_run_grows_by_new_pairs_and_again(call):
     assert "--out: third is there already" in call("grow", "run", "new.npz", "--out", "third", code=2)
 
 
+@pytest.mark.filterwarnings("ignore:labels")
+def test_new_items_without_labels_are_encoded_in_their_order_with_their_names(call):
+    for name in ("old", "new"):
+        arrays = dict(np.load(f"{name}.npz"))
+        arrays["labels"][::5] = 0
+        arrays["names"] = np.array([f"{name} {i}" for i in range(len(arrays["labels"]))])
+        np.savez(f"{name}.npz", **arrays)
+    call("train", "dcgh", "--data", "old.npz", "--bits", "16", "--features", "identity", "--growing", "--out", "run")
+    call("grow", "run", "new.npz")
+    new, first, model = jaxcmh.load_dataset("new.npz"), jaxcmh.load("run"), jaxcmh.load("run-grown")
+    assert not new.train.labels.any(1).all()
+    assert model.catalogue.names == [*first.catalogue.names, *(f"new {i}" for i in new.train.ids)]
+    np.testing.assert_array_equal(model.catalogue.labels, np.vstack([first.catalogue.labels, new.train.labels]))
+    expected = jaxcmh.grow(first, new.train.views, new.train.labels)
+    np.testing.assert_array_equal(model.codes, expected.codes)
+    np.testing.assert_array_equal(runs.read_run("run-grown").codes["learned"], expected.codes)
+    call("grow", "run-grown", "new.npz", "--out", "third")
+    assert len(jaxcmh.load("third").summary.unlabelled) == sum(~jaxcmh.load("third").catalogue.labels.any(1))
+
+
 def test_what_cannot_grow_is_refused_in_one_line(call):
     words = ["--bits", "8", "--features", "identity", "--max-iterations", "1"]
     assert "--growing: imads learns" in call("train", "imads", "--data", "old.npz", *words, "--growing", code=2)

@@ -1,11 +1,14 @@
 """A model that grows by new pairs is that of a training on all pairs, though features of the old ones are gone."""
 
+import json
+
 import numpy as np
 import pytest
+import safetensors
 from jax import random
 
 import jaxcmh
-from jaxcmh import methods
+from jaxcmh import methods, store
 from jaxcmh.datasets import rows
 from jaxcmh.learning import core, features, growing, reduction
 from jaxcmh.learning.features import Features
@@ -52,6 +55,35 @@ def test_codes_and_hash_functions_are_those_of_a_training_on_all_pairs(method):
         assert other_bits(new, known) <= 1e-2
 
 
+@pytest.mark.parametrize("method", ABLE)
+@pytest.mark.filterwarnings("ignore:labels")
+def test_items_without_labels_are_encoded_as_in_a_training_on_all(method):
+    """Also those of before, whose hash functions were others."""
+    views, labels = mapped(), SPLIT.labels.copy()
+    bare = np.arange(N) % 7 == 0
+    labels[bare] = 0
+    first = trained(method, [x[:OLD] for x in views], labels[:OLD], growing=True)
+    with pytest.warns(UserWarning, match=r"labels: 86 of 600 rows have none; nothing is learned from them"):
+        found = jaxcmh.grow(first, [x[OLD:] for x in views], labels[OLD:])
+    expected = trained(method, views, labels)
+    assert found.info == expected.info
+    for some in (bare, ~bare):
+        mine, theirs = (np.asarray(model.codes)[some] for model in (found, expected))
+        assert (other_bits(mine, theirs) if found.codebooks is None else (mine != theirs).mean()) <= 1e-2
+
+
+@pytest.mark.filterwarnings("ignore:labels")
+def test_new_items_may_all_be_without_labels_and_their_rows_be_read():
+    labels = np.zeros_like(SPLIT.labels)
+    labels[:OLD] = SPLIT.labels[:OLD]
+    first = trained("dcgh", *part(slice(OLD)), growing=True)
+    found = jaxcmh.grow(first, [rows([x[OLD:]]) for x in SPLIT.views], labels[OLD:])
+    assert other_bits(found.codes, trained("dcgh", SPLIT.views, labels).codes) <= 1e-2
+    np.testing.assert_array_equal(found.summary.unlabelled, np.hstack([x[OLD:] for x in SPLIT.views]))
+    again = jaxcmh.grow(found, [x[:1] for x in SPLIT.views], labels[-1:])
+    assert other_bits(again.codes[:N], found.codes) <= 1e-3
+
+
 def test_there_may_be_fewer_label_sets_than_bits():
     views, classes = mapped(), SPLIT.labels.argmax(1)
     assert len(np.unique(classes)) < 16
@@ -78,17 +110,21 @@ def test_new_rows_are_mapped_a_block_at_a_time(monkeypatch):
     assert sizes == [150] * 4 + [100] * 6  # views of 20 and 30 columns
 
 
+@pytest.mark.filterwarnings("ignore:labels")
 def test_mapped_features_that_are_not_kept_are_summarised_too():
     n = 2 * reduction.BLOCK_ROWS + 100
     more = jaxcmh.load_dataset("synthetic", train=n, query=30, dims=(20, 30), labels=6).train
+    more.labels[::9] = 0
     kept, blocks = (trained("dcgh", more.views, more.labels, growing=True, room=room) for room in (None, 1e-9))
     np.testing.assert_allclose(blocks.summary.sums, kept.summary.sums, rtol=1e-4, atol=1e-4)
+    np.testing.assert_array_equal(blocks.summary.unlabelled, np.hstack(more.views)[::9])
+    np.testing.assert_array_equal(kept.summary.unlabelled, blocks.summary.unlabelled)
     np.testing.assert_allclose(blocks.summary.R, kept.summary.R, rtol=1e-3, atol=1e-3)
 
 
 def test_a_row_for_each_label_set_has_the_products_of_all_samples():
     data = core.prepare(SPLIT.views, SPLIT.labels)
-    of_sets = growing.data_of(growing.summarised(data), (20, 30), 16)
+    of_sets = growing.data_of(growing.summarised(data, SPLIT.views, np.ones(N, bool)), (20, 30), 16)
     H = np.random.default_rng(0).normal(size=(len(data.sets), 3)).astype(np.float32)
     both = [d.per_sample(H) for d in (data, of_sets)]
     np.testing.assert_allclose(both[1].T @ both[1], both[0].T @ both[0], rtol=1e-4)
@@ -97,9 +133,12 @@ def test_a_row_for_each_label_set_has_the_products_of_all_samples():
     assert float(of_sets.n) == N
 
 
+@pytest.mark.filterwarnings("ignore:labels")
 def test_a_model_keeps_what_it_grows_from_in_its_file(tmp_path):
     first = trained("dcgh", *part(slice(OLD)), growing=True)
-    for model in (first, jaxcmh.grow(first, *part(slice(OLD, None)))):
+    labels = SPLIT.labels[OLD:].copy()
+    labels[::3] = 0
+    for model in (first, jaxcmh.grow(first, [x[OLD:] for x in SPLIT.views], labels)):
         jaxcmh.save(model, tmp_path / "model.safetensors")
         again = jaxcmh.load(tmp_path / "model.safetensors")
         for found, kept in zip(again.summary, model.summary):
@@ -111,6 +150,18 @@ def test_a_model_keeps_what_it_grows_from_in_its_file(tmp_path):
     assert trained("dcgh", *part(slice(OLD))).summary is None
 
 
+def test_a_file_of_before_some_could_be_without_labels_has_labels_for_all(tmp_path):
+    model = trained("dcgh", *part(slice(OLD)), growing=True)
+    jaxcmh.save(model, tmp_path / "model.safetensors")
+    with safetensors.safe_open(tmp_path / "model.safetensors", "numpy") as file:
+        header = json.loads(file.metadata()["jaxcmh"])
+        arrays = {name: file.get_tensor(name) for name in set(file.keys()) - {"growing.unlabelled"}}
+    store.write(tmp_path / "model.safetensors", "jaxcmh", header, arrays)
+    kept = jaxcmh.load(tmp_path / "model.safetensors").summary
+    assert kept.unlabelled.shape == (0, 50)
+    assert kept.unlabelled.dtype == np.float32
+
+
 @pytest.mark.parametrize(
     ("name", "value", "said"),
     [
@@ -118,7 +169,9 @@ def test_a_model_keeps_what_it_grows_from_in_its_file(tmp_path):
         ("sets", np.zeros((2, 6), np.float32), "growing"),
         ("member", np.zeros(OLD, np.int32), "growing.member: expected samples of each"),
         ("member", np.zeros(3, np.int32), "growing.member: expected i4"),
+        ("member", np.full(OLD, -1, np.int32), "growing.unlabelled: expected f4 of shape"),
         ("sums", np.zeros((2, 2), np.float32), "growing.sums: expected f4"),
+        ("unlabelled", np.zeros((1, 50), np.float32), "growing.unlabelled: expected f4 of shape"),
     ],
 )
 def test_a_file_whose_parts_do_not_fit_is_refused(name, value, said, tmp_path):
@@ -136,10 +189,6 @@ def test_what_cannot_grow_is_refused_by_name():
         trained("dcgh", views, labels, growing=True, hash_function="mlp")
     with pytest.raises(ValueError, match="growing: expected more than 63 labelled rows"):
         trained("dcgh", [x[:60] for x in views], labels[:60], growing=True)
-    none = labels.copy()
-    none[3] = 0
-    with pytest.raises(ValueError, match=r"labels: expected some for every row .* 1 of 900 rows have none: encode"):
-        trained("dcgh", views, none, growing=True)
     with pytest.raises(ValueError, match="model: expected one that was trained with growing=True"):
         jaxcmh.grow(trained("dcgh", views, labels), views, labels)
     model = trained("dcgh", views, labels, growing=True)
@@ -147,8 +196,6 @@ def test_what_cannot_grow_is_refused_by_name():
         jaxcmh.grow(model, [views[0], views[0]], labels)
     with pytest.raises(ValueError, match="labels: expected 6 classes, as in training; got 7: train on all pairs anew"):
         jaxcmh.grow(model, views, np.pad(labels, ((0, 0), (0, 1))))
-    with pytest.raises(ValueError, match="labels: expected some for every row"):
-        jaxcmh.grow(model, views, none)
     with pytest.raises(ValueError, match="database: expected 'learned'"):
         jaxcmh.evaluate(jaxcmh.grow(model, views, labels), views, labels, np.tile(labels, (2, 1)), database="encoded")
 
