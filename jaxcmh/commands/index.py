@@ -27,6 +27,7 @@ index_app = App(
 )
 export_app = App(name="export", help="Write an index for another engine.", help_format="markdown")
 
+NO_FEATURES = "--devices: expected with --model and a .npy file of features; nothing else is shared out to be encoded"
 Run = Annotated[Path | None, Parameter(name=["--model", "-m"])]
 
 
@@ -43,6 +44,7 @@ def build(
     bits: checks.Count | None = None,
     codebooks: Path | None = None,
     thumbnails: Flag = False,
+    devices: checks.Count | None = None,
 ) -> None:
     """Make an index. It keeps the texts and labels of pictures and of a run's items, and shows them with answers.
 
@@ -72,13 +74,17 @@ def build(
     thumbnails
         Keep a small picture of each item too, which `jaxcmh serve` shows: of pictures (needs the extra icons), or of a
         run that keeps them.
+    devices
+        Encode the features of a .npy file on the first of so many devices, each its share of the rows; on one by
+        default.
     """
     import jaxcmh.index
 
+    mesh = _mesh(devices, items, model)
     with asked.new_file(out), progress() as steps:
         asked.start(steps)
         steps.step(f"reading {items[0]}")
-        index = _read_items(items, ids, integer_ids, model, view, bits, codebooks, thumbnails, steps)
+        index = _read_items(items, ids, integer_ids, model, view, bits, codebooks, thumbnails, mesh, steps)
         steps.step(f"writing {out}")
         jaxcmh.index.save(index, out)
     print(f"{shown(out)}: {_described(index)}")
@@ -94,6 +100,7 @@ def add(
     model: Run = None,
     view: str | None = None,
     thumbnails: Flag = False,
+    devices: checks.Count | None = None,
     out: Out = None,
 ) -> None:
     """Add items to an index; nothing is trained. Texts and labels of pictures are kept, and shown with answers.
@@ -115,13 +122,16 @@ def add(
         encode one of them only, image or text.
     thumbnails
         Keep a small picture of each new item too, which `jaxcmh serve` shows. Needs the extra icons.
+    devices
+        Encode the features of a .npy file on the first of so many devices, each its share of the rows; on one by
+        default.
     out
         Write here and leave the index as it is; must not exist.
     """
     import jaxcmh.index
     from jaxcmh import store
 
-    place, there = out or index, 0
+    place, there, mesh = out or index, 0, _mesh(devices, items, model)
     with store.only_writer(index) if out is None else asked.new_file(out), progress() as steps:
         asked.start(steps)
         steps.step(f"reading {index}")
@@ -143,13 +153,13 @@ def add(
             if thumbnails:
                 raise ValueError(f"--thumbnails: expected with pictures; got {items[0]}")
             rows = read_rows(_one_file(items), "items")
-            number = None if encoder is None else _view(encoder, rows, view)
+            number = None if encoder is None else _view(encoder, rows, view, mesh)
             if encoder is None:
                 _only_codes(before, rows, "items")
             if names is None and len(before) and before.ids.values.dtype.kind == "U":
                 example = str(before.ids.values[0])
                 raise ValueError(f"--ids: expected names for the new items, as {index} has, such as {example!r}")
-        more: dict[str, Any] = {"model": encoder, "view": number, "details": details}
+        more: dict[str, Any] = {"model": encoder, "view": number, "details": details, "mesh": mesh}
         after = jaxcmh.index.add(before, rows, names, **more) if len(rows) else before
         jaxcmh.index.save(after, place)
     known = f"; {there:,} were there already" if there else ""
@@ -470,6 +480,7 @@ def _read_items(
     bits: int | None,
     codebooks: Path | None,
     thumbnails: bool,
+    mesh: Any,
     steps: "Progress",
 ) -> "Index":
     import numpy as np
@@ -516,7 +527,7 @@ def _read_items(
         books = None if codebooks is None else read_array(codebooks, "--codebooks")
         return jaxcmh.index.build(rows, names, bits=bits, codebooks=books)
     encoder = jaxcmh.load(model)
-    return jaxcmh.index.build(rows, names, model=encoder, view=_view(encoder, rows, view))
+    return jaxcmh.index.build(rows, names, model=encoder, view=_view(encoder, rows, view, mesh), mesh=mesh)
 
 
 def _only_codes(index: "Index", rows: Any, what: str) -> None:
@@ -533,10 +544,20 @@ def _read_export(path: Path) -> "Index":
     return files.read_npz(path) if path.suffix == ".npz" else files.read_parquet(path)
 
 
-def _view(model: "Model", rows: Any, view: str | None) -> int | None:
+def _mesh(devices: int | None, items: list[Path], model: Path | None) -> Any:
+    """The devices that encode features, see `asked.mesh`."""
+    if devices is not None and (model is None or are_raw(items)):
+        raise ValueError(NO_FEATURES)
+    return asked.mesh(devices)
+
+
+def _view(model: "Model", rows: Any, view: str | None, mesh: Any) -> int | None:
     """The view of feature rows; None for codes that the model made."""
-    made = rows.dtype == "uint8" and rows.shape[1] == model.codes.shape[-1]
-    return None if view is None and made else view_number(model, rows, view, "items")
+    if view is None and rows.dtype == "uint8" and rows.shape[1] == model.codes.shape[-1]:
+        if mesh is not None:
+            raise ValueError(NO_FEATURES)
+        return None
+    return view_number(model, rows, view, "items")
 
 
 def _one_file(items: list[Path]) -> Path:

@@ -158,6 +158,7 @@ def build(
     codebooks: Books | None = None,
     bits: int | None = None,
     details: Details | None = None,
+    mesh: Mesh | None = None,
     verbose: bool | None = None,
 ) -> Index:
     """Make an index of items given by their codes, or encoded here by a model.
@@ -171,6 +172,7 @@ def build(
         bits: length of packed codes that were made elsewhere and do not fill their last byte: its other bits are 0, as
             `np.packbits(signs > 0, axis=1, bitorder="little")` leaves them.
         details: texts, labels and thumbnails of the items, to be shown.
+        mesh: encode raw features on these devices, each its share of the rows; to search on them, see `spread`.
         verbose: as for `jaxcmh.train`.
 
     Returns:
@@ -187,7 +189,7 @@ def build(
     """
     if model is not None and codebooks is not None:
         raise ValueError("codebooks: a model brings its own; give one or the other")
-    codes = _encoded(items, model, view)
+    codes = _encoded(items, model, view, mesh)
     if model is not None:
         codebooks = model.codebooks
     if codebooks is not None:
@@ -214,6 +216,7 @@ def add(
     model: Model | None = None,
     view: int | None = None,
     details: Details | None = None,
+    mesh: Mesh | None = None,
     verbose: bool | None = None,
 ) -> Index:
     """The index with more items behind those it has.
@@ -223,7 +226,7 @@ def add(
         items: as for `build`.
         ids: different integers or strings, as the index has, none of them in it; if None, the integers from the
             largest on.
-        model, view, details, verbose: as for `build`.
+        model, view, details, mesh, verbose: as for `build`.
 
     Returns:
         A new index.
@@ -237,7 +240,7 @@ def add(
         ([0, 1, 2], [[0], [7], [3]])
     """
     _check_model(index, model)
-    codes = np.asarray(_encoded(items, model, view, verbose))
+    codes = np.asarray(_encoded(items, model, view, mesh, verbose))
     width = index.blocks.words.shape[1]
     if codes.shape[1] != width:
         raise ValueError(f"items: expected codes of {width} bytes, as the index has; got {codes.shape[1]}")
@@ -593,11 +596,13 @@ def _arranging(codebooks: Any) -> Callable[[Any], topk.Blocks]:
     return topk.distinct if codebooks is None else topk.arrange
 
 
-def _encoded(items: Any, model: Model | None, view: int | None, verbose: bool | None = None) -> Any:
+def _encoded(items: Any, model: Model | None, view: int | None, mesh: Mesh | None, verbose: bool | None = None) -> Any:
     if view is not None:
         if model is None:
             raise ValueError("view: expected with a model only; without one, items are codes")
-        return encoded_with(model, checks.rows(items, "items"), view, verbose=verbose, name="items")
+        return encoded_with(model, checks.rows(items, "items"), view, mesh, verbose, "items")
+    if mesh is not None:
+        raise ValueError("mesh: expected with raw features and the view that they are of; codes are not encoded")
     codes = checks.codes(items, "items")
     if model is not None and codes.shape[1] != model.codes.shape[-1]:
         raise ValueError(

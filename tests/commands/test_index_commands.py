@@ -122,6 +122,15 @@ def test_a_run_becomes_an_index_that_texts_and_features_search(capsys, run):
     np.save("images.npy", images)
     call(capsys, "index", "build", "images.npy", "--model", run, "--out", "new.index")
     np.testing.assert_array_equal(indexes.load("new.index").codes, jaxcmh.encode(model, images, 0))
+    call(capsys, "index", "build", "images.npy", "--model", run, "--devices", 8, "--out", "eight.index")
+    np.testing.assert_array_equal(indexes.load("eight.index").codes, indexes.load("new.index").codes)
+    call(capsys, "index", "add", "eight.index", "images.npy", "--model", run, "--devices", 3)
+    np.testing.assert_array_equal(indexes.load("eight.index").codes[len(images) :], indexes.load("new.index").codes)
+    for given in (["codes.npy"], ["codes.npy", "--model", run], [run], [run, "--model", run]):
+        said = refused(capsys, "index", "build", *given, "--devices", 8, "--out", "codes.index")
+        assert "--devices: expected with --model and a .npy file of features" in said
+    said = refused(capsys, "index", "add", "eight.index", "codes.npy", "--model", run, "--devices", 8)
+    assert "--devices: expected with --model and a .npy file of features" in said
     words = ("index", "add", "learned.index", "images.npy", "--model", run / "model.safetensors", "--view", 0)
     name = split.items.names[split.train.ids[0]]
     assert f"--ids: expected names for the new items, as learned.index has, such as '{name}'" in refused(capsys, *words)

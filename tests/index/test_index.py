@@ -13,6 +13,7 @@ import safetensors
 import jaxcmh
 from jaxcmh import index as indexes
 from jaxcmh import store
+from jaxcmh.learning import features
 from jaxcmh.learning.mesh import row_mesh
 from jaxcmh.retrieval import topk
 
@@ -148,6 +149,22 @@ def test_an_index_spread_over_devices_gives_the_same():
     with pytest.raises(ValueError, match="mesh: expected without a radius"):
         indexes.answers(spread, QUERIES, None, radius=1, mesh=devices)
     np.testing.assert_array_equal(indexes.remove(spread, [3]).codes, np.delete(CODES, 1, axis=0))
+
+
+@pytest.mark.parametrize("kind", ["model", "lookup_model"])
+def test_devices_encode_items_as_one_does(kind, split, request, monkeypatch):
+    model, devices, given = request.getfixturevalue(kind), row_mesh(), []
+    images, texts = split.train.views
+    index = indexes.add(indexes.build(images[:150], model=model, view=0), texts[150:], model=model, view=1)
+    mapped = features.mapped
+    monkeypatch.setattr(features, "mapped", lambda *a: given.append(mapped(*a)) or given[-1])
+    found = indexes.build(images[:150], model=model, view=0, mesh=devices)
+    found = indexes.add(found, texts[150:], model=model, view=1, mesh=devices)
+    np.testing.assert_array_equal(found.codes, index.codes)
+    assert [len({shard.device for shard in phi.addressable_shards}) for phi in given] == [8, 8]
+    for refused in (lambda: indexes.build(CODES, mesh=devices), lambda: indexes.add(index, CODES, mesh=devices)):
+        with pytest.raises(ValueError, match="mesh: expected with raw features and the view that they are of"):
+            refused()
 
 
 def test_an_index_is_a_pytree():
