@@ -129,6 +129,8 @@ def encoder(s: State, data: Data, p: Params) -> tuple[Array, ...]:
 
 updates = (update_P, update_V, update_B, update_E)
 # 1,500 anchors, the default of Features, are the paper's.
-method = Method("amsh", Params(), init, updates, objective, codes, encoder, max_iterations=15, across=False)
+method = Method(
+    "amsh", Params(), init, updates, objective, codes, encoder, max_iterations=15, across=False, label_rows=()
+)
 paper_params = {"mirflickr25k": Params()}
 variants: dict[str, Method] = {}

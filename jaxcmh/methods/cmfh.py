@@ -84,6 +84,7 @@ method = Method(
     max_iterations=25,
     features=Features("centre"),
     prepare=decomposed,
+    label_rows=(),
 )
 paper_params: dict[str, Params] = {}
 variants: dict[str, Method] = {}

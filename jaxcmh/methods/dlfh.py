@@ -130,6 +130,7 @@ method = Method(
     max_iterations=30,
     features=Features("identity"),
     across=False,
+    label_rows=(),
 )
 paper_params = dict.fromkeys(("wiki", "mirflickr25k", "nuswide10"), Params())
 variants = {

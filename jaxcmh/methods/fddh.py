@@ -134,6 +134,7 @@ method = Method(
     tolerance=1e-4,
     features=Features(anchors=800, width=0.71),
     across=False,
+    label_rows=(),
 )
 paper_params = {"wiki": Params(), "mirflickr25k": Params(theta2=1.0, gamma=1e5)}
 variants: dict[str, Method] = {}

@@ -112,6 +112,7 @@ method = Method(
     features=Features(anchors=500, width=0.71),
     prepare=prepare,
     across=False,
+    label_rows=(),
 )
 paper_params = {"wiki": Params()}
 variants = {"unit": method._replace(prepare=partial(prepare, unit=True))}  # similarity of labels with length 1

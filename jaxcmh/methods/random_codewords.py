@@ -67,6 +67,7 @@ method = Method(
     max_iterations=1,
     features=Features(anchors=800, width=0.71),  # exp(-d²/h), h the mean squared distance
     by_labels=True,
+    label_rows=(),
 )
 paper_params: dict[str, Params] = {}
 variants = {"labels": method._replace(init=partial(init, of_labels=True))}
