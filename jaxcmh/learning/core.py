@@ -7,6 +7,7 @@ hyper-parameters are data, so that changing them compiles nothing and `sweep` ca
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import cache, partial, wraps
+from itertools import compress
 from typing import Any, Literal, NamedTuple
 
 import jax
@@ -21,6 +22,7 @@ from jaxcmh.learning import reduction
 from jaxcmh.learning.compilation import options, quickly
 from jaxcmh.learning.features import Features
 from jaxcmh.learning.linalg import exact, lstsq, sign, unit_rows
+from jaxcmh.learning.ones import OfSamples, Ones, Places
 from jaxcmh.learning.streaming import Labelled
 from jaxcmh.progress import shown_while
 
@@ -122,8 +124,13 @@ class Data(NamedTuple):
 
     def _columns(self) -> tuple[Any, ...]:
         """What Z is made of, (n, k) each."""
-        of_sets = label_columns(self.sets, self.labels.shape[1] > 0, self.unit_labels.shape[1] > 0)
-        if reduction.in_memory(*self.features):
+        wanted = self.labels.shape[1] > 0, self.unit_labels.shape[1] > 0
+        whole = reduction.in_memory(*self.features)
+        if whole and any(wanted) and isinstance(self.linked, Places):
+            matrices = labels_of_sets(self), unit_labels_of_sets(self), Ones(jnp.ones_like(self.sets[:, :1]))
+            return *self.features, of_samples(self, *compress(matrices, (*wanted, True)))
+        of_sets = label_columns(self.sets, *wanted)
+        if whole:
             return *self.features, self.per_sample(of_sets)
         return *self.features, Labelled(of_sets, self.member, self.mask)
 
@@ -132,6 +139,23 @@ class Data(NamedTuple):
 def label_columns(sets: Array, labels: bool = True, unit_labels: bool = True) -> Array:
     """[L, Y, 1] (u, 2c + 1) of label sets (u, c), or those of L and Y that are wanted."""
     return jnp.column_stack([sets] * labels + [unit_rows(sets)] * unit_labels + [jnp.ones(len(sets), sets.dtype)])
+
+
+def labels_of_sets(data: Data) -> Ones:
+    """L (u, c), of data whose method has `ones.places` as its `links`."""
+    return Ones(data.sets, data.linked)
+
+
+def unit_labels_of_sets(data: Data) -> Ones:
+    """The same with rows of length 1."""
+    L = labels_of_sets(data)
+    often = L @ jnp.ones((L.dense.shape[1], 1), L.dense.dtype)
+    return L._replace(scale=1 / jnp.sqrt(jnp.maximum(often, 1)))
+
+
+def of_samples(data: Data, *of_sets: Ones) -> OfSamples:
+    """Matrices of label sets side by side, with a row for each sample."""
+    return OfSamples(of_sets, data.member, data.mask)
 
 
 def of_views(first: float | Array, further: float | Array, data: Data) -> list[float | Array]:

@@ -23,11 +23,11 @@ import jax.numpy as jnp
 from jax import Array, lax, random
 
 from jaxcmh.checks import Weight, Whole, checked
-from jaxcmh.learning.core import Data, Method
+from jaxcmh.learning.core import Data, Method, labels_of_sets
 from jaxcmh.learning.encoders import Unlabelled, nearest_words, spanned
 from jaxcmh.learning.features import Features
 from jaxcmh.learning.linalg import least_norm, lstsq, product_gap, qr, refined, ridge_factor, sqnorm, sums_of_words
-from jaxcmh.learning.ones import labels_of_sets, places
+from jaxcmh.learning.ones import places
 
 
 class Params(NamedTuple):

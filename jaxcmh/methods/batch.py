@@ -24,6 +24,7 @@ from jaxcmh.learning.core import Data, Method
 from jaxcmh.learning.encoders import ridge
 from jaxcmh.learning.features import Features
 from jaxcmh.learning.linalg import balanced, product_gap, sign, sqnorm
+from jaxcmh.learning.ones import places
 
 
 class Params(NamedTuple):
@@ -104,6 +105,7 @@ method = Method(
     max_iterations=6,
     features=Features("rbf_centred", 1000, 1.05),  # exp(-d²/2s), s the mean squared distance, less its mean
     diagnostics=diagnostics,
+    links=places,
 )
 paper_params = dict.fromkeys(("wiki", "mirflickr25k", "nuswide10"), Params())
 variants: dict[str, Method] = {}

@@ -19,6 +19,7 @@ from jaxcmh.learning.core import Data, Method
 from jaxcmh.learning.encoders import decomposed, ridge_by_svd
 from jaxcmh.learning.features import Features
 from jaxcmh.learning.linalg import descend, lstsq, sign, sqnorm
+from jaxcmh.learning.ones import places
 
 SWEEPS = 10  # over the bits in each update of the codes; by then hardly any bit changes
 
@@ -88,6 +89,8 @@ method = Method(
     max_iterations=5,
     features=Features("centre"),
     prepare=decomposed,
+    label_rows=("labels",),
+    links=places,
 )
 paper_params = {"wiki": Params(), "mirflickr25k": Params(), "nuswide10": Params()}
 variants = {

@@ -28,6 +28,7 @@ from jaxcmh.learning.core import Data, Method
 from jaxcmh.learning.encoders import ridge
 from jaxcmh.learning.features import Features
 from jaxcmh.learning.linalg import balanced, polar, product_gap, sign, similarity_factors, sqnorm
+from jaxcmh.learning.ones import places
 
 
 class Params(NamedTuple):
@@ -113,6 +114,7 @@ method = Method(
     max_iterations=5,
     features=Features("identity"),
     prepare=prepare,
+    links=places,
 )
 paper_params = dict.fromkeys(("mirflickr25k", "iaprtc12", "nuswide10"), Params())
 variants: dict[str, Method] = {}

@@ -16,11 +16,22 @@ from typing import NamedTuple
 import jax.numpy as jnp
 from jax import Array, random
 
-from jaxcmh.learning.core import Data, Method, by_rows, codes_by_rows, of_views, random_codes, stage, summed
+from jaxcmh.learning.core import (
+    Data,
+    Method,
+    by_rows,
+    codes_by_rows,
+    labels_of_sets,
+    of_views,
+    random_codes,
+    stage,
+    summed,
+    unit_labels_of_sets,
+)
 from jaxcmh.learning.encoders import SVD, decomposed, ridge_by_svd, spanned
 from jaxcmh.learning.features import Features
 from jaxcmh.learning.linalg import descend, sign, sqnorm
-from jaxcmh.learning.ones import labels_of_sets, places, unit_labels_of_sets
+from jaxcmh.learning.ones import places
 from jaxcmh.methods import imads_mapping
 from jaxcmh.methods.imads_mapping import Params
 

@@ -21,6 +21,7 @@ from jaxcmh.learning.core import Data, Method
 from jaxcmh.learning.encoders import decomposed, ridge_by_svd
 from jaxcmh.learning.features import Features
 from jaxcmh.learning.linalg import lstsq, sign, sqnorm, unit_rows
+from jaxcmh.learning.ones import places
 
 
 class Params(NamedTuple):
@@ -89,6 +90,8 @@ method = Method(
     features=Features("centre"),
     prepare=decomposed,
     by_labels=True,
+    label_rows=("unit_labels",),
+    links=places,
 )
 paper_params = {"mirflickr25k": Params()}
 variants: dict[str, Method] = {}

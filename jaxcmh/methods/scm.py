@@ -25,6 +25,7 @@ from jaxcmh.learning.core import Data, Method
 from jaxcmh.learning.encoders import decomposed
 from jaxcmh.learning.features import Features
 from jaxcmh.learning.linalg import eigh, product_gap, sign, similarity_factors
+from jaxcmh.learning.ones import places
 
 
 class Params(NamedTuple):
@@ -111,6 +112,8 @@ method = Method(
     max_iterations=1,
     features=Features("centre"),
     prepare=decomposed,
+    label_rows=("unit_labels",),
+    links=places,
 )
 paper_params: dict[str, Params] = {}
 variants = {"stop": method._replace(updates=(partial(update_bits, stop=True),))}

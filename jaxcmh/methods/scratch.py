@@ -23,6 +23,7 @@ from jaxcmh.learning.core import Data, Method
 from jaxcmh.learning.encoders import decomposed, ridge, ridge_by_svd
 from jaxcmh.learning.features import Features
 from jaxcmh.learning.linalg import lstsq, polar, sign, sqnorm
+from jaxcmh.learning.ones import places
 
 
 class Params(NamedTuple):
@@ -116,6 +117,7 @@ method = Method(
     max_iterations=20,  # a parameter: with more of them mAP goes on to change
     features=Features("rbf_centred", 500, 1.05),  # exp(-d²/2s), s the mean squared distance, less its mean
     prepare=decomposed,
+    links=places,
 )
 paper_params = dict.fromkeys(("wiki", "mirflickr25k", "nuswide10"), Params())
 variants = {

@@ -18,6 +18,7 @@ from jaxcmh.learning.core import Data, Method, of_views
 from jaxcmh.learning.encoders import decomposed, ridge_by_svd
 from jaxcmh.learning.features import Features
 from jaxcmh.learning.linalg import lstsq, sign, sqnorm
+from jaxcmh.learning.ones import places
 
 
 class Params(NamedTuple):
@@ -86,6 +87,8 @@ method = Method(
     features=Features(anchors=500, width=0.5),
     prepare=decomposed,
     across=False,
+    label_rows=("labels",),
+    links=places,
 )
 paper_params = dict.fromkeys(("wiki", "mirflickr25k", "nuswide10"), Params())
 paper_features = {"nuswide10": Features(anchors=5000, width=0.5)}

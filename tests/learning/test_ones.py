@@ -33,13 +33,26 @@ def test_products_by_places_are_those_of_the_matrix(unit):
             np.testing.assert_allclose(one.gram(w), whole.T @ (w * whole), atol=1e-12)
 
 
+def test_reduced_rows_by_places_are_those_by_columns_of_labels():
+    labels = sparse_sets(600)
+    labels[0, 0] = 1
+    views = [np.random.default_rng(0).normal(size=(600, q)) for q in (9, 7)]
+    data = core.prepare(views, labels)
+    few, rows = data._replace(linked=ones.places(np.asarray(data.sets))), jax.random.normal(jax.random.key(0), (600, 8))
+    assert data.turned is not None
+    assert few.linked is not None
+    np.testing.assert_allclose(few.coordinates(rows), data.coordinates(rows), atol=1e-5)
+    reduced = data.coordinates(rows)
+    np.testing.assert_allclose(few.rows(reduced), data.rows(reduced), atol=1e-4)
+
+
 def test_places_are_left_out_where_ones_are_not_few():
     assert ones.places(np.ones((4, 4))) is None
     assert ones.places(np.eye(99)) is None
     assert ones.places(np.eye(100)) is not None
 
 
-@pytest.mark.parametrize("name", ["acqh", "imads"])
+@pytest.mark.parametrize("name", ["acqh", "imads", "fcmh", "srlch"])
 def test_methods_learn_the_same_by_places(name, monkeypatch):
     labels, rng = sparse_sets(300), np.random.default_rng(2)
     labels[0, 0] = 1
