@@ -168,12 +168,14 @@ def descend(B: Array, target: Array, H: Array, project: Callable[[Array], Array]
         [[1.0, -1.0]]
     """
 
-    def column(turn: Array, B: Array) -> Array:
-        k = turn % B.shape[1]
-        rest = target[:, k] - B @ H[:, k] + B[:, k] * H[k, k]
-        return B.at[:, k].set(project((rest / H[k, k])[:, None])[:, 0])
+    target = target.T  # of which a column is one piece of memory, as of B below
 
-    return lax.fori_loop(0, sweeps * B.shape[1], column, B)
+    def column(turn: Array, B: Array) -> Array:
+        k = turn % len(B)
+        rest = target[k] - H[k] @ B + B[k] * H[k, k]
+        return B.at[k].set(project((rest / H[k, k])[:, None])[:, 0])
+
+    return lax.fori_loop(0, sweeps * B.shape[1], column, B.T).T
 
 
 def polar(M: Array, beside: Array | None = None) -> Array:
