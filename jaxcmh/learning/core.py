@@ -21,7 +21,7 @@ from jaxcmh.checks import Bits, Count, Iterations, Key, Keys, Labels, Pairs, Wei
 from jaxcmh.learning import reduction
 from jaxcmh.learning.compilation import options, quickly
 from jaxcmh.learning.features import Features
-from jaxcmh.learning.linalg import exact, lstsq, sign, unit_rows
+from jaxcmh.learning.linalg import exact, lstsq, sign, sqnorm, unit_rows
 from jaxcmh.learning.ones import OfSamples, Ones, Places
 from jaxcmh.learning.streaming import Labelled
 from jaxcmh.progress import shown_while
@@ -151,6 +151,12 @@ def unit_labels_of_sets(data: Data) -> Ones:
     L = labels_of_sets(data)
     often = L @ jnp.ones((L.dense.shape[1], 1), L.dense.dtype)
     return L._replace(scale=1 / jnp.sqrt(jnp.maximum(often, 1)))
+
+
+def squared_similarity(data: Data) -> Array:
+    """|S|² of S = 2 Y Yᵀ - 1 1ᵀ."""
+    Y, counts = unit_labels_of_sets(data), data.counts[:, None]
+    return 4 * sqnorm(Y.gram(counts)) - 4 * sqnorm(Y.transposed_times(counts)) + data.n**2
 
 
 def of_samples(data: Data, *of_sets: Ones) -> OfSamples:

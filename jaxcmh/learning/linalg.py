@@ -131,6 +131,22 @@ def _product_gap_jvp(primals: tuple, tangents: tuple) -> tuple[Array, Array]:
     return product_gap(*primals), jax.jvp(expanded_gap, primals, tangents)[1]
 
 
+def gap_to_wide(BR: Array, KQ: Array, K_squared: Array) -> Array:
+    """|Q R Bᵀ - K|² of Q with orthonormal columns, where K has more dimensions: what K has beside Q is no small part.
+
+    Args:
+        BR: (n, k) B Rᵀ.
+        KQ: (n, k) KᵀQ.
+        K_squared: |K|².
+
+    Example:
+        >>> Q, K = jnp.eye(2)[:, :1], 2 * jnp.eye(2)
+        >>> float(gap_to_wide(Q, K.T @ Q, sqnorm(K)))  # B Rᵀ = Q: of K - Q Qᵀ a 1 and a 2 are left
+        5.0
+    """
+    return sqnorm(BR - KQ) + K_squared - sqnorm(KQ)
+
+
 def sign(x: Array, mask: Array | None = None) -> Array:
     """Codes in {-1, +1} with sgn(0) = +1; rows that are padding (mask 0) become 0.
 

@@ -20,10 +20,10 @@ import jax.numpy as jnp
 from jax import Array, random
 
 from jaxcmh.checks import Weight
-from jaxcmh.learning.core import Data, Method
+from jaxcmh.learning.core import Data, Method, unit_labels_of_sets
 from jaxcmh.learning.encoders import ridge
 from jaxcmh.learning.features import Features
-from jaxcmh.learning.linalg import balanced, product_gap, sign, sqnorm
+from jaxcmh.learning.linalg import balanced, gap_to_wide, product_gap, sign, sqnorm
 from jaxcmh.learning.ones import places
 
 
@@ -68,9 +68,17 @@ def update_V(s: State, data: Data, p: Params) -> State:
     return s._replace(V=balanced(J, data.ones), B_p=B)
 
 
+def label_gap(s: State, data: Data) -> Array:
+    """|V Bᵀ - r Y Yᵀ|²."""
+    Y, (r, c), root = data.unit_labels, s.U_0.shape, jnp.sqrt(data.n)
+    if c <= r:
+        return product_gap(s.V, s.B_p, r * Y, Y)
+    YTY = unit_labels_of_sets(data).gram(data.counts[:, None])
+    return gap_to_wide(root * s.B_p, r * Y @ (Y.T @ s.V) / root, r**2 * sqnorm(YTY))  # VᵀV = nI
+
+
 def objective(s: State, data: Data, p: Params) -> Array:
-    Y = data.unit_labels
-    loss = product_gap(s.V, s.B_p, s.B.shape[1] * Y, Y) + p.omega * sqnorm(s.B_p - s.V)
+    loss = label_gap(s, data) + p.omega * sqnorm(s.B_p - s.V)
     loss += p.eta * sum(sqnorm(X - s.V @ U) for X, U in zip(data.views, s.U))
     return loss + p.eta0 * sqnorm(data.labels - s.V @ s.U_0)
 

@@ -27,7 +27,7 @@ from jax import Array, random
 from jaxcmh.checks import Weight
 from jaxcmh.learning.core import Data, Method
 from jaxcmh.learning.encoders import ridge
-from jaxcmh.learning.linalg import polar, product_gap, sign, sqnorm, unit_rows
+from jaxcmh.learning.linalg import gap_to_wide, polar, product_gap, sign, sqnorm, unit_rows
 
 
 class Params(NamedTuple):
@@ -105,9 +105,8 @@ def label_gap(s: State, B: Array, data: Data) -> Array:
     (Y_u, H), Y, (c, r) = of_sets(s, data), data.unit_labels, s.U.shape
     if c <= r:
         return product_gap(H, B, r * Y_u, Y)
-    # Y Yᵀ has more dimensions than B: what of it is beside B is no small part.  BᵀB = nI.
-    along = r * Y_u @ (Y.T @ B) / jnp.sqrt(data.n)
-    return sqnorm(jnp.sqrt(data.n) * H - along) + r**2 * sqnorm(Y.T @ Y) - sqnorm(along)
+    root = jnp.sqrt(data.n)  # BᵀB = nI
+    return gap_to_wide(root * H, r * Y_u @ (Y.T @ B) / root, r**2 * sqnorm(Y.T @ Y))
 
 
 def objective(s: State, data: Data, p: Params) -> Array:

@@ -24,10 +24,10 @@ import jax.numpy as jnp
 from jax import Array, random
 
 from jaxcmh.checks import Weight
-from jaxcmh.learning.core import Data, Method
+from jaxcmh.learning.core import Data, Method, labels_of_sets, squared_similarity
 from jaxcmh.learning.encoders import ridge
 from jaxcmh.learning.features import Features
-from jaxcmh.learning.linalg import balanced, polar, product_gap, sign, similarity_factors, sqnorm
+from jaxcmh.learning.linalg import balanced, gap_to_wide, polar, product_gap, sign, similarity_factors, sqnorm
 from jaxcmh.learning.ones import places
 
 
@@ -46,10 +46,15 @@ class State(NamedTuple):
     E: Array  # (c, r) prototypes
 
 
-def prepare(data: Data) -> Array:
-    """C for beta = 1; a class without samples has none."""
-    N = data.labels / jnp.maximum(jnp.linalg.norm(data.labels, axis=0), 1)
-    return N.T @ N
+class Known(NamedTuple):
+    C: Array  # (c, c) for beta = 1; a class without samples has none
+    S_squared: Array  # () |S|²
+
+
+def prepare(data: Data) -> Known:
+    LTL = labels_of_sets(data).gram(data.counts[:, None])
+    sizes = jnp.sqrt(jnp.maximum(jnp.diagonal(LTL), 1))
+    return Known(LTL / jnp.outer(sizes, sizes), squared_similarity(data))
 
 
 def similar(M: Array, data: Data) -> Array:
@@ -74,7 +79,7 @@ def update_B(s: State, data: Data, p: Params) -> State:
 
 def update_V(s: State, data: Data, p: Params) -> State:
     B = data.reduced(s.B)
-    J = B @ s.R.T + p.alpha * len(s.R) * similar(B, data) + p.beta * data.labels @ (data.extra @ s.E)
+    J = B @ s.R.T + p.alpha * len(s.R) * similar(B, data) + p.beta * data.labels @ (data.extra.C @ s.E)
     return s._replace(V=balanced(J, data.ones), B_p=B)
 
 
@@ -84,15 +89,22 @@ def update_R(s: State, data: Data, p: Params) -> State:
 
 
 def update_E(s: State, data: Data, p: Params) -> State:
-    D = p.beta * data.extra.sum(1)
-    return s._replace(E=p.beta * data.extra @ (data.labels.T @ s.V) / (data.n * D + p.gamma)[:, None])
+    D = p.beta * data.extra.C.sum(1)
+    return s._replace(E=p.beta * data.extra.C @ (data.labels.T @ s.V) / (data.n * D + p.gamma)[:, None])
+
+
+def similarity_gap(s: State, data: Data) -> Array:
+    """|V Bᵀ - r S|²."""
+    (c, r), root = s.E.shape, jnp.sqrt(data.n)
+    if c <= r:
+        return product_gap(s.V, s.B_p, *similarity_factors(data.unit_labels, data.ones, r))
+    return gap_to_wide(root * s.B_p, r * similar(s.V, data) / root, r**2 * data.extra.S_squared)  # VᵀV = nI
 
 
 def objective(s: State, data: Data, p: Params) -> Array:
-    rS = similarity_factors(data.unit_labels, data.ones, len(s.R))
-    loss = sqnorm(s.B_p - s.V @ s.R) + p.alpha * product_gap(s.V, s.B_p, *rS) + p.gamma * sqnorm(s.E)
-    loss += p.beta * data.n * jnp.vdot(data.extra.sum(1), (s.E * s.E).sum(1))
-    return loss - 2 * p.beta * jnp.vdot(data.labels.T @ s.V, data.extra @ s.E)
+    loss = sqnorm(s.B_p - s.V @ s.R) + p.alpha * similarity_gap(s, data) + p.gamma * sqnorm(s.E)
+    loss += p.beta * data.n * jnp.vdot(data.extra.C.sum(1), (s.E * s.E).sum(1))
+    return loss - 2 * p.beta * jnp.vdot(data.labels.T @ s.V, data.extra.C @ s.E)
 
 
 def codes(s: State, data: Data, p: Params) -> Array:

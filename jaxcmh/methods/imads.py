@@ -24,6 +24,7 @@ from jaxcmh.learning.core import (
     labels_of_sets,
     of_views,
     random_codes,
+    squared_similarity,
     stage,
     summed,
     unit_labels_of_sets,
@@ -53,9 +54,7 @@ class Known(NamedTuple):
 
 
 def prepare(data: Data) -> Known:
-    Y, counts = unit_labels_of_sets(data), data.counts[:, None]
-    S_squared = 4 * sqnorm(Y.gram(counts)) - 4 * sqnorm(Y.transposed_times(counts)) + data.n**2
-    return Known(decomposed(data), S_squared)
+    return Known(decomposed(data), squared_similarity(data))
 
 
 def init(key: Array, data: Data, p: Params, bits: int, stage_one: Method) -> State:

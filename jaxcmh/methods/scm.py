@@ -21,10 +21,10 @@ import numpy as np
 from jax import Array, lax
 
 from jaxcmh.checks import Weight
-from jaxcmh.learning.core import Data, Method
+from jaxcmh.learning.core import Data, Method, squared_similarity
 from jaxcmh.learning.encoders import decomposed
 from jaxcmh.learning.features import Features
-from jaxcmh.learning.linalg import eigh, product_gap, sign, similarity_factors
+from jaxcmh.learning.linalg import eigh, gap_to_wide, product_gap, qr, sign, similarity_factors
 from jaxcmh.learning.ones import places
 
 
@@ -88,9 +88,19 @@ def update_bits(s: State, data: Data, p: Params, stop: bool = False) -> State:
     return coded(tuple(W_m.T for W_m in W), data)
 
 
+def similarity_gap(A: Array, B: Array, data: Data) -> Array:
+    """|A Bᵀ - r S|² of codes as reduced rows."""
+    Y, r = data.unit_labels, A.shape[1]
+    if Y.shape[1] <= r:
+        return product_gap(A, B, *similarity_factors(Y, data.ones, r))
+    Q, R = qr(A)
+    SQ = 2 * Y @ (Y.T @ Q) - jnp.outer(data.ones, data.ones @ Q)
+    return gap_to_wide(B @ R.T, r * SQ, r**2 * squared_similarity(data))
+
+
 def objective(s: State, data: Data, p: Params) -> Array:
-    B, rS = [data.reduced(B_m) for B_m in s.B], similarity_factors(data.unit_labels, data.ones, s.B[0].shape[1])
-    return sum((product_gap(B[m], B[l], *rS) for l in range(len(B)) for m in range(l)), jnp.zeros((), B[0].dtype))
+    B = [data.reduced(B_m) for B_m in s.B]
+    return sum((similarity_gap(B[m], B[l], data) for l in range(len(B)) for m in range(l)), jnp.zeros((), B[0].dtype))
 
 
 def codes(s: State, data: Data, p: Params) -> Array:
