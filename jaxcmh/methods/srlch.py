@@ -14,10 +14,10 @@ import jax.numpy as jnp
 from jax import Array
 
 from jaxcmh.checks import Weight
-from jaxcmh.learning.core import Data, Method, of_views
-from jaxcmh.learning.encoders import decomposed, ridge_by_svd
+from jaxcmh.learning.core import Data, Method, labels_of_sets, of_views
+from jaxcmh.learning.encoders import SVD, decomposed, ridge_by_svd
 from jaxcmh.learning.features import Features
-from jaxcmh.learning.linalg import lstsq, sign, sqnorm
+from jaxcmh.learning.linalg import refined, sign, sqnorm
 from jaxcmh.learning.ones import places
 
 
@@ -35,6 +35,15 @@ class State(NamedTuple):
     B: Array  # (n, r) codes
 
 
+class Known(NamedTuple):
+    svd: tuple[SVD, ...]  # of each X_m, for every update of P
+    LTL: Array  # (c, c) how many samples have both labels
+
+
+def prepare(data: Data) -> Known:
+    return Known(decomposed(data), labels_of_sets(data).gram(data.counts[:, None]))
+
+
 def init(key: Array, data: Data, p: Params, bits: int) -> State:
     """Random codes, all else at 0."""
     B = sign(data.gaussian(key, len(data.mask), bits), data.mask)
@@ -45,21 +54,27 @@ def init(key: Array, data: Data, p: Params, bits: int) -> State:
 def update_P(s: State, data: Data, p: Params) -> State:
     B = data.along_views(s.B)
     weights = of_views(p.rho1, p.rho2, data)
-    return s._replace(P=tuple(ridge_by_svd(X, B, rho) for X, rho in zip(data.extra, weights)))
+    return s._replace(P=tuple(ridge_by_svd(X, B, rho) for X, rho in zip(data.extra.svd, weights)))
 
 
 def update_W(s: State, data: Data, p: Params) -> State:
-    return s._replace(W=lstsq((1.0, data.labels, data.coordinates(s.B)), ridge=p.lam))
+    L, I = labels_of_sets(data), jnp.eye(len(s.W), dtype=s.W.dtype)
+    LB = L.transposed_times(data.roots * data.of_sets(s.B))
+
+    def undone(W: Array) -> Array:
+        return LB - L.transposed_times(data.counts[:, None] * (L @ W)) - p.lam * W
+
+    return s._replace(W=refined(data.extra.LTL + p.lam * I, undone, s.W.shape[1]))
 
 
 def update_B(s: State, data: Data, p: Params) -> State:
     fits = zip(of_views(p.mu1, p.mu2, data), data.features, s.P)
-    pull = data.per_sample(data.sets @ s.W) + sum(mu * (X @ P) for mu, X, P in fits)
+    pull = data.per_sample(labels_of_sets(data) @ s.W) + sum(mu * (X @ P) for mu, X, P in fits)
     return s._replace(B=sign(pull, data.mask))
 
 
 def objective(s: State, data: Data, p: Params) -> Array:
-    loss = sqnorm(s.B - data.per_sample(data.sets @ s.W)) + p.lam * sqnorm(s.W)
+    loss = sqnorm(s.B - data.per_sample(labels_of_sets(data) @ s.W)) + p.lam * sqnorm(s.W)
     weights = zip(of_views(p.mu1, p.mu2, data), of_views(p.rho1, p.rho2, data))
     for (mu, rho), X, P in zip(weights, data.features, s.P):
         loss += mu * (sqnorm(s.B - X @ P) + rho * sqnorm(P))
@@ -85,9 +100,9 @@ method = Method(
     codes,
     encoder,
     features=Features(anchors=500, width=0.5),
-    prepare=decomposed,
+    prepare=prepare,
     across=False,
-    label_rows=("labels",),
+    label_rows=(),
     links=places,
 )
 paper_params = dict.fromkeys(("wiki", "mirflickr25k", "nuswide10"), Params())
