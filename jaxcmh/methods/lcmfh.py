@@ -17,10 +17,10 @@ import jax.numpy as jnp
 from jax import Array, random
 
 from jaxcmh.checks import Weight
-from jaxcmh.learning.core import Data, Method
-from jaxcmh.learning.encoders import decomposed, ridge_by_svd
+from jaxcmh.learning.core import Data, Method, unit_labels_of_sets
+from jaxcmh.learning.encoders import SVD, decomposed, ridge_by_svd
 from jaxcmh.learning.features import Features
-from jaxcmh.learning.linalg import lstsq, sign, sqnorm, unit_rows
+from jaxcmh.learning.linalg import lstsq, qr, sign, smallest_ridge, sqnorm, upper_solve
 from jaxcmh.learning.ones import places
 
 
@@ -34,6 +34,17 @@ class State(NamedTuple):
     Z: Array  # (c, r) code of each label
     U: tuple[Array, ...]  # (r, q_m) basis of each view
     W: tuple[Array, ...]  # (q_m, r) hash functions
+
+
+class Known(NamedTuple):
+    svd: tuple[SVD, ...]  # of each X_m, for every update of W
+    QR: tuple[Array, Array]  # of Y over the smallest ridge, for every update of Z
+
+
+def prepare(data: Data) -> Known:
+    Y = data.unit_labels
+    least = jnp.sqrt(smallest_ridge(Y)) * jnp.eye(Y.shape[1], dtype=Y.dtype)
+    return Known(decomposed(data), qr(jnp.concatenate([Y, least])))
 
 
 def init(key: Array, data: Data, p: Params, bits: int) -> State:
@@ -53,12 +64,13 @@ def update_Z(s: State, data: Data, p: Params) -> State:
     terms, I = [], jnp.eye(s.Z.shape[1], dtype=s.Z.dtype)
     for X, U, W in zip(data.views, s.U, s.W):
         terms += [(p.lam / len(s.U), U.T, X.T), (p.mu, I, (X @ W).T)]
-    return s._replace(Z=lstsq((1.0, data.unit_labels, lstsq(*terms, ridge=p.gamma).T)))
+    (Q, R), V = data.extra.QR, lstsq(*terms, ridge=p.gamma).T
+    return s._replace(Z=upper_solve(R, Q[: len(V)].T @ V))
 
 
 def update_W(s: State, data: Data, p: Params) -> State:
     V = data.unit_labels @ s.Z
-    return s._replace(W=tuple(ridge_by_svd(X, V, p.gamma / p.mu) for X in data.extra))
+    return s._replace(W=tuple(ridge_by_svd(X, V, p.gamma / p.mu) for X in data.extra.svd))
 
 
 def objective(s: State, data: Data, p: Params) -> Array:
@@ -70,7 +82,7 @@ def objective(s: State, data: Data, p: Params) -> Array:
 
 
 def codes(s: State, data: Data, p: Params) -> Array:
-    V = unit_rows(data.sets) @ s.Z
+    V = unit_labels_of_sets(data) @ s.Z
     return data.per_sample(sign(V - data.counts @ V / data.n))
 
 
@@ -88,7 +100,7 @@ method = Method(
     encoder,
     max_iterations=20,
     features=Features("centre"),
-    prepare=decomposed,
+    prepare=prepare,
     by_labels=True,
     label_rows=("unit_labels",),
     links=places,
