@@ -19,9 +19,10 @@ import jax.numpy as jnp
 from jax import Array, lax, random
 
 from jaxcmh.checks import Weight
-from jaxcmh.learning.core import Data, Method
+from jaxcmh.learning.core import Data, Method, of_samples, unit_labels_of_sets
 from jaxcmh.learning.encoders import decomposed, ridge_by_svd
-from jaxcmh.learning.linalg import balanced, eigh, expanded_gap, sign, sqnorm, unit_rows
+from jaxcmh.learning.linalg import balanced, eigh, sign, sqnorm
+from jaxcmh.learning.ones import OfSamples, places
 
 ROUNDS = 15  # of hash functions and their margins
 
@@ -38,6 +39,22 @@ class State(NamedTuple):
     V: Array  # (views, n, r) representations
     B: Array  # (views, n, r) codes
     E: Array  # (views, n, c) margins
+
+
+class Known(NamedTuple):
+    Y: OfSamples  # (n, c)
+    S_squared: Array  # () |Y Yᵀ|²
+
+
+def prepare(data: Data) -> Known:
+    Y = unit_labels_of_sets(data)
+    return Known(of_samples(data, Y), sqnorm(Y.gram(data.counts[:, None])))
+
+
+def similar(Z: Array, data: Data) -> Array:
+    """Y Yᵀ Z."""
+    Y = data.extra.Y
+    return Y @ Y.transposed_times(Z)
 
 
 def init(key: Array, data: Data, p: Params, bits: int) -> State:
@@ -59,14 +76,9 @@ def signs(Z: Array, data: Data) -> Array:
     return jnp.stack([sign(z, data.mask) for z in Z])
 
 
-def labels(data: Data) -> tuple[Array, Array]:
-    """L and Y (n, c)."""
-    return data.per_sample(data.sets), data.per_sample(unit_rows(data.sets))
-
-
 def targets(s: State, data: Data) -> Array:
     """T (views, n, c)."""
-    L, _ = labels(data)
+    L = data.per_sample(data.sets)
     return L + (2 * L - 1) * s.E
 
 
@@ -75,20 +87,20 @@ def update_P(s: State, data: Data, p: Params) -> State:
 
 
 def update_V(s: State, data: Data, p: Params) -> State:
-    (_, Y), T, V, r = labels(data), targets(s, data), s.V, s.B.shape[2]
+    T, V, r = targets(s, data), s.V, s.B.shape[2]
     for m, (P, B) in enumerate(zip(s.P, s.B)):
-        similar = Y @ (Y.T @ (p.lam * B + p.beta * (V.sum(0) - V[m])))
-        V = V.at[m].set(balanced(T[m] @ P.T + r * similar + p.eta * B, data.mask) * data.mask[:, None])
+        J = T[m] @ P.T + r * similar(p.lam * B + p.beta * (V.sum(0) - V[m]), data) + p.eta * B
+        V = V.at[m].set(balanced(J, data.mask) * data.mask[:, None])
     return s._replace(V=V)
 
 
 def update_B(s: State, data: Data, p: Params) -> State:
-    _, Y = labels(data)
-    return s._replace(B=signs(p.lam * s.B.shape[2] * Y @ (Y.T @ s.V) + p.eta * s.V, data))
+    r = s.B.shape[2]
+    return s._replace(B=signs(jnp.stack([p.lam * r * similar(V, data) + p.eta * V for V in s.V]), data))
 
 
 def update_E(s: State, data: Data, p: Params) -> State:
-    L, _ = labels(data)
+    L = data.per_sample(data.sets)
     return s._replace(E=within((2 * L - 1) * (s.V @ s.P - L), data))
 
 
@@ -97,12 +109,18 @@ def within(E: Array, data: Data) -> Array:
     return jnp.maximum(E, 0)
 
 
+def gap(A: Array, B: Array, data: Data) -> Array:
+    """|r Y Yᵀ - A Bᵀ|², its square expanded."""
+    (Y, S_squared), r = data.extra, A.shape[1]
+    AS_B = jnp.vdot(Y.transposed_times(A), Y.transposed_times(B))
+    return r**2 * S_squared - 2 * r * AS_B + jnp.vdot(A.T @ A, B.T @ B)
+
+
 def objective(s: State, data: Data, p: Params) -> Array:
-    (_, Y), r = labels(data), s.B.shape[2]
     loss = sqnorm(targets(s, data) - s.V @ s.P) + p.eta * sqnorm(s.B - s.V)
     for m, (B, V) in enumerate(zip(s.B, s.V)):
-        loss += p.lam * expanded_gap(B, V, r * Y, Y)
-        loss += p.beta * sum((expanded_gap(V, other, r * Y, Y) for other in s.V[:m]), jnp.zeros_like(loss))
+        loss += p.lam * gap(B, V, data)
+        loss += p.beta * sum((gap(V, other, data) for other in s.V[:m]), jnp.zeros_like(loss))
     return loss
 
 
@@ -130,7 +148,18 @@ def encoder(s: State, data: Data, p: Params) -> tuple[Array, ...]:
 updates = (update_P, update_V, update_B, update_E)
 # 1,500 anchors, the default of Features, are the paper's.
 method = Method(
-    "amsh", Params(), init, updates, objective, codes, encoder, max_iterations=15, across=False, label_rows=()
+    "amsh",
+    Params(),
+    init,
+    updates,
+    objective,
+    codes,
+    encoder,
+    max_iterations=15,
+    prepare=prepare,
+    across=False,
+    label_rows=(),
+    links=places,
 )
 paper_params = {"mirflickr25k": Params()}
 variants: dict[str, Method] = {}

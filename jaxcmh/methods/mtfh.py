@@ -18,10 +18,11 @@ import jax.numpy as jnp
 from jax import Array, random
 
 from jaxcmh.checks import Share, Weight
-from jaxcmh.learning.core import Data, Method
+from jaxcmh.learning.core import Data, Method, labels_of_sets, of_samples, unit_labels_of_sets
 from jaxcmh.learning.encoders import Translated, ridge
 from jaxcmh.learning.features import Features
-from jaxcmh.learning.linalg import descend, expanded_gap, lstsq, sign, sqnorm, unit_rows
+from jaxcmh.learning.linalg import descend, lstsq, sign, sqnorm
+from jaxcmh.learning.ones import OfSamples, places
 
 SWEEPS = 10  # over the bits in each update of codes; the released code visits some bits, drawn by chance, once
 RIDGE = 0.1  # of H beside beta
@@ -41,9 +42,14 @@ class State(NamedTuple):
     V_hat: Array  # (n, r) codes of the first view in the space of the second
 
 
-def prepare(data: Data, unit: bool = False) -> Array:
-    """L (n, c)."""
-    return data.per_sample(unit_rows(data.sets) if unit else data.sets)
+class Known(NamedTuple):
+    L: OfSamples  # (n, c)
+    S_squared: Array  # () |S|²
+
+
+def prepare(data: Data, unit: bool = False) -> Known:
+    L = unit_labels_of_sets(data) if unit else labels_of_sets(data)
+    return Known(of_samples(data, L), sqnorm(L.gram(data.counts[:, None])))
 
 
 def init(key: Array, data: Data, p: Params, bits: int) -> State:
@@ -60,8 +66,8 @@ def update_H(s: State, data: Data, p: Params) -> State:
 
 def descended(B: Array, pair: Array, weight: Array | float, pull: Array, H: Array | float, data: Data) -> Array:
     """The codes B bit by bit, for which weight |S - B pairᵀ / r|² + tr(B H Bᵀ) - 2 tr(B pullᵀ) is least."""
-    L, r = data.extra, B.shape[1]
-    target = weight / r * L @ (L.T @ pair) + pull
+    L, r = data.extra.L, B.shape[1]
+    target = weight / r * (L @ L.transposed_times(pair)) + pull
     return descend(B, target, weight / r**2 * pair.T @ pair + H, partial(sign, mask=data.mask), SWEEPS)
 
 
@@ -83,9 +89,15 @@ def update_V_hat(s: State, data: Data, p: Params) -> State:
     return s._replace(V_hat=descended(s.V_hat, s.V, 1 - p.alpha, p.beta * s.U @ s.H[1], 0.0, data))
 
 
+def gap(A: Array, B: Array, data: Data) -> Array:
+    """|S - A Bᵀ / r|², its square expanded."""
+    (L, S_squared), r = data.extra, A.shape[1]
+    AS_B = jnp.vdot(L.transposed_times(A), L.transposed_times(B))
+    return jnp.vdot(A.T @ A, B.T @ B) / r**2 - 2 / r * AS_B + S_squared
+
+
 def objective(s: State, data: Data, p: Params) -> Array:
-    L, r = data.extra, s.U.shape[1]
-    loss = p.alpha * expanded_gap(s.U / r, s.U_hat, L, L) + (1 - p.alpha) * expanded_gap(s.V_hat / r, s.V, L, L)
+    loss = p.alpha * gap(s.U, s.U_hat, data) + (1 - p.alpha) * gap(s.V_hat, s.V, data)
     return loss + p.beta * (sqnorm(s.U_hat - s.V @ s.H[0], s.V_hat - s.U @ s.H[1]) + RIDGE * sqnorm(s.H))
 
 
@@ -113,6 +125,7 @@ method = Method(
     prepare=prepare,
     across=False,
     label_rows=(),
+    links=places,
 )
 paper_params = {"wiki": Params()}
 variants = {"unit": method._replace(prepare=partial(prepare, unit=True))}  # similarity of labels with length 1
