@@ -17,10 +17,11 @@ import jax.numpy as jnp
 from jax import Array, lax, random
 
 from jaxcmh.checks import Positive, Weight
-from jaxcmh.learning.core import Data, Method
+from jaxcmh.learning.core import Data, Method, labels_of_sets
 from jaxcmh.learning.encoders import ridge
 from jaxcmh.learning.features import Features
 from jaxcmh.learning.linalg import sign
+from jaxcmh.learning.ones import places
 
 STEP = 2.0**-10  # to which terms in units of a are rounded: then sums are exact, and ties alike in every precision
 
@@ -56,7 +57,8 @@ def init(key: Array, data: Data, p: Params, bits: int, count: int | None = None)
 
 def similar(columns: Array, data: Data) -> Array:
     """S (n, m) of all samples and those of `columns`."""
-    return data.per_sample((data.sets @ data.sets[data.member[columns]].T > 0).astype(data.mask.dtype))
+    shared = labels_of_sets(data) @ data.sets[data.member[columns]].T
+    return data.per_sample((shared > 0).astype(data.mask.dtype))
 
 
 def likelihood_bound(a: Array, r: int) -> tuple[float, Array, Array | float, float]:
@@ -131,6 +133,7 @@ method = Method(
     features=Features("identity"),
     across=False,
     label_rows=(),
+    links=places,
 )
 paper_params = dict.fromkeys(("wiki", "mirflickr25k", "nuswide10"), Params())
 variants = {
