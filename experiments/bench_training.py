@@ -12,7 +12,18 @@ features the Gram matrices, and for AAH also X Q and the sums of X against U, wh
 ten iterations.  With `classes`, for methods that use rows of labels also the products of features with labels, which
 are no longer few beside the Gram matrices: sparse where that is cheaper, at 1,000 labels; and what equations need
 anew in each of the iterations that a method took: A2LH's 25 and 26 the products X V and XᵀU of reduced rows, ACQH's
-14-18 those of the targets of all label sets with the words of each book.  With --old, another checkout trains in turn
+14-18 those of the targets of all label sets with the words of each book; of the methods that the papers compare with,
+named as their objectives in jaxcmh.methods name them,
+
+* BATCH, SCRATCH, DCH and SRLCH: X W and XᵀB of all rows of each view, for codes follow from features and these from
+  codes; SCM the same, once, a bit at a time; AMSH in each round of its hash functions;
+* CMFH and LCMFH: X W, X Uᵀ and XᵀV of reduced rows of each view;
+* FDDH: DᵀX of each view and DᵀB, and D C and (D C) Cᵀ, D having numbers other than 0 all over; AMSH alike, of each
+  view, VᵀT, T Pᵀ and V P;
+* DCH and MTFH: B H_k for each bit k of each sweep over the codes, MTFH's of four sides; DLFH: A v for each bit of each
+  view, A being the derivatives at all products with the codes drawn, and u vᵀ by which these change.
+
+FCMH's need products of labels alone, which are few.  With --old, another checkout trains in turn
 with this one.  All times are the best of their calls, which alternate; the first call
 of ours compiles.  A process of its own trains and does nothing else: its peak resident memory is reported.  Lines,
 with every single time, go to experiments/results/bench_training.jsonl.
@@ -35,6 +46,7 @@ import scipy.sparse
 
 import jaxcmh
 from jaxcmh.datasets import Part
+from jaxcmh.methods import amsh, dch, mtfh
 from jaxcmh.results import environment
 
 RESULTS = Path(__file__).parent / "results" / "bench_training.jsonl"
@@ -45,9 +57,11 @@ SPARSE = 1 / 50  # share of labels below which products with their ones alone ta
 def numpy_products(part: Part, method: str, bits: int, labels: Any = None, sets: int = 0, iterations: int = 0) -> None:
     """Kernel features and Gram matrices of every view, row block by row block; AAH: X Q and X^T U in ten iterations.
 
-    With labels (n, c), dense or sparse, also X^T L; and in so many iterations, for A2LH X V and X^T U of reduced rows,
-    for ACQH the products of so many targets, one per label set, with the words of four books.
+    With labels (n, c), dense or sparse, also X^T L; and what the equations of a method need in so many iterations, see
+    above; ACQH's targets are one per label set.
     """
+    rounds = iterations if method in ("batch", "scratch", "dch", "srlch") else 0
+    rounds = amsh.ROUNDS if method == "amsh" and iterations else rounds
     features = jaxcmh.methods.registry[method].features
     rng = np.random.default_rng(0)
     for x in part.views:
@@ -55,23 +69,49 @@ def numpy_products(part: Part, method: str, bits: int, labels: Any = None, sets:
         gram = 0.0
         for i in range(0, len(x), BLOCK):
             phi = rows = x[i : i + BLOCK]
-            if features.kind == "rbf":
+            if features.kind.startswith("rbf"):
                 squares = (rows * rows).sum(1)[:, None] + (anchors * anchors).sum(1) - 2 * (rows @ anchors.T)
                 phi = np.exp(squares * np.float32(-0.5 / x.shape[1]))
             gram = gram + phi.T @ phi
             if labels is not None:
                 _ = labels[i : i + BLOCK].T @ phi
+            W, B = np.ones((phi.shape[1], bits), np.float32), np.ones((len(phi), bits), np.float32)
+            for _ in range(rounds):
+                _ = phi @ W, phi.T @ B
+            if method == "scm" and iterations:
+                for bit in range(bits):
+                    _ = phi @ W[:, bit], B[:, bit] @ phi
+            if method == "fddh":
+                D = np.ones((len(phi), part.labels.shape[1]), np.float32)
+                for _ in range(iterations):
+                    _ = D.T @ phi
         if method == "aah":
             Q = rng.standard_normal((x.shape[1], bits), np.float32)
             for _ in range(10):
                 Q = x.T @ (x @ Q) * np.float32(1e-9)
-    if method == "a2lh" and labels is not None:
+    if method in ("cmfh", "lcmfh"):
+        for view, x in enumerate(part.views, 1):
+            q = x.shape[1]
+            X, V, W = (np.ones(shape, np.float32) for shape in ((view * q, q), (view * q, bits), (q, bits)))
+            for _ in range(iterations):
+                _ = X @ W, X @ W, X.T @ V
+    (n, c), h = part.labels.shape, np.ones(bits, np.float32)
+    B = np.ones((n, bits), np.float32)
+    if method in ("fddh", "amsh"):
+        T, P = np.ones((n, c), np.float32), np.ones((bits, c), np.float32)
+        for _ in range(iterations * (len(part.views) if method == "amsh" else 1)):
+            _ = T @ P.T, B @ P, B.T @ T
+    for _ in range(iterations * bits * {"dch": dch.SWEEPS, "mtfh": 4 * mtfh.SWEEPS}.get(method, 0)):
+        _ = B @ h
+    for _ in range(iterations * bits * (len(part.views) if method == "dlfh" else 0)):
+        _ = B @ h, np.outer(B[:, 0], h)
+    if method == "a2lh":
         q = features.anchors
         for view in range(len(part.views)):  # the triangle of reduced rows ends where a view's own columns do
             X, U, V = (np.ones(shape, np.float32) for shape in (((view + 1) * q, q), ((view + 1) * q, q), (q, q)))
             for _ in range(iterations):
                 _ = X @ V, X.T @ U
-    if method == "acqh" and labels is not None:
+    if method == "acqh":
         targets, words = np.ones((sets, bits), np.float32), np.ones((256, bits), np.float32)
         for _ in range(4 * iterations):
             _ = targets @ words.T
@@ -129,7 +169,7 @@ def measure(
             seconds[name].append(spent)
         if numpy and (call > 0 or repeats == 0):
             start = time.perf_counter()
-            numpy_products(part, method, bits, labels, line["label_sets"], line["iterations"])
+            numpy_products(part, method, bits, labels, line["label_sets"], line["iterations"] if with_labels else 0)
             theirs.append(time.perf_counter() - start)
     line |= {"numpy": min(theirs), "theirs": theirs} if theirs else {}
     for name, spent in seconds.items():
