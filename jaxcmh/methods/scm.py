@@ -24,7 +24,7 @@ from jaxcmh.checks import Weight
 from jaxcmh.learning.core import Data, Method, squared_similarity
 from jaxcmh.learning.encoders import decomposed
 from jaxcmh.learning.features import Features
-from jaxcmh.learning.linalg import eigh, gap_to_wide, product_gap, qr, sign, similarity_factors
+from jaxcmh.learning.linalg import eigh, gap_to_wide, product_gap, qr, sign, similarity_factors, svd
 from jaxcmh.learning.ones import places
 
 
@@ -65,6 +65,14 @@ def update_bits(s: State, data: Data, p: Params, stop: bool = False) -> State:
     PY, P1, few = P.T @ data.unit_labels, P.T @ data.ones, min(A_m.shape[1] for A_m in A)
     canonical = eigh((P.T @ P) * between)[1][:, ::-1] if stop else None
 
+    def top(C: Array) -> tuple[Array, Array]:
+        """The largest eigenvalue and its vector; of two views by their C_12 alone, in a third of the time."""
+        if len(A) == 2:
+            left, values, right = svd(C[: ends[0], ends[0] :])
+            return values[0], jnp.concatenate([left[:, 0], right[0]]) * 0.5**0.5
+        values, vectors = eigh(C)
+        return values[-1], vectors[:, -1]
+
     def directions(z: Array) -> tuple[Array, ...]:
         """The column of each W_m, with the sign that makes the largest entry of the first positive."""
         w = [A_m @ z_m for A_m, z_m in zip(A, jnp.split(z, ends))]
@@ -73,14 +81,13 @@ def update_bits(s: State, data: Data, p: Params, stop: bool = False) -> State:
 
     def bit(carry: tuple[Array, Array, Array], b: Array) -> tuple[tuple[Array, Array, Array], tuple[Array, ...]]:
         C, before, stopped = carry
-        values, vectors = eigh(C)
-        z = vectors[:, -1]
+        value, z = top(C)
         if canonical is not None:
-            stopped = stopped | (values[-1] > before)
+            stopped = stopped | (value > before)
             z = jnp.where(stopped, canonical[:, (bits - 1 - b) % few], z)
         w = directions(z)
         h = jnp.concatenate([(sign(X @ w_m) * data.mask) @ X @ A_m for X, w_m, A_m in zip(data.features, w, A)])
-        return (C - jnp.outer(h, h) * between, values[-1], stopped), w
+        return (C - jnp.outer(h, h) * between, value, stopped), w
 
     C = bits * (2 * PY @ PY.T - jnp.outer(P1, P1)) * between
     start = C, jnp.full_like(C[0, 0], jnp.inf), jnp.zeros((), bool)
