@@ -2,6 +2,7 @@
 
 import jax
 import numpy as np
+import pytest
 from jax import random
 from reference import batch as reference
 from tiny import problem
@@ -12,9 +13,10 @@ from jaxcmh.learning.features import Features
 from jaxcmh.methods import batch
 
 
-def test_the_objective_is_the_printed_one_and_falls():
+@pytest.mark.parametrize("classes", [5, 12])
+def test_the_objective_is_the_printed_one_and_falls(classes):
     """Over all samples and pairs: the data have no more samples than columns, so nothing is reduced."""
-    views, labels = problem(n=30)
+    views, labels = problem(n=30, c=classes)
     data, p = core.prepare(views, labels, "float64"), batch.Params(eta=0.3, eta0=0.6, omega=0.2)
     assert data.turned is None
     s, losses, _ = core.fit(batch.method, data, random.key(0), p, bits=8)

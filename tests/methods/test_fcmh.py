@@ -2,6 +2,7 @@
 
 import jax
 import numpy as np
+import pytest
 from jax import random
 from reference import fcmh as reference
 from tiny import problem
@@ -10,9 +11,10 @@ from jaxcmh.learning import core
 from jaxcmh.methods import fcmh
 
 
-def test_the_objective_is_the_printed_one_and_falls():
+@pytest.mark.parametrize("classes", [5, 12])
+def test_the_objective_is_the_printed_one_and_falls(classes):
     """Over all samples and pairs: the data have no more samples than columns, so nothing is reduced."""
-    views, labels = problem(n=30)
+    views, labels = problem(n=30, c=classes)
     data, p = core.prepare(views, labels, "float64"), fcmh.Params(alpha=0.3, beta=0.7, gamma=2.0)
     assert data.turned is None
     s, losses, _ = jax.tree.map(np.asarray, core.fit(fcmh.method, data, random.key(0), p, bits=8))

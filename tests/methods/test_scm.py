@@ -2,6 +2,7 @@
 
 import jax
 import numpy as np
+import pytest
 from jax import random
 from reference import scm as reference
 
@@ -25,9 +26,10 @@ def bits_of(name, bits, **options):
     return jax.tree.map(np.asarray, (state, losses))
 
 
-def test_the_objective_is_the_printed_one_and_bits_lower_it():
-    labels = problem()[1]
-    state, losses = bits_of("scm", 16)
+@pytest.mark.parametrize("classes", [5, 20])
+def test_the_objective_is_the_printed_one_and_bits_lower_it(classes):
+    labels = problem(c=classes)[1]
+    state, losses = bits_of("scm", 16, c=classes)
     np.testing.assert_allclose(losses[-1], reference.objective(labels, state.B), rtol=1e-9)
     assert losses[-1] < 0.9 * losses[0]
 
