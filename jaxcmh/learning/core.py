@@ -22,7 +22,7 @@ from jaxcmh.learning import reduction
 from jaxcmh.learning.compilation import options, quickly
 from jaxcmh.learning.features import Features
 from jaxcmh.learning.linalg import exact, lstsq, sign, sqnorm, unit_rows
-from jaxcmh.learning.ones import OfSamples, Ones, Places
+from jaxcmh.learning.ones import OfSamples, Ones, Places, Similarity
 from jaxcmh.learning.streaming import Labelled
 from jaxcmh.progress import shown_while
 
@@ -162,6 +162,11 @@ def squared_similarity(data: Data) -> Array:
 def of_samples(data: Data, *of_sets: Ones) -> OfSamples:
     """Matrices of label sets side by side, with a row for each sample."""
     return OfSamples(of_sets, data.member, data.mask)
+
+
+def similarity(data: Data, L: Ones) -> Similarity:
+    """L Lᵀ between all samples, of L (u, c) of label sets."""
+    return Similarity(of_samples(data, L), sqnorm(L.gram(data.counts[:, None])))
 
 
 def of_views(first: float | Array, further: float | Array, data: Data) -> list[float | Array]:

@@ -110,3 +110,26 @@ class OfSamples(NamedTuple):
         """(k, r) of B (n, r)."""
         sums = jax.ops.segment_sum(B * self.mask[:, None], self.member, len(self.of_sets[0].dense))
         return jnp.concatenate([L.transposed_times(sums) for L in self.of_sets])
+
+
+class Similarity(NamedTuple):
+    """S = L Lᵀ (n, n) of rows L (n, c) of samples.
+
+    Example:
+        >>> L = OfSamples((Ones(jnp.eye(2)),), jnp.array([0, 1, 1]), jnp.ones(3))
+        >>> S = Similarity(L, squared=jnp.array(5.0))
+        >>> (S @ jnp.ones((3, 1))).tolist(), float(S.gap(jnp.ones((3, 1)), jnp.ones((3, 1))))
+        ([[1.0], [2.0], [2.0]], 4.0)
+    """
+
+    L: OfSamples
+    squared: Array  # () |S|²
+
+    def __matmul__(self, Z: Array) -> Array:
+        """(n, r) of Z (n, r)."""
+        return self.L @ self.L.transposed_times(Z)
+
+    def gap(self, A: Array, B: Array) -> Array:
+        """|r S - A Bᵀ|² of A and B (n, r), its square expanded."""
+        r, along = A.shape[1], jnp.vdot(self.L.transposed_times(A), self.L.transposed_times(B))
+        return r**2 * self.squared - 2 * r * along + jnp.vdot(A.T @ A, B.T @ B)

@@ -19,10 +19,10 @@ import jax.numpy as jnp
 from jax import Array, lax, random
 
 from jaxcmh.checks import Weight
-from jaxcmh.learning.core import Data, Method, of_samples, unit_labels_of_sets
+from jaxcmh.learning.core import Data, Method, similarity, unit_labels_of_sets
 from jaxcmh.learning.encoders import decomposed, ridge_by_svd
 from jaxcmh.learning.linalg import balanced, eigh, sign, sqnorm
-from jaxcmh.learning.ones import OfSamples, places
+from jaxcmh.learning.ones import Similarity, places
 
 ROUNDS = 15  # of hash functions and their margins
 
@@ -41,20 +41,9 @@ class State(NamedTuple):
     E: Array  # (views, n, c) margins
 
 
-class Known(NamedTuple):
-    Y: OfSamples  # (n, c)
-    S_squared: Array  # () |Y Yᵀ|²
-
-
-def prepare(data: Data) -> Known:
-    Y = unit_labels_of_sets(data)
-    return Known(of_samples(data, Y), sqnorm(Y.gram(data.counts[:, None])))
-
-
-def similar(Z: Array, data: Data) -> Array:
-    """Y Yᵀ Z."""
-    Y = data.extra.Y
-    return Y @ Y.transposed_times(Z)
+def prepare(data: Data) -> Similarity:
+    """Y Yᵀ."""
+    return similarity(data, unit_labels_of_sets(data))
 
 
 def init(key: Array, data: Data, p: Params, bits: int) -> State:
@@ -87,16 +76,16 @@ def update_P(s: State, data: Data, p: Params) -> State:
 
 
 def update_V(s: State, data: Data, p: Params) -> State:
-    T, V, r = targets(s, data), s.V, s.B.shape[2]
+    YYT, T, V, r = data.extra, targets(s, data), s.V, s.B.shape[2]
     for m, (P, B) in enumerate(zip(s.P, s.B)):
-        J = T[m] @ P.T + r * similar(p.lam * B + p.beta * (V.sum(0) - V[m]), data) + p.eta * B
+        J = T[m] @ P.T + r * (YYT @ (p.lam * B + p.beta * (V.sum(0) - V[m]))) + p.eta * B
         V = V.at[m].set(balanced(J, data.mask) * data.mask[:, None])
     return s._replace(V=V)
 
 
 def update_B(s: State, data: Data, p: Params) -> State:
-    r = s.B.shape[2]
-    return s._replace(B=signs(jnp.stack([p.lam * r * similar(V, data) + p.eta * V for V in s.V]), data))
+    YYT, r = data.extra, s.B.shape[2]
+    return s._replace(B=signs(jnp.stack([p.lam * r * (YYT @ V) + p.eta * V for V in s.V]), data))
 
 
 def update_E(s: State, data: Data, p: Params) -> State:
@@ -109,18 +98,11 @@ def within(E: Array, data: Data) -> Array:
     return jnp.maximum(E, 0)
 
 
-def gap(A: Array, B: Array, data: Data) -> Array:
-    """|r Y Yᵀ - A Bᵀ|², its square expanded."""
-    (Y, S_squared), r = data.extra, A.shape[1]
-    AS_B = jnp.vdot(Y.transposed_times(A), Y.transposed_times(B))
-    return r**2 * S_squared - 2 * r * AS_B + jnp.vdot(A.T @ A, B.T @ B)
-
-
 def objective(s: State, data: Data, p: Params) -> Array:
-    loss = sqnorm(targets(s, data) - s.V @ s.P) + p.eta * sqnorm(s.B - s.V)
+    YYT, loss = data.extra, sqnorm(targets(s, data) - s.V @ s.P) + p.eta * sqnorm(s.B - s.V)
     for m, (B, V) in enumerate(zip(s.B, s.V)):
-        loss += p.lam * gap(B, V, data)
-        loss += p.beta * sum((gap(V, other, data) for other in s.V[:m]), jnp.zeros_like(loss))
+        loss += p.lam * YYT.gap(B, V)
+        loss += p.beta * sum((YYT.gap(V, other) for other in s.V[:m]), jnp.zeros_like(loss))
     return loss
 
 

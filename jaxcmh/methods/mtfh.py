@@ -18,11 +18,11 @@ import jax.numpy as jnp
 from jax import Array, random
 
 from jaxcmh.checks import Share, Weight
-from jaxcmh.learning.core import Data, Method, labels_of_sets, of_samples, unit_labels_of_sets
+from jaxcmh.learning.core import Data, Method, labels_of_sets, similarity, unit_labels_of_sets
 from jaxcmh.learning.encoders import Translated, ridge
 from jaxcmh.learning.features import Features
 from jaxcmh.learning.linalg import descend, lstsq, sign, sqnorm
-from jaxcmh.learning.ones import OfSamples, places
+from jaxcmh.learning.ones import Similarity, places
 
 SWEEPS = 10  # over the bits in each update of codes; the released code visits some bits, drawn by chance, once
 RIDGE = 0.1  # of H beside beta
@@ -42,14 +42,9 @@ class State(NamedTuple):
     V_hat: Array  # (n, r) codes of the first view in the space of the second
 
 
-class Known(NamedTuple):
-    L: OfSamples  # (n, c)
-    S_squared: Array  # () |S|²
-
-
-def prepare(data: Data, unit: bool = False) -> Known:
-    L = unit_labels_of_sets(data) if unit else labels_of_sets(data)
-    return Known(of_samples(data, L), sqnorm(L.gram(data.counts[:, None])))
+def prepare(data: Data, unit: bool = False) -> Similarity:
+    """S."""
+    return similarity(data, unit_labels_of_sets(data) if unit else labels_of_sets(data))
 
 
 def init(key: Array, data: Data, p: Params, bits: int) -> State:
@@ -66,8 +61,8 @@ def update_H(s: State, data: Data, p: Params) -> State:
 
 def descended(B: Array, pair: Array, weight: Array | float, pull: Array, H: Array | float, data: Data) -> Array:
     """The codes B bit by bit, for which weight |S - B pairᵀ / r|² + tr(B H Bᵀ) - 2 tr(B pullᵀ) is least."""
-    L, r = data.extra.L, B.shape[1]
-    target = weight / r * (L @ L.transposed_times(pair)) + pull
+    S, r = data.extra, B.shape[1]
+    target = weight / r * (S @ pair) + pull
     return descend(B, target, weight / r**2 * pair.T @ pair + H, partial(sign, mask=data.mask), SWEEPS)
 
 
@@ -89,15 +84,9 @@ def update_V_hat(s: State, data: Data, p: Params) -> State:
     return s._replace(V_hat=descended(s.V_hat, s.V, 1 - p.alpha, p.beta * s.U @ s.H[1], 0.0, data))
 
 
-def gap(A: Array, B: Array, data: Data) -> Array:
-    """|S - A Bᵀ / r|², its square expanded."""
-    (L, S_squared), r = data.extra, A.shape[1]
-    AS_B = jnp.vdot(L.transposed_times(A), L.transposed_times(B))
-    return jnp.vdot(A.T @ A, B.T @ B) / r**2 - 2 / r * AS_B + S_squared
-
-
 def objective(s: State, data: Data, p: Params) -> Array:
-    loss = p.alpha * gap(s.U, s.U_hat, data) + (1 - p.alpha) * gap(s.V_hat, s.V, data)
+    S, r = data.extra, s.U.shape[1]
+    loss = (p.alpha * S.gap(s.U, s.U_hat) + (1 - p.alpha) * S.gap(s.V_hat, s.V)) / r**2
     return loss + p.beta * (sqnorm(s.U_hat - s.V @ s.H[0], s.V_hat - s.U @ s.H[1]) + RIDGE * sqnorm(s.H))
 
 
