@@ -250,6 +250,16 @@ def smallest_ridge(A: Array) -> Array:
     return LEAST * sqnorm(A) + jnp.finfo(A.dtype).tiny
 
 
+def over_ridge(A: Array, ridge: Array | float = 0.0) -> Array:
+    """A (m, q) over sqrt(ridge) I, never less than the smallest: rows (m + q, q) whose columns are independent.
+
+    Example:
+        >>> over_ridge(jnp.ones((1, 2)), 4.0).round(3).tolist()
+        [[1.0, 1.0], [2.0, 0.0], [0.0, 2.0]]
+    """
+    return jnp.concatenate([A, jnp.sqrt(ridge + smallest_ridge(A)) * jnp.eye(A.shape[1], dtype=A.dtype)])
+
+
 def ridge_factor(A: Array, ridge: Array | float) -> Array:
     """T (q, q) upper triangular with TᵀT = AᵀA + ridge I, by QR of A (m, q) over sqrt(ridge) I.
 
@@ -259,7 +269,7 @@ def ridge_factor(A: Array, ridge: Array | float) -> Array:
         >>> bool(jnp.allclose(T.T @ T, A.T @ A + jnp.eye(2), rtol=1e-5))
         True
     """
-    return triangle(jnp.concatenate([A, jnp.sqrt(ridge + smallest_ridge(A)) * jnp.eye(A.shape[1], dtype=A.dtype)]))
+    return triangle(over_ridge(A, ridge))
 
 
 def lstsq(*terms: tuple[Any, Array, Array], ridge: Array | float = 0.0) -> Array:
@@ -282,8 +292,7 @@ def lstsq(*terms: tuple[Any, Array, Array], ridge: Array | float = 0.0) -> Array
     A = jnp.concatenate([jnp.sqrt(w) * A for w, A, _ in terms])
     B = jnp.concatenate([jnp.sqrt(w) * B for w, _, B in terms])
     q, r = A.shape[1], B.shape[1]
-    diagonal = jnp.sqrt(ridge + smallest_ridge(A)) * jnp.eye(q, dtype=A.dtype)
-    A, B = jnp.concatenate([A, diagonal]), jnp.concatenate([B, jnp.zeros((q, r), B.dtype)])
+    A, B = over_ridge(A, ridge), jnp.concatenate([B, jnp.zeros((q, r), B.dtype)])
     if r > q:  # many right-hand sides: Q is smaller than they are
         Q, R = qr(A)
         return upper_solve(R, Q.T @ B)

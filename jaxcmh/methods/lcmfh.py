@@ -20,7 +20,7 @@ from jaxcmh.checks import Weight
 from jaxcmh.learning.core import Data, Method, unit_labels_of_sets
 from jaxcmh.learning.encoders import SVD, decomposed, ridge_by_svd
 from jaxcmh.learning.features import Features
-from jaxcmh.learning.linalg import lstsq, qr, sign, smallest_ridge, sqnorm, upper_solve
+from jaxcmh.learning.linalg import lstsq, over_ridge, qr, sign, sqnorm, upper_solve
 from jaxcmh.learning.ones import places
 
 
@@ -42,9 +42,7 @@ class Known(NamedTuple):
 
 
 def prepare(data: Data) -> Known:
-    Y = data.unit_labels
-    least = jnp.sqrt(smallest_ridge(Y)) * jnp.eye(Y.shape[1], dtype=Y.dtype)
-    return Known(decomposed(data), qr(jnp.concatenate([Y, least])))
+    return Known(decomposed(data), qr(over_ridge(data.unit_labels)))
 
 
 def init(key: Array, data: Data, p: Params, bits: int) -> State:
